@@ -1,0 +1,47 @@
+# Two commands do all the set-up: `make report` and `make test`. Both make the environment in .venv if it is missing.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CONFIG ?= reports/configs/quickstart.yaml
+NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg
+
+.DEFAULT_GOAL := help
+.PHONY: help report test lint lab bench clean
+
+help:  ## Show what can be made
+	@echo "vptlib: prompt tuning or full fine-tuning? Find out on your own images."
+	@echo
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r what does; \
+	  do printf '  make %-8s %s\n' "$$what" "$$does"; done
+	@echo
+	@echo "  make report CONFIG=reports/configs/evidence.yaml   another report"
+
+report: $(READY)  ## Train, compare and write reports/quickstart/index.html (about 10 minutes on 2 cores)
+	$(BIN)/vpt report $(CONFIG)
+
+test: $(READY) lint  ## All tests, the notebooks included
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile tests
+	OMP_NUM_THREADS=1 VPTLIB_STORE="$$(mktemp -d)" $(BIN)/pytest -q -n 2 --dist loadfile $(NBVAL) notebooks/0*.ipynb notebooks/solutions
+
+lint: $(READY)  ## Style of the code and the notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(READY)  ## Open the course in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/README.md
+
+bench: $(READY)  ## Measure speed and memory; writes reports/benchmarks/
+	$(BIN)/python -m vptlib.bench
+
+clean:  ## Remove the environment and caches; runs and reports stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+# pip, not conda: environment.yml leads to the same pyproject.toml and constraints.txt.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "vptlib needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the packages (some 7 GB, a few minutes) ..."
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,268 @@
+"""GradCAM against six lines written by hand, against a planted feature, and the model left as it was found."""
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.nn import functional as F
+
+from vptlib.backbones import ClsMeanViT
+from vptlib.errors import UserError
+from vptlib.explain import CELLS, cell_counts, explain, four_cells
+from vptlib.methods import build_method
+
+METHODS = ("linear", "vpt-shallow", "vpt-deep", "full")
+SIZE, PATCH, GRID = 56, 14, 4
+BACKBONES = {
+    "class token": (VisionTransformer, {}),
+    "class token + mean": (ClsMeanViT, {}),
+    "registers": (VisionTransformer, {"reg_tokens": 3}),
+    "mean, no class token": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
+}
+
+
+def vit(backbone: str = "class token", **options) -> VisionTransformer:
+    kind, extra = BACKBONES[backbone]
+    torch.manual_seed(0)
+    sizes = dict(img_size=SIZE, patch_size=PATCH, embed_dim=32, depth=2, num_heads=2, num_classes=0)
+    return kind(**(sizes | extra | options))
+
+
+def adapted(method: str, backbone: str = "class token", **options):
+    prompts = {"num_prompts": 5} if method.startswith("vpt") else {}
+    return build_method(method, vit(backbone, **options), 3, **prompts).eval()
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def to_unit(maps: torch.Tensor) -> torch.Tensor:
+    maps = maps - maps.amin((-2, -1), keepdim=True)
+    return maps / maps.amax((-2, -1), keepdim=True)
+
+
+def by_hand(model, pictures: torch.Tensor, classes: list[int]) -> np.ndarray:
+    """GradCAM without pytorch-grad-cam, its upsampling left to torch."""
+    seen = []
+    hook = model.vit.blocks[-1].norm1.register_forward_hook(lambda _, __, output: seen.append(output))
+    logits = model(pictures.requires_grad_())
+    hook.remove()
+    gradients = torch.autograd.grad(logits[range(len(classes)), classes].sum(), seen[0])[0]  # B N D
+    evidence = (gradients[:, -GRID * GRID :].mean(1, keepdim=True) * seen[0][:, -GRID * GRID :]).sum(-1)  # B h·w
+    coarse = to_unit(evidence.relu().reshape(-1, 1, GRID, GRID))
+    return to_unit(F.interpolate(coarse, scale_factor=PATCH, mode="bilinear"))[:, 0].detach().numpy()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+def test_agrees_with_six_lines_by_hand(method, backbone):
+    model = adapted(method, backbone)
+    if method.startswith("vpt"):
+        model.net.fast = False
+    expected = by_hand(model, images(), [2, 0])
+    maps = explain(model, images(), torch.tensor([2, 0]))
+    assert expected.max() == 1 and expected.std() > 0.05  # the comparison is not one of empty maps
+    np.testing.assert_allclose(maps, expected, atol=1e-6)
+
+
+def test_fast_and_textbook_form_are_explained_alike():
+    model = adapted("vpt-deep")
+    assert model.net.uses_fast_form
+    from_fast = explain(model, images())
+    model.net.fast = False
+    np.testing.assert_array_equal(from_fast, explain(model, images()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shape_and_range(method):
+    maps = explain(adapted(method), images(3))
+    assert maps.shape == (3, SIZE, SIZE) and maps.dtype == np.float32
+    assert maps.min() >= 0 and maps.max() <= 1
+
+
+def test_by_default_the_predicted_class_is_explained():
+    model = adapted("full")
+    with torch.no_grad():
+        predicted = model(images()).argmax(1)
+    np.testing.assert_array_equal(explain(model, images()), explain(model, images(), predicted))
+    other = explain(model, images(), (predicted + 1) % 3)
+    assert np.abs(other - explain(model, images())).max() > 0.1
+
+
+def test_many_images_are_explained_as_each_alone(monkeypatch):
+    monkeypatch.setitem(explain.__globals__, "_BATCH", 2)
+    model, targets = adapted("vpt-deep"), torch.tensor([0, 1, 2, 0, 1])
+    together = explain(model, images(5), targets)
+    alone = [explain(model, images(5)[i : i + 1], targets[i : i + 1]) for i in range(5)]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+
+
+# ---- a feature planted where we know -----------------------------------------------------------------------------
+
+
+def dark_with_bright_patch(row: int, column: int) -> torch.Tensor:
+    picture = 0.1 * torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    picture[:, :, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH] = 1
+    return picture
+
+
+@torch.no_grad()
+def decided_by_bright_patch(method: str, backbone: str):
+    """Class 1 where the image has a bright patch, class 0 where it has none; attention carries the news.
+
+    Channel 0 of a token is the brightness of its patch. Attention looks everywhere alike and copies channel 0 to
+    all tokens, the MLPs add nothing, and the head reads channel 0 of what it pools.
+    """
+    model = adapted(method, backbone, embed_dim=8)
+    net, width = model.vit, 8
+    for name, parameter in model.named_parameters():
+        if "norm" not in name and "prompts" not in name:
+            parameter.zero_()
+    net.patch_embed.proj.weight[0] = 1 / (3 * PATCH * PATCH)
+    net.pos_embed[..., 1] = 1  # or the norms would blow up whatever little is in a dark patch
+    net.blocks[-1].attn.qkv.weight[2 * width, 0] = 1
+    net.blocks[-1].attn.proj.weight[0, 0] = 1
+    model.head.weight[1, ::width] = 1
+    dark, bright = (float(model(picture)[0, 1]) for picture in (torch.zeros(1, 3, SIZE, SIZE), PLANTED))
+    model.head.bias[0] = (dark + bright) / 2
+    model.head.bias[2] = -100
+    return model
+
+
+PLANTED = dark_with_bright_patch(2, 1)
+
+
+@pytest.mark.parametrize("place", [(0, 0), (2, 1), (3, 2)])
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+def test_map_points_at_the_patch_that_decides(method, backbone, place):
+    model = decided_by_bright_patch(method, backbone)
+    picture = dark_with_bright_patch(*place)
+    assert int(model(picture).argmax()) == 1 and int(model(torch.zeros_like(picture)).argmax()) == 0
+    strongest = np.unravel_index(explain(model, picture)[0].argmax(), (SIZE, SIZE))
+    assert (strongest[0] // PATCH, strongest[1] // PATCH) == place
+
+
+# ---- the model is left as it was found ---------------------------------------------------------------------------
+
+
+def state_of(model) -> list:
+    flags = [(p.requires_grad, p.grad is None or p.grad.clone()) for p in model.parameters()]
+    modes = [
+        (m.training, getattr(m, "fast", None), len(m._forward_hooks), len(m._forward_pre_hooks))
+        for m in model.modules()
+    ]
+    return [flags, modes, {name: t.clone() for name, t in model.state_dict().items()}]
+
+
+def same(a, b) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_model_is_left_as_it_was(method, training):
+    model = adapted(method).train(training)
+    model(images()).sum().backward()
+    before = state_of(model)
+    explain(model, images())
+    assert same(before, state_of(model))
+
+
+def test_model_is_left_as_it_was_after_an_error():
+    model = adapted("vpt-deep").train()
+    before = state_of(model)
+    with pytest.raises(AssertionError):
+        explain(model, torch.zeros(1, 3, SIZE + PATCH, SIZE))
+    assert same(before, state_of(model))
+
+
+def test_works_where_gradients_are_off():
+    model = adapted("linear")
+    with torch.no_grad():
+        inside = explain(model, images())
+    np.testing.assert_array_equal(inside, explain(model, images()))
+
+
+def test_images_are_left_alone():
+    pictures = images()
+    explain(adapted("vpt-deep"), pictures)
+    assert not pictures.requires_grad and torch.equal(pictures, images())
+
+
+# ---- mistakes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "culprit"),
+    [
+        ({"method": "gradcam++"}, "gradcam\\+\\+"),
+        ({"targets": torch.tensor([1])}, "targets has shape"),
+        ({"targets": torch.tensor([0, 3])}, "outside 0 to 2"),
+        ({"targets": torch.tensor([0, -1])}, "outside 0 to 2"),
+    ],
+)
+def test_mistakes_are_named(arguments, culprit):
+    with pytest.raises(UserError, match=culprit):
+        explain(adapted("linear"), images(), **arguments)
+
+
+def test_failed_import_names_the_mend(monkeypatch):
+    real = builtins.__import__
+
+    def without_opencv(name, *rest):
+        if name.startswith("pytorch_grad_cam"):
+            raise ImportError("libGL.so.1: cannot open shared object file")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_opencv)
+    with pytest.raises(UserError, match=r"libGL\.so\.1.*opencv-python-headless"):
+        explain(adapted("linear"), images())
+
+
+# ---- the four cells ----------------------------------------------------------------------------------------------
+
+A = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 1], dtype=bool)
+B = np.array([1, 1, 1, 1, 0, 1, 1, 0, 0, 0], dtype=bool)
+
+
+def test_cells_hold_what_they_say():
+    cells = four_cells(A, B, per_cell=10, seed=0)
+    assert {cell: list(found) for cell, found in cells.items()} == {
+        "both right": [0, 1, 2, 3],
+        "only a": [4, 9],
+        "only b": [5, 6],
+        "both wrong": [7, 8],
+    }
+    assert cell_counts(A, B) == {"both right": 4, "only a": 2, "only b": 2, "both wrong": 2}
+    assert tuple(cells) == CELLS
+
+
+def test_draw_follows_the_seed_and_nothing_else():
+    rng = np.random.default_rng(3)
+    a, b = rng.random(400) < 0.7, rng.random(400) < 0.6
+    first, again, other = (four_cells(a, b, 3, seed) for seed in (0, 0, 1))
+    for cell in CELLS:
+        assert len(first[cell]) == 3 and list(first[cell]) == list(again[cell])
+    assert any(list(first[cell]) != list(other[cell]) for cell in CELLS)
+
+
+def test_every_member_of_a_cell_is_drawn_alike():
+    everything = np.ones(20, dtype=bool)
+    drawn = np.concatenate([four_cells(everything, everything, 5, seed)["both right"] for seed in range(400)])
+    counts = np.bincount(drawn, minlength=20)  # expected 100 each, standard deviation 8.7
+    assert counts.min() > 60 and counts.max() < 140
+
+
+def test_cells_of_different_test_sets_are_refused():
+    with pytest.raises(UserError, match="9 test images"):
+        four_cells(A[:9], B, 1, 0)

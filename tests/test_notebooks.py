@@ -1,0 +1,328 @@
+"""What every notebook must be before it is worth running: complete, in order, light, and linked to things that exist.
+
+nbval runs the notebooks and compares their outputs; here only their stored form is looked at. Each check is a
+function from a notebook to a list of faults, and is itself tried on a notebook with that fault.
+"""
+
+import base64
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from papermill import inspect_notebook
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+README = NOTEBOOKS / "README.md"
+LARGEST_IMAGE = 150_000  # bytes
+
+EVERY = sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+SOLUTIONS = [path for path in EVERY if path.parent.name == "solutions"]
+LESSONS = [path for path in EVERY if path.parent == NOTEBOOKS and re.match(r"\d\d_", path.name)]
+REPORTS = [path for path in EVERY if path not in LESSONS + SOLUTIONS]
+
+
+def each(paths: list[Path]):
+    """One test for each notebook, named after it."""
+    return pytest.mark.parametrize("path", paths, ids=[str(path.relative_to(NOTEBOOKS)) for path in paths])
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def report(path: Path, faults: list[str]) -> None:
+    """Fail with all faults of one notebook at once."""
+    if faults:
+        pytest.fail("\n  ".join([f"{path.relative_to(NOTEBOOKS.parent)}:", *faults]), pytrace=False)
+
+
+def code_cells(notebook) -> list[tuple[int, nbformat.NotebookNode]]:
+    return [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [(i, output) for i, cell in code_cells(notebook) for output in cell.outputs]
+
+
+def is_tagged(cell, tag: str) -> bool:
+    return tag in cell.metadata.get("tags", [])
+
+
+# ---- the checks: notebook → faults ------------------------------------------------------------------------------
+
+
+def parameter_faults(path: Path) -> list[str]:
+    """Exactly one cell tagged `parameters`, in which every line reads `name: type = value  # what it is`."""
+    tagged = [cell for _, cell in code_cells(read(path)) if is_tagged(cell, "parameters")]
+    if len(tagged) != 1:
+        return [f"has {len(tagged)} code cells tagged 'parameters': papermill needs exactly one."]
+    found = inspect_notebook(str(path)).values()
+    untyped = [p["name"] for p in found if p["inferred_type_name"] == "None"]
+    unexplained = [p["name"] for p in found if not p["help"].strip()]
+    return (
+        ([] if found else ["its 'parameters' cell sets no parameter that papermill can read."])
+        + [f"parameter {name!r} has no type: write `{name}: int = ...  # what it is`." for name in untyped]
+        + [f"parameter {name!r} has no comment on its line that says what it is." for name in unexplained]
+    )
+
+
+def order_faults(notebook) -> list[str]:
+    """Run once, from top to bottom, in a fresh kernel: execution counts 1, 2, ... n."""
+    counts = [cell.execution_count for _, cell in code_cells(notebook)]
+    wanted = list(range(1, len(counts) + 1))
+    wrong = [i for (i, _), have, want in zip(code_cells(notebook), counts, wanted, strict=True) if have != want]
+    if not wrong:
+        return []
+    return [f"execution counts are {counts}, first wrong at cell {wrong[0]}: restart the kernel, run all, and save."]
+
+
+def unrun_or_in_order_faults(notebook) -> list[str]:
+    """Report notebooks may also be stored without having been run at all."""
+    never_run = all(cell.execution_count is None and not cell.outputs for _, cell in code_cells(notebook))
+    return [] if never_run else order_faults(notebook)
+
+
+def output_faults(notebook) -> list[str]:
+    """No errors, no warnings or progress bars, no widget state, no heavy images."""
+    faults = []
+    for i, output in outputs(notebook):
+        if output.output_type == "error":
+            faults.append(f"cell {i} stores the error {output.ename}: {output.evalue[:80]}")
+        if output.get("name") == "stderr":
+            faults.append(f"cell {i} wrote to stderr ({output.text.strip()[:60]!r}): mend the warning or hide the bar.")
+        for kind, data in output.get("data", {}).items():
+            if kind.startswith("application/vnd.jupyter.widget"):
+                faults.append(f"cell {i} stores a widget: show a static figure as well and clear the widget.")
+            if kind.startswith("image/") and (size := image_bytes(kind, data)) >= LARGEST_IMAGE:
+                faults.append(f"cell {i} stores an image of {size // 1000} kB: stay below {LARGEST_IMAGE // 1000} kB.")
+    if "widgets" in notebook.metadata:
+        faults.append("its metadata hold widget state: save it without (Settings → Save Widget State Automatically).")
+    return faults
+
+
+def image_bytes(kind: str, data: str) -> int:
+    return len(data) if kind == "image/svg+xml" else len(base64.b64decode(data))
+
+
+def place_faults(notebook) -> list[str]:
+    """Files are found through vptlib, so that the notebook runs from any folder; no path of one machine is stored."""
+    of_a_machine = re.compile(r"/(?:home|root|Users|work|tmp)/[\w.]+")
+    faults = []
+    for i, cell in code_cells(notebook):
+        if re.search(r"""["']\.\.?/|\.cwd\(\)|os\.getcwd|%cd|os\.chdir""", cell.source):
+            faults.append(f"cell {i} leans on the working directory: ask vptlib.paths for the place.")
+        shown = "".join(shown_text(output) for output in cell.outputs)
+        if found := of_a_machine.search(cell.source + shown):
+            faults.append(f"cell {i} shows a path of one machine: {found.group()}")
+    return faults
+
+
+def shown_text(output) -> str:
+    """What an output says in letters: printed text, tables, reprs."""
+    data = output.get("data", {})
+    return "".join([output.get("text", ""), *(text for kind, text in data.items() if kind.startswith("text/"))])
+
+
+def opening_faults(notebook) -> list[str]:
+    """The first cell is prose: a title, what the reader will be able to do, and how long it takes."""
+    first = notebook.cells[0]
+    if first.cell_type != "markdown":
+        return ["its first cell is not markdown."]
+    wanted = {
+        "a title line `# ...`": r"^# \S",
+        "the words 'you will be able to'": r"(?i)you (?:will|can) (?:then )?be able to",
+        "the time needed in minutes": r"(?i)\d+ min",
+    }
+    return [f"its first cell lacks {what}." for what, pattern in wanted.items() if not re.search(pattern, first.source)]
+
+
+def teaching_faults(notebook) -> list[str]:
+    """Claims are checked by asserts, exercises are set, and the last code cell prints the versions."""
+    code = [cell for _, cell in code_cells(notebook)]
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    faults = []
+    if not any("assert " in cell.source for cell in code):
+        faults.append("no cell checks a claim with `assert`.")
+    if not re.search(r"(?i)\bexercises?\b", prose):
+        faults.append("sets no exercise.")
+    if not (code and "version" in code[-1].source and is_tagged(code[-1], "nbval-ignore-output")):
+        faults.append("its last code cell must print versions and be tagged 'nbval-ignore-output'.")
+    return faults
+
+
+def link_faults(text: str, folder: Path) -> list[str]:
+    """Every relative link or image leads to a file, and its anchor to a heading."""
+    faults = []
+    for target in re.findall(r"\]\(([^)\s]+)\)|(?:src|href)=[\"']([^\"']+)[\"']", text):
+        link = next(filter(None, target))
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        file = (folder / name) if name else None
+        if file and not file.exists():
+            faults.append(f"links to {link}, which does not exist.")
+        elif file and anchor and file.suffix == ".md" and anchor not in heading_anchors(file.read_text()):
+            faults.append(f"links to {link}, but that file has no such heading.")
+    return faults
+
+
+def heading_anchors(markdown: str) -> set[str]:
+    """The anchors that code hosting sites give to headings: lower case, hyphens, no punctuation."""
+    headings = re.findall(r"^#+ (.+)$", markdown, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+# ---- the notebooks ----------------------------------------------------------------------------------------------
+
+
+def test_there_are_lessons():
+    assert LESSONS, "no numbered notebook was found under notebooks/: the checks below would pass on nothing."
+
+
+@each(EVERY)
+def test_is_valid_and_light(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    empty = [f"cell {i} is empty." for i, cell in enumerate(notebook.cells) if not cell.source.strip()]
+    report(path, empty + output_faults(notebook))
+
+
+@each(EVERY)
+def test_runs_from_any_folder(path):
+    report(path, place_faults(read(path)))
+
+
+@each(EVERY)
+def test_links_lead_somewhere(path):
+    prose = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
+    report(path, link_faults("\n".join(prose), path.parent))
+
+
+@each(LESSONS + REPORTS)
+def test_has_typed_parameters(path):
+    report(path, parameter_faults(path))
+
+
+@each(LESSONS + SOLUTIONS)
+def test_outputs_come_from_one_clean_run(path):
+    report(path, order_faults(read(path)))
+
+
+@each(REPORTS)
+def test_report_is_clean_or_unrun(path):
+    report(path, unrun_or_in_order_faults(read(path)))
+
+
+@each(LESSONS)
+def test_opens_with_its_aim_and_time(path):
+    report(path, opening_faults(read(path)))
+
+
+@each(LESSONS)
+def test_predicts_checks_and_sets_exercises(path):
+    report(path, teaching_faults(read(path)))
+
+
+@each(LESSONS)
+def test_has_its_solutions(path):
+    solutions = NOTEBOOKS / "solutions" / f"{path.stem}_solutions.ipynb"
+    report(path, [] if solutions in SOLUTIONS else [f"has no solutions: write solutions/{solutions.name}."])
+
+
+@each(LESSONS)
+def test_is_on_the_map(path):
+    assert f"({path.name})" in README.read_text(), f"notebooks/README.md does not link to {path.name}."
+
+
+@each(SOLUTIONS)
+def test_solutions_belong_to_a_lesson(path):
+    lessons = [f"{lesson.stem}_solutions" for lesson in LESSONS]
+    assert path.stem in lessons, f"solutions/{path.name} has no lesson: is it named after one?"
+
+
+def test_readme_links_lead_somewhere():
+    report(README, link_faults(README.read_text(), NOTEBOOKS))
+
+
+# ---- the checks find what they look for -------------------------------------------------------------------------
+
+
+def a_notebook(*cells, **metadata):
+    return new_notebook(cells=list(cells), metadata=metadata)
+
+
+def run_cell(source="1 + 1", count=1, tags=(), results=()):
+    return new_code_cell(source, execution_count=count, metadata={"tags": list(tags)}, outputs=list(results))
+
+
+WIDGET = {"application/vnd.jupyter.widget-view+json": {}}
+PICTURE = base64.b64encode(bytes(LARGEST_IMAGE)).decode()
+GOOD_OPENING = new_markdown_cell("# Title\n\nYou will be able to judge. **Time:** 10 minutes.")
+
+
+@pytest.mark.parametrize(
+    "check, notebook, fault",
+    [
+        (order_faults, a_notebook(run_cell(count=1), run_cell(count=3)), "restart the kernel"),
+        (order_faults, a_notebook(run_cell(count=None)), "restart the kernel"),
+        (unrun_or_in_order_faults, a_notebook(run_cell(count=2)), "restart the kernel"),
+        (output_faults, a_notebook(run_cell(results=[new_output("error", ename="KeyError", evalue="n")])), "KeyError"),
+        (output_faults, a_notebook(run_cell(results=[new_output("stream", name="stderr", text="50%")])), "stderr"),
+        (output_faults, a_notebook(widgets={}), "widget state"),
+        (
+            output_faults,
+            a_notebook(run_cell(results=[new_output("display_data", {"image/png": PICTURE})])),
+            "150 kB",
+        ),
+        (
+            output_faults,
+            a_notebook(run_cell(results=[new_output("display_data", WIDGET)])),
+            "stores a widget",
+        ),
+        (place_faults, a_notebook(run_cell('open("../data/x")')), "working directory"),
+        (place_faults, a_notebook(run_cell(results=[new_output("stream", text="/home/ann/x")])), "path of one machine"),
+        (opening_faults, a_notebook(run_cell()), "not markdown"),
+        (opening_faults, a_notebook(new_markdown_cell("# Title\n\n10 minutes")), "able to"),
+        (opening_faults, a_notebook(new_markdown_cell("# Title\n\nYou will be able to judge.")), "minutes"),
+        (teaching_faults, a_notebook(run_cell("print(version)", tags=["nbval-ignore-output"])), "assert"),
+        (teaching_faults, a_notebook(run_cell("assert True")), "versions"),
+    ],
+)
+def test_a_fault_is_found(check, notebook, fault):
+    assert fault in " ".join(check(notebook))
+
+
+def test_a_good_notebook_has_no_faults():
+    good = a_notebook(
+        GOOD_OPENING,
+        run_cell("assert 1 + 1 == 2", 1),
+        new_markdown_cell("**Exercise.** Try it."),
+        run_cell("print(version)", 2, ["nbval-ignore-output"]),
+    )
+    for check in (order_faults, unrun_or_in_order_faults, output_faults, place_faults, opening_faults, teaching_faults):
+        assert check(good) == []
+
+
+@pytest.mark.parametrize(
+    "source, fault",
+    [
+        ("n = 3", "no type"),
+        ("n: int = 3", "no comment"),
+        ("print(3)", "no parameter"),
+        (None, "0 code cells"),
+    ],
+)
+def test_a_bad_parameters_cell_is_found(tmp_path, source, fault):
+    cells = [] if source is None else [run_cell(source, tags=["parameters"])]
+    path = tmp_path / "lesson.ipynb"
+    nbformat.write(a_notebook(*cells, kernelspec={"name": "python3", "language": "python", "display_name": "x"}), path)
+    assert fault in " ".join(parameter_faults(path))
+
+
+@pytest.mark.parametrize("link", ["missing.md", "there.md#no-such-heading"])
+def test_a_dead_link_is_found(tmp_path, link):
+    (tmp_path / "there.md").write_text("# The two forms (exact)\n")
+    assert link_faults("[fine](there.md#the-two-forms-exact) [web](https://example.org)", tmp_path) == []
+    assert link in link_faults(f"[x]({link})", tmp_path)[0]

@@ -1,0 +1,225 @@
+"""The study: its rules, its store, and that it can be killed anywhere."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import vptlib.study as module
+from vptlib.errors import UserError
+from vptlib.methods import METHODS
+from vptlib.study import Cell, Study
+from vptlib.training import Diverged
+
+TINY = {
+    "task": "digits",
+    "image_size": 14,
+    "depth": 1,
+    "num_prompts": 2,
+    "steps": 3,
+    "batch_size": 8,
+    "test_images": 30,
+}
+
+
+def study(**changes) -> Study:
+    return Study(**(TINY | {"methods": ("linear", "vpt-deep"), "sizes": (40, 60), "seeds": (0, 1)} | changes))
+
+
+def plain(runs: pd.DataFrame) -> pd.DataFrame:
+    """What must be the same however the runs came about."""
+    table = runs.drop(columns=["train_seconds", "tuning_seconds", "run_id"])
+    return table.assign(correct=table.correct.map(tuple), predictions=table.predictions.map(tuple))
+
+
+def test_runs_are_made_once_and_a_larger_study_reuses_them(monkeypatch):
+    made = []
+    run_cell = module._run_cell
+    monkeypatch.setattr(module, "_run_cell", lambda s, cell, p: made.append(cell) or run_cell(s, cell, p))
+    small = study()
+    first = small.run(progress=False)
+    assert made == small.cells() and len(first) == 8
+    assert first.groupby("method").size().to_dict() == {"linear": 4, "vpt-deep": 4}
+    again = small.run(progress=False)
+    assert len(made) == 8, "nothing is run twice"
+    pd.testing.assert_frame_equal(first, again)
+    study(sizes=(40, 60, 80), seeds=(0, 1)).run(progress=False)
+    assert {cell.n for cell in made[8:]} == {80}
+
+
+def test_table_agrees_with_the_items_and_the_stored_model():
+    ours = study()
+    runs = ours.run(progress=False)
+    for row in runs.itertuples():
+        assert row.accuracy == pytest.approx(np.mean(row.correct))
+        assert len(row.correct) == 30
+    *_, test = ours.data(60, 0)
+    for method in ours.methods:
+        stored = runs[(runs.method == method) & (runs.n == 60) & (runs.seed == 0)].iloc[0]
+        found = module.evaluate(ours.model(method), test)
+        assert found.predictions.tolist() == stored.predictions.tolist()
+    assert (runs.predictions.iloc[0] == test.tensors[1].numpy()).tolist() == runs.correct.iloc[0].tolist()
+
+
+def test_every_method_gets_the_same_budget(monkeypatch):
+    """Same number of candidates and steps, chosen on validation; the first seed tunes for the others."""
+    fits = []
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", lambda *a: fits.append((a[0].method, a[3])) or fit(*a))
+    runs = study(methods=tuple(METHODS), sizes=(60,)).run(progress=False)
+    for method, entry in METHODS.items():
+        recipes = [recipe for name, recipe in fits if name == method]
+        assert [r.learning_rate for r in recipes[:2]] == list(entry.learning_rates[:2])
+        assert {r.steps for r in recipes} == {3}
+        chosen = runs[runs.method == method].learning_rate
+        assert len(recipes) == 3 and recipes[2].learning_rate == chosen.iloc[0] == chosen.iloc[1]
+
+
+def test_the_rate_best_on_validation_is_chosen_whatever_the_test_says(monkeypatch):
+    def scripted(model, train, val, recipe, *_):
+        best = recipe.learning_rate == METHODS[model.method].learning_rates[1]
+        return module.History([1.0], [1], [1.0], [0.8 if best else 0.3], best_step=1)
+
+    monkeypatch.setattr(module, "fit", scripted)
+    runs = study(seeds=(0,)).run(progress=False)
+    for row in runs.itertuples():
+        assert row.learning_rate == METHODS[row.method].learning_rates[1]
+        assert row.val_accuracy == 0.8
+
+
+def test_test_images_are_looked_at_once_a_run(monkeypatch):
+    looks = []
+    evaluate = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda net, data: looks.append(len(data)) or evaluate(net, data))
+    ours = study()
+    ours.run(progress=False)
+    assert looks == [30] * len(ours.cells())
+
+
+def test_training_never_sees_test_images_and_sizes_are_nested():
+    ours = study()
+    (small, small_val, test), (large, large_val, _) = ours.data(40, 0), ours.data(60, 0)
+    assert (len(small), len(small_val)) == (32, 8) and len(large) + len(large_val) == 60
+
+    def prints(*sets):
+        return {image.numpy().tobytes() for data in sets for image in data.tensors[0]}
+
+    assert prints(small, small_val) <= prints(large, large_val)
+    assert not prints(large, large_val) & prints(test)
+    assert prints(small, small_val) != prints(*ours.data(40, 1)[:2])
+
+
+def test_a_diverged_candidate_does_not_stop_the_study(monkeypatch):
+    fit = module.fit
+
+    def sometimes(model, train, val, recipe, *rest):
+        if recipe.learning_rate == METHODS[model.method].learning_rates[0]:
+            raise Diverged("training diverged")
+        return fit(model, train, val, recipe, *rest)
+
+    monkeypatch.setattr(module, "fit", sometimes)
+    runs = study(seeds=(0,), sizes=(40,)).run(progress=False)
+    assert [r.learning_rate for r in runs.itertuples()] == [
+        METHODS[r.method].learning_rates[1] for r in runs.itertuples()
+    ]
+
+    def always(*_):
+        raise Diverged("training diverged")
+
+    monkeypatch.setattr(module, "fit", always)
+    with pytest.raises(Diverged):
+        study(seeds=(5,), sizes=(40,)).run(progress=False)
+
+
+def test_history_is_stored():
+    ours = study(methods=("vpt-deep",), sizes=(40,), seeds=(0,))
+    runs = ours.run(progress=False)
+    history = ours.history("vpt-deep", 40, 0)
+    assert len(history.train_loss) == 3
+    assert history.best_val_accuracy == runs.val_accuracy[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"methods": ("vpt",)}, "method 'vpt' is not known: take one of linear, vpt-shallow"),
+        ({"methods": ()}, "methods is []"),
+        ({"sizes": (40, 40)}, "sizes is [40, 40]: give at least one value, and none twice"),
+        ({"steps": 0}, "steps is 0"),
+        ({"candidates": 9}, "candidates is 9, but 'linear' has 3 learning rates"),
+    ],
+)
+def test_impossible_studies_are_refused_at_once(changes, sentence):
+    with pytest.raises(UserError) as error:
+        study(**changes)
+    assert sentence in str(error.value)
+
+
+def test_sizes_beyond_the_data_are_refused_before_training(monkeypatch):
+    monkeypatch.setattr(module, "_run_cell", lambda *_: pytest.fail("training began"))
+    with pytest.raises(UserError, match="5000"):
+        study(sizes=(40, 5000)).run(progress=False)
+
+
+def test_a_run_that_is_not_there_is_named():
+    with pytest.raises(UserError, match="vpt-deep on digits with 60 images and seed 0 has not been run"):
+        study().model("vpt-deep")
+
+
+def test_an_unwritable_store_is_named(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "file" / "store"))
+    with pytest.raises(UserError, match="VPTLIB_STORE"):
+        study().missing()
+
+
+def test_protocol_states_the_figures():
+    rules = study().protocol()
+    assert "2 learning rates" in rules["Tuning"] and "3 optimiser steps" in rules["Training"]
+    assert "30 test images" in rules["Test"] and "quick look" not in rules["Seeds"]
+    assert "quick look" in study(seeds=(0,)).protocol()["Seeds"]
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_with_the_same_result(own_store, monkeypatch, tmp_path):
+    """SIGKILL while a run is under way: finished runs stay, the rest follows, the table is the same."""
+    script = textwrap.dedent(f"""
+        import sys, torch
+        torch.set_num_threads(1)
+        import vptlib.study as module
+        run_cell, made = module._run_cell, []
+        def slow(study, cell, progress):
+            made.append(cell)
+            if len(made) == 4 and {{stop}}:
+                print("HANGING", flush=True)
+                while True: pass
+            return run_cell(study, cell, progress)
+        module._run_cell = slow
+        module.Study(**{TINY!r}, methods=("linear", "vpt-deep"), sizes=(40, 60), seeds=(0, 1)).run(progress=False)
+        print(len(made))
+    """)
+
+    def start(stop: bool) -> subprocess.Popen:
+        code = script.replace("{stop}", str(stop))
+        return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+
+    killed = start(stop=True)
+    assert killed.stdout.readline().strip() == "HANGING"
+    time.sleep(0.2)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    before = study().runs()
+    assert len(before) == 3 and study().missing()[0] == Cell("vpt-deep", 60, 0)
+    resumed = start(stop=False)
+    assert resumed.communicate()[0].strip() == "5", "only the five missing runs are made"
+    after = study().runs()
+    assert list(after.run_id[:3]) == list(before.run_id)
+
+    monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "untouched"))
+    pd.testing.assert_frame_equal(plain(after), plain(study().run(progress=False)))

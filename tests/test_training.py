@@ -1,0 +1,141 @@
+"""The training loop: what it keeps, what it leaves alone, and that a stopped run goes on as if nothing had happened."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+import vptlib.training as training
+from vptlib.errors import UserError
+from vptlib.methods import METHODS, build_method
+from vptlib.training import Diverged, FrozenFeatures, Recipe, evaluate, fit, frozen_features
+
+
+def images(count: int, seed: int = 0) -> TensorDataset:
+    """Two classes that differ in brightness."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    pixels = torch.randn(count, 3, 28, 28, generator=generator) * 0.3 + (labels * 2.0 - 1.0)[:, None, None, None]
+    return TensorDataset(pixels, labels)
+
+
+def model(tiny_vit, method: str = "vpt-deep", **options):
+    torch.manual_seed(3)
+    return build_method(method, tiny_vit(), 2, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_a_plain_task(tiny_vit, method):
+    net = model(tiny_vit, method)
+    before = evaluate(net, images(40, seed=1)).loss
+    history = fit(net, images(40), images(20, seed=2), Recipe(1e-2, steps=40))
+    after = evaluate(net, images(40, seed=1))
+    assert after.loss < 0.6 * before
+    assert after.accuracy >= 0.9
+    assert len(history.train_loss) == 40 and history.val_steps == [8, 16, 24, 32, 40]
+
+
+def test_rate_rises_linearly_and_falls_to_nothing():
+    recipe = Recipe(1.0, steps=100, warmup=0.1)
+    rates = [recipe.rate_at(step) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.001
+
+
+def test_weights_best_on_validation_remain(tiny_vit, monkeypatch):
+    """Validation accuracy is made to peak at the second look; the weights of that moment must come back."""
+    seen = []
+
+    def scripted(net, data, batch_size=100):
+        seen.append({name: t.clone() for name, t in net.trained_state().items()})
+        accuracy = [0.5, 0.9, 0.7, 0.9][len(seen) - 1]
+        return training.Evaluation(accuracy, loss=float(len(seen)), predictions=np.array([]), correct=np.array([]))
+
+    monkeypatch.setattr(training, "evaluate", scripted)
+    net = model(tiny_vit)
+    history = fit(net, images(20), images(10), Recipe(1e-2, steps=8, evaluations=4))
+    assert history.best_step == 4, "of equal accuracies the lower loss, which came first, is the better"
+    assert history.best_val_accuracy == 0.9
+    for name, tensor in net.trained_state().items():
+        assert torch.equal(tensor, seen[1][name])
+        assert not torch.equal(tensor, seen[3][name])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tiny_vit, tmp_path, monkeypatch, method):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    options = {"dropout": 0.2} if method.startswith("vpt") else {}
+    recipe = Recipe(1e-2, steps=12, batch_size=8, seed=5)
+    torch.manual_seed(0)
+    whole = model(tiny_vit, method, **options)
+    uninterrupted = fit(whole, images(20), images(10), recipe)
+
+    class Stop(Exception):
+        pass
+
+    done = []
+
+    def stop(_):
+        done.append(1)
+        if len(done) == 7:
+            raise Stop
+
+    with pytest.raises(Stop):
+        fit(model(tiny_vit, method, **options), images(20), images(10), recipe, tmp_path / "run.pt", stop)
+    torch.manual_seed(99)  # a new process would not share the random state
+    again = build_method(method, tiny_vit(), 2, **options)
+    again.load_state_dict({n: t for n, t in whole.state_dict().items() if n not in again.trained_state()}, strict=False)
+    resumed = fit(again, images(20), images(10), recipe, tmp_path / "run.pt")
+    assert resumed.train_loss == uninterrupted.train_loss
+    assert resumed.val_loss == uninterrupted.val_loss
+    for name, tensor in whole.trained_state().items():
+        assert torch.equal(tensor, again.trained_state()[name])
+
+
+def test_a_foreign_or_damaged_checkpoint_is_refused(tiny_vit, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    path = tmp_path / "run.pt"
+    fit(model(tiny_vit), images(8), None, Recipe(1e-3, steps=2), path)
+    with pytest.raises(UserError, match=r"run\.pt belongs to another recipe"):
+        fit(model(tiny_vit), images(8), None, Recipe(2e-3, steps=2), path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"run\.pt cannot be read"):
+        fit(model(tiny_vit), images(8), None, Recipe(1e-3, steps=2), path)
+
+
+def test_divergence_is_named(tiny_vit):
+    broken = images(8)
+    broken.tensors[0][3] = math.inf
+    with pytest.raises(Diverged, match=r"'full' diverged: the loss is nan at step 1 with learning rate 0.001"):
+        fit(model(tiny_vit, "full"), broken, None, Recipe(1e-3, steps=2))
+
+
+def test_cached_features_give_the_same_probe_as_images(tiny_vit):
+    by_images, by_features = model(tiny_vit, "linear"), model(tiny_vit, "linear")
+    recipe = Recipe(1e-2, steps=10)
+    one = fit(by_images, images(20), images(10), recipe)
+    train, val = frozen_features(by_features, images(20)), frozen_features(by_features, images(10))
+    assert isinstance(train, FrozenFeatures)
+    two = fit(by_features, train, val, recipe)
+    assert one.train_loss == two.train_loss
+    assert evaluate(by_images, images(10)).loss == pytest.approx(evaluate(by_features, val).loss, abs=1e-6)
+
+
+def test_each_image_is_seen_once_before_any_is_seen_twice():
+    batches = training._batches(10, 4, seed=1)
+    stream = torch.cat([next(batches) for _ in range(5)])
+    assert sorted(stream[:10].tolist()) == list(range(10))
+    assert sorted(stream[10:].tolist()) == list(range(10))
+    assert sorted(next(training._batches(3, 32, seed=1)).tolist()) == [0, 1, 2]
+
+
+def test_evaluation_counts(tiny_vit):
+    net, data = model(tiny_vit), images(7)
+    found = evaluate(net, data, batch_size=3)
+    logits = net(data.tensors[0])
+    assert found.predictions.tolist() == logits.argmax(1).tolist()
+    assert found.accuracy == pytest.approx((logits.argmax(1) == data.tensors[1]).float().mean().item())
+    assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, data.tensors[1]).item(), rel=1e-5)

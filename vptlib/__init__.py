@@ -1,0 +1,47 @@
+"""Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
+
+    ground     backbones  prompts  methods  data
+    work       training  study  explain
+    judgement  curves  decision
+    faces      plots  reporting  cli
+
+The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+_HOME = {
+    "load_backbone": "backbones",
+    "load_task": "data",
+    "PromptedViT": "prompts",
+    "build_method": "methods",
+    "fit": "training",
+    "evaluate": "training",
+    "Recipe": "training",
+    "Study": "study",
+    "explain": "explain",
+    "recommend": "decision",
+    "UserError": "errors",
+}
+__all__ = sorted(_HOME)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'vptlib' has no attribute {name!r}")
+    return getattr(import_module(f"vptlib.{_HOME[name]}"), name)
+
+
+class _Package(ModuleType):
+    """Importing the module `vptlib.explain` must not hide the function of that name."""
+
+    def __setattr__(self, name, value):
+        if name == "explain" and isinstance(value, ModuleType):
+            value = value.explain
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

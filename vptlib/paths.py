@@ -1,0 +1,30 @@
+"""Where things lie: the repository, the store of runs, the cache of backbones. Never the working directory."""
+
+import os
+from pathlib import Path
+
+from vptlib.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def repository() -> Path:
+    """The cloned repository, which holds the notebooks and the committed data.
+
+    Raises:
+        UserError: if vptlib was installed without its repository.
+    """
+    if not (ROOT / "notebooks").is_dir():
+        raise UserError(f"vptlib at {ROOT} lies outside its repository: clone it and install with `pip install -e .`.")
+    return ROOT
+
+
+def cache_folder() -> Path:
+    """Folder for converted backbones: `$VPTLIB_CACHE`, or `vptlib` under the user's cache folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("VPTLIB_CACHE") or base / "vptlib")
+
+
+def store_folder() -> Path:
+    """Folder of the MLflow database, its artefacts and the checkpoints: `$VPTLIB_STORE`, or `reports/store`."""
+    return Path(os.environ.get("VPTLIB_STORE") or repository() / "reports" / "store")

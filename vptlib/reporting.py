@@ -1,0 +1,307 @@
+"""From a YAML file to a report: check everything, run the studies, run the notebooks, print, and swap the folder in.
+
+    report.yaml ── read_config ── Study.run ── papermill ── index.html, report.pdf, summary.json, notebooks/
+
+All training happens in this process and goes into the store of runs; the notebooks find it finished there. The report
+is made in a hidden folder beside its place and moved there as a whole, so a failure leaves the earlier one untouched.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from vptlib.config import ReportConfig, check_material, read_config
+from vptlib.decision import summarise
+from vptlib.doctor import FREE_BYTES_NEEDED, free_bytes
+from vptlib.errors import UserError
+from vptlib.pages import find_chromium, join, page, print_pdf
+from vptlib.paths import repository, store_folder
+from vptlib.study import Study
+
+# All that a report folder holds; a folder with anything else in it is never replaced.
+PARTS = ("index.html", "report.pdf", "summary.json", "notebooks")
+VERSIONS_OF = ("vptlib", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "mlflow", "papermill")
+
+
+def make_report(config_path: Path, out: Path | None = None) -> Path:
+    """Make the report that a YAML file describes, and give the path of its `index.html`.
+
+    Runs that are in the store already are not repeated. What it is doing is printed as it goes.
+
+    Args:
+        config_path: see `vptlib.config`.
+        out: the report's folder, by default `reports/<name of the YAML file>`.
+
+    Raises:
+        UserError: anything wrong with the file, the folder, the tasks, the backbone, a notebook or Chromium.
+    """
+    config = read_config(config_path)
+    folder = (out or repository() / "reports" / config_path.stem).resolve()
+    with _draft_of(folder) as draft:
+        _check_space(folder, store_folder())
+        check_material(config)
+        _run_studies(config.studies())
+        _write_notebooks(config, draft)
+        _write_page(config, draft)
+        _write_summary(config, draft)
+        complaint = _write_pdf(draft)
+        _publish(draft, folder)
+    if complaint:
+        raise UserError(f"the report is at {folder / 'index.html'}, but without its PDF: {complaint}")
+    return folder / "index.html"
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that shape the figures, with their versions."""
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
+
+
+def summary(study: Study, margin: float) -> dict[str, Any]:
+    """One task's part of `summary.json`.
+
+    Args:
+        study: finished.
+        margin: the difference in accuracy that matters, a fraction.
+    """
+    return summarise(study.runs(), margin=margin) | {"versions": versions()}
+
+
+# ---- the steps ------------------------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _run_studies(studies: list[Study]) -> None:
+    for number, study in enumerate(studies, 1):
+        missing, total = len(study.missing()), len(study.cells())
+        state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
+        _say(f"[{number}/{len(studies)}] {study.task}: {state}")
+        study.run(progress=True)
+
+
+def _write_notebooks(config: ReportConfig, draft: Path) -> None:
+    settings, study_settings = config.settings, config.study_settings
+    shared = {"settings": study_settings, "margin": settings.margin}
+    (draft / "notebooks").mkdir()
+    _say("Writing the report: overview")
+    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": config.path.name, **shared}
+    run_notebook("report_overview", overview, draft / "notebooks" / "report_overview.ipynb")
+    for task in settings.tasks:
+        _say(f"Writing the report: {task}")
+        parameters = {"task": task, "images_per_cell": settings.images_per_cell, **shared}
+        run_notebook("report_task", parameters, draft / "notebooks" / f"report_{task}.ipynb")
+
+
+def _write_page(config: ReportConfig, draft: Path) -> None:
+    names = ["overview", *config.settings.tasks]
+    notebooks = [nbformat.read(draft / "notebooks" / f"report_{name}.ipynb", as_version=4) for name in names]
+    (draft / "index.html").write_text(page(join(notebooks, config.settings.title)), encoding="utf-8")
+
+
+def _write_summary(config: ReportConfig, draft: Path) -> None:
+    parts = [summary(study, config.settings.margin) for study in config.studies()]
+    whole = parts[0] if len(parts) == 1 else {"title": config.settings.title, "tasks": parts}
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    (draft / "summary.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_pdf(draft: Path) -> str:
+    """Print the page where a Chromium is found; gives what went wrong, or ""."""
+    chromium = find_chromium()
+    if chromium is None:
+        _say("No Chromium found, so there is no report.pdf: install chromium and run this again.")
+        return ""
+    _say("Printing report.pdf")
+    try:
+        print_pdf(draft / "index.html", draft / "report.pdf", chromium)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+# ---- a notebook -----------------------------------------------------------------------------------------------
+
+
+def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
+    """Execute `notebooks/<name>.ipynb` with papermill.
+
+    Args:
+        name: of the notebook, without its ending.
+        parameters: for its parameters cell; it must have one of each name.
+        target: where the executed notebook goes. It is there only if all cells ran.
+
+    Raises:
+        UserError: a parameter that the notebook does not have, a cell that failed, a kernel that died.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this Python's kernel, whatever the home folder holds
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    source = repository() / "notebooks" / f"{name}.ipynb"
+    _check_parameters(source, parameters)
+    part = target.with_suffix(".part.ipynb")
+    try:
+        notebook = papermill.execute_notebook(source, part, parameters, **_EXECUTION)
+    except PapermillExecutionError as error:
+        raise UserError(_what_failed(error, source, _keep_failed(part, target.name))) from error
+    except RuntimeError as error:  # nbclient: the kernel died or never answered
+        raise UserError(
+            f"the kernel of {source.name} stopped ({error}), most often for want of memory: close other programs or take "
+            "fewer test_images; finished runs are kept, and so is an earlier report."
+        ) from error
+    for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine say nothing elsewhere
+        notebook.metadata.papermill.pop(key, None)
+    nbformat.write(notebook, target)
+    part.unlink()
+
+
+_EXECUTION = {
+    "kernel_name": "python3",
+    "progress_bar": False,
+    "start_timeout": 300,
+    "extra_arguments": ["--log-level=CRITICAL"],
+}
+
+
+def _check_parameters(source: Path, parameters: dict[str, Any]) -> None:
+    import papermill
+
+    if not source.is_file():
+        raise UserError(f"there is no notebook {source}: restore it from the repository.")
+    known = papermill.inspect_notebook(source)
+    for name in parameters:
+        if name not in known:
+            raise UserError(f"{source} has no parameter {name!r} in its parameters cell: add it there.")
+
+
+def _keep_failed(part: Path, name: str) -> Path:
+    """Where the notebook as it stopped can be looked at afterwards."""
+    kept = store_folder() / "failed" / name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(part, kept)
+    return kept
+
+
+def _what_failed(error, source: Path, kept: Path) -> str:
+    if error.ename == "UserError":
+        return error.evalue
+    reason = f"{error.ename}: {error.evalue.strip().splitlines()[0]}" if error.evalue.strip() else error.ename
+    return (
+        f"{source.name} failed in cell {error.exec_count} ({reason}): look at {kept}; finished runs are kept, and so "
+        "is an earlier report."
+    )
+
+
+# ---- the folder -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _draft_of(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder`, empty, ours alone, and gone afterwards.
+
+    Raises:
+        UserError: `folder` holds something else than a report, cannot be written, or is being written by another.
+    """
+    _check_replaceable(folder)
+    draft = _beside(folder, "draft")
+    try:
+        draft.mkdir(parents=True, exist_ok=True)
+        opened = os.open(draft, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(_cannot_write(folder, error)) from error
+    try:
+        _lock(opened, folder)
+        try:
+            _finish_interrupted_swap(folder)
+            _empty(draft, folder)
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    finally:
+        os.close(opened)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+def _check_replaceable(folder: Path) -> None:
+    if folder.is_dir():
+        strange = sorted(path.name for path in folder.iterdir() if path.name not in PARTS)
+        if strange:
+            raise UserError(
+                f"{folder} holds {strange[0]!r}, which is no part of a report: move it away or name another folder "
+                "with --out."
+            )
+    elif folder.exists():
+        raise UserError(f"{folder} is a file: name a folder with --out.")
+
+
+def _lock(opened: int, folder: Path) -> None:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(f"another report is being written to {folder}: wait for it, or name another folder.") from error
+    except OSError:  # a file system without locks: two reports at once are then up to the user
+        pass
+
+
+def _empty(draft: Path, folder: Path) -> None:
+    """What a killed report has left goes; and writing is tried before hours are spent."""
+    try:
+        for path in draft.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        (draft / "index.html").write_text("")
+    except OSError as error:
+        raise UserError(_cannot_write(folder, error)) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> str:
+    return f"the report cannot be written to {folder} ({error.strerror}): name another folder with --out."
+
+
+def _check_space(*folders: Path) -> None:
+    for folder in folders:
+        free = free_bytes(folder)
+        if free < FREE_BYTES_NEEDED:
+            raise UserError(
+                f"only {free / 1e6:.0f} MB are free at {folder}, and {FREE_BYTES_NEEDED / 1e6:.0f} MB are needed: free "
+                "some, or name other folders with --out and VPTLIB_STORE."
+            )
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    """The draft takes the place of the earlier report."""
+    earlier = _beside(folder, "earlier")
+    try:
+        if folder.exists():
+            folder.rename(earlier)
+        draft.rename(folder)
+    except OSError as error:
+        _finish_interrupted_swap(folder)
+        raise UserError(_cannot_write(folder, error)) from error
+    shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _finish_interrupted_swap(folder: Path) -> None:
+    """The earlier report goes back to its place if nothing has taken it."""
+    earlier = _beside(folder, "earlier")
+    if not earlier.exists():
+        return
+    if folder.exists():
+        shutil.rmtree(earlier, ignore_errors=True)
+    else:
+        earlier.rename(folder)

@@ -1,0 +1,486 @@
+"""A fair comparison on one task: methods × sizes × seeds, every run kept in MLflow and never repeated.
+
+The rules, which `Study.protocol` states in every report: all methods get the same images, the same number of
+learning-rate candidates and the same number of optimiser steps; candidates are chosen on validation images that
+are part of the labelled budget n; the test images are looked at once a run.
+"""
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import TensorDataset
+from tqdm import tqdm
+
+from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
+from vptlib.data import Task, few_shot, fixed_test, load_task, prepare, split_validation
+from vptlib.errors import UserError
+from vptlib.methods import AdaptedModel, build_method, find_method
+from vptlib.paths import store_folder
+from vptlib.training import Diverged, Evaluation, History, Recipe, evaluate, fit, frozen_features
+
+# Part of every run's key: raise it when the meaning of a run changes, so that old runs are not mixed with new ones.
+PROTOCOL = 1
+# Time of one optimiser step relative to full fine-tuning, for the progress bar alone.
+STEP_COST = {"linear": 0.02, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid: a method on n labelled images, with the seed that draws them."""
+
+    method: str
+    n: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task, a backbone, and the grid to run.
+
+    Attributes:
+        task: a name in `vptlib.data.TASKS`.
+        methods: names in `vptlib.methods.METHODS`.
+        sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
+        seeds: each draws its own images, batches and initial values; the first one's also choose the learning rate.
+        backbone, image_size, depth: as in `load_backbone`.
+        num_prompts: prompts per prompted layer.
+        steps, batch_size: of every training run of every method.
+        candidates: learning rates tried per method and size.
+        test_images: how many of the task's test images are used, always the same ones.
+    """
+
+    task: str
+    methods: tuple[str, ...] = ("linear", "vpt-shallow", "vpt-deep", "full")
+    sizes: tuple[int, ...] = (50, 150, 400)
+    seeds: tuple[int, ...] = (0,)
+    backbone: str = EMBEDDED
+    image_size: int | None = None
+    depth: int | None = None
+    num_prompts: int = 10
+    steps: int = 40
+    batch_size: int = 32
+    candidates: int = 2
+    test_images: int = 400
+
+    def __post_init__(self):
+        for name in ("methods", "sizes", "seeds"):
+            values = tuple(getattr(self, name))
+            if not values or len(set(values)) < len(values):
+                raise UserError(f"{name} is {list(values)}: give at least one value, and none twice.")
+            object.__setattr__(self, name, values)
+        object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
+        for name in ("steps", "batch_size", "candidates", "test_images"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}, but must be 1 or more.")
+        for method in self.methods:
+            offered = len(find_method(method).learning_rates)
+            if self.candidates > offered:
+                raise UserError(f"candidates is {self.candidates}, but {method!r} has {offered} learning rates to try.")
+
+    # ---- the grid ----
+
+    def cells(self) -> list[Cell]:
+        """All runs, in the order in which they are made: the first seed comes first, for it tunes."""
+        return [Cell(method, n, seed) for seed in self.seeds for n in self.sizes for method in self.methods]
+
+    def missing(self) -> list[Cell]:
+        """The runs that are not in the store yet, or lack the weights that this study needs kept."""
+        done = _finished(self)
+        return [cell for cell in self.cells() if not self._is_done(cell, done.get(_key(self, cell)))]
+
+    def run(self, progress: bool = True) -> pd.DataFrame:
+        """Run what is missing and give the table of all runs. Interrupt it at will: finished runs are kept.
+
+        Raises:
+            UserError: sizes that the task cannot give, a store that cannot be written, a method that always diverges.
+        """
+        missing = self.missing()
+        if missing:
+            self.check()
+        total = sum(self._step_cost(cell) for cell in missing)
+        with tqdm(total=total, disable=not (progress and missing), unit="step", bar_format=_BAR, mininterval=1) as bar:
+            for cell in missing:
+                bar.set_description(f"{self.task}: {cell.method}, {cell.n} images, seed {cell.seed}")
+                _log(self, cell, _run_cell(self, cell, lambda _, c=cell: bar.update(STEP_COST.get(c.method, 1.0))))
+        return self.runs()
+
+    def check(self) -> None:
+        """Find out before any training whether the task can give these sizes.
+
+        Raises:
+            UserError: it cannot; the text says which size, and what can be given.
+        """
+        labels = _material(self).task.train.labels
+        for n in self.sizes:
+            split_validation(labels, few_shot(labels, n, self.seeds[0]))
+
+    def runs(self) -> pd.DataFrame:
+        """The finished runs of this study, a row each.
+
+        Columns: task, method, n, seed, accuracy, val_accuracy (fractions), learning_rate, best_step, train_seconds,
+        tuning_seconds, trainable_parameters, bytes_per_task, correct (bool array, test images in their fixed order),
+        predictions (int array), run_id.
+        """
+        done = _finished(self)
+        rows = [_row(self, cell, done[key]) for cell in self.cells() if (key := _key(self, cell)) in done]
+        return pd.DataFrame(rows)
+
+    def history(self, method: str, n: int, seed: int) -> History:
+        """What happened in the training of one finished run."""
+        run = _finished_run(self, Cell(method, n, seed))
+        client = _client()
+        series = {
+            name: [m.value for m in sorted(client.get_metric_history(run.info.run_id, name), key=lambda m: m.step)]
+            for name in ("train_loss", "val_loss", "val_accuracy_at", "val_step")
+        }
+        return History(
+            train_loss=series["train_loss"],
+            val_steps=[int(step) for step in series["val_step"]],
+            val_loss=series["val_loss"],
+            val_accuracy=series["val_accuracy_at"],
+            best_step=int(run.data.metrics["best_step"]),
+            seconds=run.data.metrics["train_seconds"],
+        )
+
+    def model(self, method: str) -> AdaptedModel:
+        """The trained model of `method` at the largest size and the first seed, from the store.
+
+        Raises:
+            UserError: that run is not finished.
+        """
+        run = _finished_run(self, self._kept(method))
+        folder = _client().download_artifacts(run.info.run_id, "weights.safetensors")
+        model = self.build(method)
+        model.load_state_dict(load_file(folder), strict=False)
+        return model.eval()
+
+    def build(self, method: str, seed: int = 0) -> AdaptedModel:
+        """A fresh, untrained model of `method` on this study's backbone, with a head for its task's classes."""
+        material = _material(self)
+        options = {"num_prompts": self.num_prompts} if find_method(method).uses_prompts else {}
+        torch.manual_seed(seed)
+        return build_method(method, copy.deepcopy(material.vit), material.task.num_classes, **options)
+
+    def data(self, n: int, seed: int) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
+        """Training, validation and test images, prepared (`N 3 S S`), of one size and seed."""
+        material = _material(self)
+        return *material.labelled(n, seed), material.test
+
+    def test_items(self) -> np.ndarray:
+        """Indices, in the task's test set, of the test images in the order of `correct` and `predictions`."""
+        return _material(self).test_items
+
+    def protocol(self) -> dict[str, str]:
+        """The rules of the comparison, label to sentence, with this study's figures."""
+        seeds = len(self.seeds)
+        return {
+            "Images": f"n counts all labelled images used: 80 % of them train, 20 % validate. For one seed the smaller "
+            f"sets are part of the larger ones; every method gets the same images. Sizes: {_listed(self.sizes)}.",
+            "Tuning": f"{self.candidates} learning rates per method and size, chosen on the validation images of the "
+            f"first seed, the same number for every method"
+            + (" and taken over by the other seeds." if seeds > 1 else "."),
+            "Training": f"{self.steps} optimiser steps of up to {self.batch_size} images for every run of every method "
+            "(AdamW, linear warm-up, cosine decay, no augmentation); the weights best on validation images are kept.",
+            "Test": f"{len(self.test_items())} test images, the same for all runs, looked at once a run and never for "
+            "a choice.",
+            "Seeds": f"{seeds} ({_listed(self.seeds)})"
+            + ("." if seeds > 1 else ": a quick look. Intervals show the choice of test images only."),
+            "Prompts": f"{self.num_prompts} per prompted layer.",
+        }
+
+    # ---- within the room ----
+
+    def _step_cost(self, cell: Cell) -> float:
+        candidates = self.candidates if cell.seed == self.seeds[0] else 1
+        return self.steps * candidates * STEP_COST.get(cell.method, 1.0)
+
+    def _is_done(self, cell: Cell, run) -> bool:
+        return run is not None and (cell != self._kept(cell.method) or "weights" in run.data.tags)
+
+    def _kept(self, method: str) -> Cell:
+        """The cell whose weights are stored."""
+        return Cell(method, self.sizes[-1], self.seeds[0])
+
+
+_BAR = "{desc}  {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
+
+
+def _listed(values: tuple) -> str:
+    return ", ".join(map(str, values))
+
+
+# ---- what the runs of a study share ---------------------------------------------------------------------------
+
+
+class _Material:
+    """Task, backbone and prepared test images, loaded once for all runs."""
+
+    def __init__(self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int):
+        self.task: Task = load_task(task)
+        self.vit = load_backbone(backbone, image_size, depth)
+        self.fingerprint = fingerprint(self.vit)
+        self.test_items = fixed_test(self.task.test.labels, test_images)
+
+    @cached_property
+    def test(self) -> TensorDataset:
+        return prepare(self.task.test.select(self.test_items), preprocessing(self.vit))
+
+    @cached_property
+    def test_features(self) -> TensorDataset:
+        return frozen_features(build_method("linear", copy.deepcopy(self.vit), self.task.num_classes), self.test)
+
+    def labelled(self, n: int, seed: int) -> tuple[TensorDataset, TensorDataset]:
+        """Training and validation images out of one budget of n."""
+        train = self.task.train
+        parts = split_validation(train.labels, few_shot(train.labels, n, seed))
+        return tuple(prepare(train.select(part), preprocessing(self.vit)) for part in parts)
+
+
+@lru_cache(maxsize=2)
+def _load_material(*names) -> _Material:
+    return _Material(*names)
+
+
+def _material(study: Study) -> _Material:
+    return _load_material(study.task, study.backbone, study.image_size, study.depth, study.test_images)
+
+
+# ---- one run --------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Result:
+    model: AdaptedModel
+    history: History
+    test: Evaluation
+    learning_rate: float
+    tuning_seconds: float
+    tried: dict[str, float]  # learning rate → validation accuracy
+
+
+def _run_cell(study: Study, cell: Cell, progress: Callable[[int], None]) -> _Result:
+    """Train with each candidate, keep the one best on validation images, test it once."""
+    material = _material(study)
+    train, val = material.labelled(cell.n, cell.seed)
+    test = material.test
+    if study.build(cell.method).features_are_frozen:
+        probe = study.build(cell.method)
+        train, val, test = frozen_features(probe, train), frozen_features(probe, val), material.test_features
+    start = time.perf_counter()
+    best, tried, failure = None, {}, None
+    for rate in _rates(study, cell):
+        model = study.build(cell.method, cell.seed)
+        recipe = Recipe(rate, study.steps, study.batch_size, seed=cell.seed)
+        checkpoint = store_folder() / "checkpoints" / f"{_key(study, cell)}-{rate:g}.pt"
+        try:
+            history = fit(model, train, val, recipe, checkpoint, progress)
+        except Diverged as error:
+            tried[f"{rate:g}"], failure = 0.0, error
+            continue
+        checkpoint.unlink(missing_ok=True)
+        tried[f"{rate:g}"] = history.best_val_accuracy
+        if best is None or _score(history) > _score(best[1]):
+            best = model, history, rate
+    if best is None:
+        raise failure
+    model, history, rate = best
+    return _Result(model, history, evaluate(model, test), rate, time.perf_counter() - start, tried)
+
+
+def _score(history: History) -> tuple[float, float]:
+    """Validation accuracy, and of equals the lower loss."""
+    return history.best_val_accuracy, -history.best_val_loss
+
+
+def _rates(study: Study, cell: Cell) -> list[float]:
+    """The candidates for the first seed; for the others, what the first one chose."""
+    if cell.seed == study.seeds[0]:
+        return list(find_method(cell.method).learning_rates[: study.candidates])
+    tuned = _finished_run(study, Cell(cell.method, cell.n, study.seeds[0]))
+    return [float(tuned.data.params["learning_rate"])]
+
+
+# ---- the store: MLflow ----------------------------------------------------------------------------------------
+
+
+def _key(study: Study, cell: Cell) -> str:
+    """A hash of all that determines a run's numbers."""
+    material = _material(study)
+    method = find_method(cell.method)
+    facts = {
+        "protocol": PROTOCOL,
+        "task": material.task.fingerprint,
+        "backbone": material.fingerprint,
+        "cell": asdict(cell),
+        "tuned_with": study.seeds[0],
+        "learning_rates": method.learning_rates[: study.candidates],
+        "num_prompts": study.num_prompts if method.uses_prompts else None,
+        "steps": study.steps,
+        "batch_size": study.batch_size,
+        "test_items": len(material.test_items),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=1)
+def _client_at(uri: str):
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _client():
+    """The MLflow client: the server that `MLFLOW_TRACKING_URI` names, or an SQLite file in the store folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_writable_store() / 'mlflow.db'}"
+    return _client_at(uri)
+
+
+def _writable_store() -> Path:
+    folder = store_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "artifacts").mkdir(exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write")
+    except OSError as error:
+        raise UserError(
+            f"the store of runs {folder} cannot be written ({error.strerror or error}): set VPTLIB_STORE to a folder "
+            "that can."
+        ) from error
+    return folder
+
+
+def _experiment() -> str:
+    client = _client()
+    found = client.get_experiment_by_name("vptlib")
+    if found:
+        return found.experiment_id
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    where = (store_folder() / "artifacts").resolve().as_uri() if local else None
+    return client.create_experiment("vptlib", artifact_location=where)
+
+
+def _finished(study: Study) -> dict:
+    """Finished MLflow runs of the study's task, by key."""
+    found, token = {}, None
+    while True:
+        page = _client().search_runs(
+            [_experiment()],
+            filter_string=f"attributes.status = 'FINISHED' and tags.task = '{study.task}'",
+            max_results=1000,
+            page_token=token,
+        )
+        found |= {run.data.tags["key"]: run for run in page}
+        token = page.token
+        if not token:
+            return found
+
+
+def _finished_run(study: Study, cell: Cell):
+    run = _finished(study).get(_key(study, cell))
+    if run is None:
+        raise UserError(
+            f"{cell.method} on {study.task} with {cell.n} images and seed {cell.seed} has not been run: "
+            "call Study.run() first."
+        )
+    return run
+
+
+def _log(study: Study, cell: Cell, result: _Result) -> None:
+    """Everything under one MLflow run, marked finished only when all of it is there."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    client, now = _client(), int(time.time() * 1000)
+    key = _key(study, cell)
+    tags = {"key": key, "task": study.task, "backbone_sha256": _material(study).fingerprint}
+    run = client.create_run(_experiment(), tags=tags, run_name=f"{study.task} {cell.method} n={cell.n} s={cell.seed}")
+    run_id, history = run.info.run_id, result.history
+    params = {
+        **{k: v for k, v in asdict(study).items() if k not in ("methods", "sizes", "seeds")},
+        **asdict(cell),
+        "learning_rate": repr(result.learning_rate),
+        "rates_tried": json.dumps(result.tried),
+    }
+    metrics = {
+        "accuracy": result.test.accuracy,
+        "test_loss": result.test.loss,
+        "val_accuracy": history.best_val_accuracy,
+        "best_step": history.best_step,
+        "train_seconds": history.seconds,
+        "tuning_seconds": result.tuning_seconds,
+        "trainable_parameters": result.model.trainable_parameters,
+        "bytes_per_task": result.model.bytes_per_task,
+    }
+    series = [
+        Metric("train_loss", loss, now, step) for step, loss in zip(history.steps, history.train_loss, strict=True)
+    ]
+    for step, loss, accuracy in zip(history.val_steps, history.val_loss, history.val_accuracy, strict=True):
+        series += [
+            Metric("val_step", step, now, step),
+            Metric("val_loss", loss, now, step),
+            Metric("val_accuracy_at", accuracy, now, step),
+        ]
+    series += [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    for start in range(0, len(series), 1000):  # MLflow's limit for one batch
+        client.log_batch(run_id, metrics=series[start : start + 1000])
+    client.log_batch(
+        run_id, params=[Param(k, str(v)) for k, v in params.items()], tags=[RunTag("seed", str(cell.seed))]
+    )
+    client.log_dict(
+        run_id,
+        {"predictions": result.test.predictions.tolist(), "correct": result.test.correct.astype(int).tolist()},
+        "test.json",
+    )
+    if cell == study._kept(cell.method):
+        _log_weights(client, run_id, result.model)
+    client.set_terminated(run_id, "FINISHED")
+
+
+def _log_weights(client, run_id: str, model: AdaptedModel) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: t.cpu().contiguous() for name, t in model.trained_state().items()}, path)
+        client.log_artifact(run_id, str(path))
+    client.set_tag(run_id, "weights", "weights.safetensors")
+
+
+def _row(study: Study, cell: Cell, run) -> dict:
+    metrics = run.data.metrics
+    items = _test_items(run.info.run_id, run.info.artifact_uri)
+    return {
+        "task": study.task,
+        **asdict(cell),
+        "accuracy": metrics["accuracy"],
+        "val_accuracy": metrics["val_accuracy"],
+        "learning_rate": float(run.data.params["learning_rate"]),
+        "best_step": int(metrics["best_step"]),
+        "train_seconds": metrics["train_seconds"],
+        "tuning_seconds": metrics["tuning_seconds"],
+        "trainable_parameters": int(metrics["trainable_parameters"]),
+        "bytes_per_task": int(metrics["bytes_per_task"]),
+        "correct": np.array(items["correct"], dtype=bool),
+        "predictions": np.array(items["predictions"]),
+        "run_id": run.info.run_id,
+    }
+
+
+@lru_cache(maxsize=4096)
+def _test_items(run_id: str, _artifact_uri: str) -> dict:
+    return json.loads(Path(_client().download_artifacts(run_id, "test.json")).read_text())

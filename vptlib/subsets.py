@@ -1,0 +1,107 @@
+"""Which images a run may use: stratified, repeatable choices from the labels alone.
+
+`few_shot` takes the labelled budget of a run out of the training images, `split_validation` carves the validation
+images out of that budget, and `fixed_test` picks the test images.
+"""
+
+import numpy as np
+
+from vptlib.errors import UserError
+
+
+def few_shot(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Indices of `n` labelled images: the budget of one run, from which its validation images come as well.
+
+    Class shares are kept to within one image, but every class has at least two. Subsets of one seed are nested:
+    a smaller one is the beginning of a larger one.
+
+    Raises:
+        UserError: if `n` or a class is too small, or `n` larger than the data.
+    """
+    classes, totals = np.unique(labels, return_counts=True)
+    if n > len(labels):
+        raise UserError(f"size {n} is larger than the {len(labels)} training images: take at most {len(labels)}.")
+    if totals.min() < 2:
+        raise UserError(
+            f"class {classes[totals.argmin()]} has a single training image, but needs at least 2 (one to train on, "
+            "one to validate on): add images or leave the class out."
+        )
+    if n < 2 * len(classes):
+        raise UserError(
+            f"size {n} is too small for {len(classes)} classes with at least 2 images each: "
+            f"take at least {2 * len(classes)}."
+        )
+    return _stratified(labels, n, seed, at_least=2)
+
+
+def fixed_test(labels: np.ndarray, n: int) -> np.ndarray:
+    """Sorted indices of `n` test images (all, where there are no more): stratified, and always the same ones.
+
+    Raises:
+        UserError: if `n` is not positive.
+    """
+    if n < 1:
+        raise UserError(f"{n} test images were asked for: take at least 1.")
+    return np.sort(_stratified(labels, min(n, len(labels)), seed=0, at_least=0))
+
+
+def split_validation(labels: np.ndarray, indices: np.ndarray, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+    """A subset parted into indices to train on and to validate on, the latter about `share` of it and at least one.
+
+    Stratified; every class keeps at least one training image. Nothing is drawn: within a class the images that came
+    last into the subset validate, and left-over places go to the classes that came first.
+
+    Raises:
+        UserError: if no class can spare an image, or `share` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"the validation share is {share}, but must lie between 0 and 1.")
+    spare = [place for of_class in _by_class(labels[indices]) for place in _spare(of_class, share)]
+    if not spare:
+        raise UserError("no class of the subset has two images, so none is left to validate on: take a larger size.")
+    wanted = max(1, round(share * len(indices)))
+    validation = np.zeros(len(indices), dtype=bool)
+    validation[[place for *_, place in sorted(spare)[:wanted]]] = True
+    return indices[~validation], indices[validation]
+
+
+def _spare(places: np.ndarray, share: float) -> list[tuple[float, int, int]]:
+    """The places of one class but its first, last place first, each as (how early it validates, class, place)."""
+    quota = share * len(places)
+    return [(k + 1 - quota, places[0], place) for k, place in enumerate(places[:0:-1])]
+
+
+def _by_class(labels: np.ndarray) -> list[np.ndarray]:
+    """For each class, where in `labels` it stands."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+def _stratified(labels: np.ndarray, n: int, seed: int, at_least: int) -> np.ndarray:
+    """The first `n` indices of an order whose every beginning keeps the class shares."""
+    rng = np.random.RandomState(seed)  # its stream is frozen by NumPy (NEP 19): subsets outlive versions
+    queues = [rng.permutation(members) for members in _by_class(labels)]
+    queues = [queues[k] for k in rng.permutation(len(queues))]  # who comes first where shares are equal
+    turns = _turns(np.array([len(queue) for queue in queues]), n, at_least)
+    chosen = np.empty(n, dtype=np.int64)
+    for k, queue in enumerate(queues):
+        mine = turns == k
+        chosen[mine] = queue[: mine.sum()]
+    return chosen
+
+
+def _turns(totals: np.ndarray, n: int, at_least: int) -> np.ndarray:
+    """Whose turn it is, `n` times: first `at_least` rounds of all classes, then by the quota method.
+
+    The quota method (Balinski and Young 1975) keeps every count within one of its exact share at every length: of the
+    classes that the share entitles to one more, the one whose claim falls due first.
+    """
+    turns = np.tile(np.arange(len(totals)), at_least)
+    taken = np.bincount(turns, minlength=len(totals))
+    turns = list(turns[:n])
+    for length in range(len(turns) + 1, n + 1):
+        entitled = taken * totals.sum() < length * totals
+        due = np.where(entitled, (taken + 1) / totals, np.inf)
+        turns.append(due.argmin())
+        taken[turns[-1]] += 1
+    return np.array(turns)

@@ -1,0 +1,291 @@
+"""One plain training loop for every method, and one evaluation.
+
+AdamW with linear warm-up and cosine decay over a fixed number of optimiser steps; the weights that did best on
+validation data are the ones that remain. Where nothing before the head trains, features are computed once.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from vptlib.errors import UserError
+from vptlib.methods import AdaptedModel
+
+SECONDS_BETWEEN_CHECKPOINTS = 60
+
+
+class Diverged(UserError):
+    """The training loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        learning_rate: peak learning rate of AdamW.
+        steps: optimiser steps.
+        batch_size: images a step, or all of them where there are fewer.
+        weight_decay: on weight matrices only.
+        warmup: share of the steps in which the rate rises linearly; then it falls as a cosine to 0.
+        evaluations: how often validation data are looked at, evenly spread, the last time after the last step.
+        seed: of the order of the batches (and of dropout).
+    """
+
+    learning_rate: float
+    steps: int = 100
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    evaluations: int = 5
+    seed: int = 0
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate of step 0, 1, ... steps - 1."""
+        rising = max(1, round(self.warmup * self.steps))
+        if step < rising:
+            return self.learning_rate * (step + 1) / rising
+        done = (step - rising) / max(1, self.steps - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def evaluation_steps(self) -> set[int]:
+        """Numbers of finished steps after which validation data are looked at."""
+        return {round(self.steps * (i + 1) / self.evaluations) for i in range(self.evaluations)} - {0}
+
+
+@dataclass
+class History:
+    """What happened in training: a loss for each step, validation figures for each evaluation."""
+
+    train_loss: list[float] = field(default_factory=list)
+    val_steps: list[int] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    val_accuracy: list[float] = field(default_factory=list)
+    best_step: int = 0
+    seconds: float = 0.0
+
+    @property
+    def steps(self) -> list[int]:
+        """1, 2, ... for each entry of `train_loss`."""
+        return list(range(1, len(self.train_loss) + 1))
+
+    @property
+    def best_val_accuracy(self) -> float:
+        """Validation accuracy of the weights that remain, a fraction."""
+        return self.val_accuracy[self.val_steps.index(self.best_step)] if self.val_steps else float("nan")
+
+    @property
+    def best_val_loss(self) -> float:
+        """Validation loss of the weights that remain."""
+        return self.val_loss[self.val_steps.index(self.best_step)] if self.val_steps else float("nan")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (a fraction), mean cross-entropy, and for each item the predicted class and whether it is right."""
+
+    accuracy: float
+    loss: float
+    predictions: np.ndarray
+    correct: np.ndarray
+
+
+class FrozenFeatures(TensorDataset):
+    """Features `N F` in place of images, and labels `N`: what `frozen_features` gives."""
+
+
+def best_device() -> torch.device:
+    """The first CUDA device, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fit(
+    model: AdaptedModel,
+    train: TensorDataset,
+    val: TensorDataset | None,
+    recipe: Recipe,
+    checkpoint: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> History:
+    """Train `model` in place; it ends with the weights that did best on `val` (without `val`: the last ones).
+
+    Best is the highest validation accuracy; of equals the lowest loss.
+
+    Args:
+        model: from `build_method`.
+        train: images `N 3 H W` (or `FrozenFeatures`) and labels `N`.
+        val: the same, for choosing; never test data.
+        recipe: steps, rate, batch size, seed.
+        checkpoint: file from which a stopped run goes on, and which a long run writes once a minute.
+        progress: called with 1 after every step.
+
+    Raises:
+        Diverged: the loss is not finite; the text names the step and the learning rate.
+    """
+    device = best_device()
+    model.to(device)
+    net, train, val = _what_trains(model, train, val)
+    optimiser = torch.optim.AdamW(model.parameter_groups(recipe.weight_decay), lr=recipe.learning_rate)
+    run = _Run(model, optimiser, recipe)
+    if checkpoint and checkpoint.is_file():
+        run.read(checkpoint)
+    batches = _batches(len(train), recipe.batch_size, recipe.seed)
+    for _ in run.history.steps:
+        next(batches)
+    start, saved = time.perf_counter() - run.history.seconds, time.perf_counter()
+    model.train()
+    for step in range(len(run.history.train_loss), recipe.steps):
+        loss = _step(net, optimiser, recipe.rate_at(step), [t[next_].to(device) for t, next_ in _pair(train, batches)])
+        if not math.isfinite(loss):
+            raise Diverged(
+                f"training of {model.method!r} diverged: the loss is {loss} at step {step + 1} with learning rate "
+                f"{recipe.learning_rate:g}; take a smaller learning_rate."
+            )
+        run.history.train_loss.append(loss)
+        if val is not None and step + 1 in recipe.evaluation_steps:
+            run.note_validation(step + 1, evaluate(model, val))
+        run.history.seconds = time.perf_counter() - start
+        if checkpoint and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            run.write(checkpoint)
+            saved = time.perf_counter()
+        if progress:
+            progress(1)
+    run.keep_best()
+    model.eval()
+    return run.history
+
+
+@torch.inference_mode()
+def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) -> Evaluation:
+    """Accuracy and loss of `model` on images `N 3 H W` (or `FrozenFeatures` `N F`) and labels `N`."""
+    was_training = model.training
+    model.eval()
+    net = model.head if isinstance(data, FrozenFeatures) else model
+    device = next(model.parameters()).device
+    inputs, labels = data.tensors
+    logits = torch.cat([net(part.to(device)).float().cpu() for part in inputs.split(batch_size)])  # N C
+    model.train(was_training)
+    predictions = logits.argmax(dim=1)
+    correct = predictions == labels
+    return Evaluation(
+        accuracy=correct.double().mean().item(),
+        loss=F.cross_entropy(logits, labels).item(),
+        predictions=predictions.numpy(),
+        correct=correct.numpy(),
+    )
+
+
+@torch.no_grad()  # not inference_mode: the head's backward pass needs ordinary tensors
+def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) -> FrozenFeatures:
+    """Images `N 3 H W` to the features `N F` that the head reads, computed once."""
+    model.to(best_device()).eval()
+    inputs, labels = data.tensors
+    features = [model.features(part.to(best_device())).cpu() for part in inputs.split(batch_size)]
+    return FrozenFeatures(torch.cat(features), labels)
+
+
+def _what_trains(
+    model: AdaptedModel, train: TensorDataset, val: TensorDataset | None
+) -> tuple[nn.Module, TensorDataset, TensorDataset | None]:
+    """The module to run and its data: the head on cached features where nothing before it trains."""
+    if not model.features_are_frozen:
+        return model, train, val
+    data = [d if d is None or isinstance(d, FrozenFeatures) else frozen_features(model, d) for d in (train, val)]
+    return model.head, *data
+
+
+def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Indices of one batch after the other, through one random order of all items after the other."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(batch_size, count)
+    rest = torch.empty(0, dtype=torch.long)
+    while True:
+        if len(rest) < size:
+            rest = torch.cat([rest, torch.randperm(count, generator=generator)])
+        yield rest[:size]
+        rest = rest[size:]
+
+
+def _pair(data: TensorDataset, batches: Iterator[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    indices = next(batches)
+    return [(tensor, indices) for tensor in data.tensors]
+
+
+def _step(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, batch: list[Tensor]) -> float:
+    inputs, labels = batch
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    loss = F.cross_entropy(net(inputs), labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+
+class _Run:
+    """The state of one training run: all that a checkpoint must hold to go on as if nothing had happened."""
+
+    def __init__(self, model: AdaptedModel, optimiser: torch.optim.Optimizer, recipe: Recipe):
+        self.model, self.optimiser, self.recipe = model, optimiser, recipe
+        self.history = History()
+        self.best: dict[str, Tensor] | None = None
+
+    def note_validation(self, step: int, found: Evaluation) -> None:
+        history = self.history
+        better = not history.val_steps or (found.accuracy, -found.loss) > (
+            history.best_val_accuracy,
+            -history.best_val_loss,
+        )
+        history.val_steps.append(step)
+        history.val_loss.append(found.loss)
+        history.val_accuracy.append(found.accuracy)
+        if better:
+            history.best_step = step
+            last = step == self.recipe.steps
+            self.best = None if last else {n: t.clone() for n, t in self.model.trained_state().items()}
+
+    def keep_best(self) -> None:
+        if self.best is not None:
+            self.model.load_state_dict(self.best, strict=False)
+        if not self.history.val_steps:
+            self.history.best_step = len(self.history.train_loss)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        torch.save(
+            {
+                "recipe": asdict(self.recipe),
+                "history": asdict(self.history),
+                "trained": self.model.trained_state(),
+                "best": self.best,
+                "optimiser": self.optimiser.state_dict(),
+                "random": torch.get_rng_state(),
+            },
+            part,
+        )
+        part.replace(path)
+
+    def read(self, path: Path) -> None:
+        try:
+            stored = torch.load(path, weights_only=True)
+        except Exception as error:  # torch raises what its reader, zip or pickle raise
+            raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start the run anew.") from error
+        if stored["recipe"] != asdict(self.recipe):
+            raise UserError(
+                f"checkpoint {path} belongs to another recipe: delete it, or give the recipe it was made by."
+            )
+        self.history = History(**stored["history"])
+        self.model.load_state_dict(stored["trained"], strict=False)
+        self.best = stored["best"]
+        self.optimiser.load_state_dict(stored["optimiser"])
+        torch.set_rng_state(stored["random"])
