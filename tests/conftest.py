@@ -1,6 +1,7 @@
-"""Tests run on one thread each, with a store of their own; the backbone cache is the user's."""
+"""Tests run on one thread each, those that make runs with a store of their own; the backbone cache is the user's."""
 
 import os
+import shutil
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -9,6 +10,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 torch.set_num_threads(1)
+os.environ["VPTLIB_JOBS"] = "1"
+os.environ["VPTLIB_STORE"] = "/nonexistent: ask for the fixture own_store"
 
 
 @pytest.fixture
@@ -22,10 +25,21 @@ def tiny_vit():
     return make
 
 
-@pytest.fixture(autouse=True)
-def own_store(tmp_path_factory, monkeypatch):
-    """A store of runs for this test alone."""
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """MLflow's SQLite file with its tables: MLflow takes seconds to make one, so it is made once and copied."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def own_store(tmp_path_factory, monkeypatch, empty_database):
+    """A store of runs for this test alone. Every test that makes or asks for runs needs it."""
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_database, folder / "mlflow.db")
     monkeypatch.setenv("VPTLIB_STORE", str(folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder

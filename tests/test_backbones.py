@@ -366,13 +366,17 @@ def test_a_damaged_cache_is_built_again_and_a_whole_one_kept(own_cache, rebuilds
     path = embedded_file()
     assert path.parent == own_cache and len(rebuilds) == 1
     assert embedded_file() == path and len(rebuilds) == 1
-    whole = path.read_bytes()
+    whole, tensors = path.read_bytes(), {name: tensor.clone() for name, tensor in load_file(path).items()}
+
+    def is_whole():
+        now = load_file(embedded_file())
+        return now.keys() == tensors.keys() and all(torch.equal(now[name], tensors[name]) for name in tensors)
 
     path.write_bytes(whole[: len(whole) // 2])  # truncated
-    assert embedded_file().read_bytes() == whole and len(rebuilds) == 2
+    assert is_whole() and len(rebuilds) == 2
 
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))  # one bit wrong
-    assert embedded_file().read_bytes() == whole and len(rebuilds) == 3
+    assert is_whole() and len(rebuilds) == 3
     assert os.listdir(own_cache) == [path.name]
 
 

@@ -26,6 +26,7 @@ MISTAKES = {
     "tasks: [digits]\nsizes: [50, 50]": ("sizes is [50, 50]", "none twice"),
     "tasks: [digits]\nseeds: []": ("seeds is []", "at least one"),
     "tasks: [digits]\nmargin: 3": ("line 2", "`margin` must be below 1"),
+    "tasks: [digits]\nmargin: 0": ("line 2", "`margin` must be above 0"),
     "tasks: [digits]\nmargin: .nan": ("line 2", "`margin` must be"),
     "tasks: [digits]\nimages_per_cell: 0": ("line 2", "`images_per_cell` must be 1 or more"),
     "tasks: [digits]\ncandidates: 99": ("candidates is 99", "learning rates"),

@@ -17,6 +17,8 @@ from vptlib.methods import METHODS
 from vptlib.study import Cell, Study
 from vptlib.training import Diverged
 
+pytestmark = pytest.mark.usefixtures("own_store")
+
 TINY = {
     "task": "digits",
     "image_size": 14,
@@ -41,7 +43,7 @@ def plain(runs: pd.DataFrame) -> pd.DataFrame:
 def test_runs_are_made_once_and_a_larger_study_reuses_them(monkeypatch):
     made = []
     run_cell = module._run_cell
-    monkeypatch.setattr(module, "_run_cell", lambda s, cell, p: made.append(cell) or run_cell(s, cell, p))
+    monkeypatch.setattr(module, "_run_cell", lambda s, cell, rates: made.append(cell) or run_cell(s, cell, rates))
     small = study()
     first = small.run(progress=False)
     assert made == small.cells() and len(first) == 8
@@ -65,6 +67,20 @@ def test_table_agrees_with_the_items_and_the_stored_model():
         found = module.evaluate(ours.model(method), test)
         assert found.predictions.tolist() == stored.predictions.tolist()
     assert (runs.predictions.iloc[0] == test.tensors[1].numpy()).tolist() == runs.correct.iloc[0].tolist()
+
+
+def test_runs_made_side_by_side_are_the_same_runs(monkeypatch, tmp_path, own_store):
+    one_by_one = study().run(progress=False, jobs=1)
+    other = tmp_path / "other"
+    other.mkdir()
+    monkeypatch.setenv("VPTLIB_STORE", str(other))
+    side_by_side = study().run(progress=False, jobs=2)
+    pd.testing.assert_frame_equal(plain(one_by_one), plain(side_by_side))
+    assert study().model("vpt-deep").trained_state().keys() == {
+        "net.prompts",
+        "net.vit.head.weight",
+        "net.vit.head.bias",
+    }
 
 
 def test_every_method_gets_the_same_budget(monkeypatch):
@@ -194,12 +210,12 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_result(own_store, monkeyp
         torch.set_num_threads(1)
         import vptlib.study as module
         run_cell, made = module._run_cell, []
-        def slow(study, cell, progress):
+        def slow(study, cell, rates):
             made.append(cell)
             if len(made) == 4 and {{stop}}:
                 print("HANGING", flush=True)
                 while True: pass
-            return run_cell(study, cell, progress)
+            return run_cell(study, cell, rates)
         module._run_cell = slow
         module.Study(**{TINY!r}, methods=("linear", "vpt-deep"), sizes=(40, 60), seeds=(0, 1)).run(progress=False)
         print(len(made))

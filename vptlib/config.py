@@ -14,12 +14,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from vptlib.data import TASKS, task_is_available
+from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.methods import METHODS
 from vptlib.study import Study
 
 # What the report sets side by side; the other methods are there for comparison.
-COMPARED = ("vpt-deep", "full")
+COMPARED = (PROMPT, FULL)
 
 
 class _ReportOnly(BaseModel):
@@ -36,7 +37,7 @@ class _ReportOnly(BaseModel):
 
     title: str = "Visual prompt tuning or full fine-tuning?"
     tasks: tuple[str, ...] = Field(min_length=1)
-    margin: float = Field(0.01, ge=0, lt=1)
+    margin: float = Field(0.01, gt=0, lt=1)
     images_per_cell: int = Field(2, ge=1, le=4)
 
 
@@ -196,6 +197,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "greater_than_equal": "{ge} or more",
     "less_than_equal": "{le} or less",
+    "greater_than": "above {gt}",
     "less_than": "below {lt}",
 }
 

@@ -21,6 +21,7 @@ With one seed there is no second part: the interval shows the choice of test ima
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -127,6 +128,12 @@ class Resampled:
 def middle(replicates: np.ndarray, level: float = LEVEL) -> np.ndarray:
     """The ends of the middle share `level` of replicates `... B`: low and high, `2 ...`."""
     return np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=-1)
+
+
+def spread_of(replicates: np.ndarray) -> np.ndarray:
+    """Half the width of the middle 68 % of replicates `... B`: a standard deviation that far tails do not move."""
+    low, high = middle(replicates, 0.68)
+    return (high - low) / 2
 
 
 def accuracies(runs: pd.DataFrame, method: str) -> Resampled:
@@ -335,7 +342,7 @@ def fit_power_law(runs: pd.DataFrame, method: str) -> PowerLaw:
     least = _LEAST_WRONG_IMAGES / found.images
     errors = np.maximum(1 - found.value, least)  # K
     redrawn = np.maximum(1 - found.replicates.T, least)  # B K
-    spread = redrawn.std(axis=0)  # K
+    spread = spread_of(redrawn.T)  # K
     replicates = _fit(redrawn, found.n, spread)  # B 3
     a, b, c = (float(value) for value in _fit(errors[None], found.n, spread)[0])
     residuals = redrawn - np.stack([_power_law(replicates, n) for n in found.n], axis=1)  # B K
@@ -434,7 +441,7 @@ def crossover(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> Cross
     leads = np.where(ahead >= CLEAR, 1, np.where(ahead <= 1 - CLEAR, -1, 0))  # K: 1 a, -1 b, 0 open
     note = _who_leads_where(found, leads, a, b)
     clear = np.flatnonzero(leads)
-    changes = [(i, j) for i, j in zip(clear, clear[1:], strict=False) if leads[i] != leads[j]]
+    changes = [(i, j) for i, j in pairwise(clear) if leads[i] != leads[j]]
     if changes:
         return _crossing(found, *changes[-1], note, len(changes))
     if len(clear) == len(leads):
@@ -490,7 +497,7 @@ def trend(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> tuple[flo
     found = differences(runs, a, b)
     if len(found.n) < 2:
         return None
-    weights = 1 / found.replicates.var(axis=1)  # K
+    weights = 1 / spread_of(found.replicates) ** 2  # K
     log_n = np.log2(found.n)
     _, slope = _line(log_n, found.value, weights)
     _, slopes = _line(log_n, found.replicates.T, weights)  # B

@@ -118,7 +118,7 @@ METHODS = {
     "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1)),
     "vpt-shallow": Method("VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), uses_prompts=True),
     "vpt-deep": Method("VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), uses_prompts=True),
-    "full": Method("Full fine-tuning", _full, (3e-5, 1e-4, 1e-5)),
+    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4)),
 }
 
 

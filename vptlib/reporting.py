@@ -20,7 +20,9 @@ from typing import Any
 
 import nbformat
 
+from vptlib.backbones import preprocessing
 from vptlib.config import ReportConfig, check_material, read_config
+from vptlib.data import load_task
 from vptlib.decision import summarise
 from vptlib.doctor import FREE_BYTES_NEEDED, free_bytes
 from vptlib.errors import UserError
@@ -73,7 +75,13 @@ def summary(study: Study, margin: float) -> dict[str, Any]:
         study: finished.
         margin: the difference in accuracy that matters, a fraction.
     """
-    return summarise(study.runs(), margin=margin) | {"versions": versions()}
+    found = {
+        "group": load_task(study.task).group,
+        "backbone": study.backbone,
+        "image_size": preprocessing(study.build("linear").vit).size,
+        "margin": margin,
+    }
+    return found | summarise(study.runs(), margin) | {"versions": versions()}
 
 
 # ---- the steps ------------------------------------------------------------------------------------------------
@@ -96,12 +104,18 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
     shared = {"settings": study_settings, "margin": settings.margin}
     (draft / "notebooks").mkdir()
     _say("Writing the report: overview")
-    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": config.path.name, **shared}
+    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path), **shared}
     run_notebook("report_overview", overview, draft / "notebooks" / "report_overview.ipynb")
     for task in settings.tasks:
         _say(f"Writing the report: {task}")
         parameters = {"task": task, "images_per_cell": settings.images_per_cell, **shared}
         run_notebook("report_task", parameters, draft / "notebooks" / f"report_{task}.ipynb")
+
+
+def _shown(path: Path) -> str:
+    """The path of a configuration as the report prints it: within the repository, or its name alone."""
+    path = path.resolve()
+    return str(path.relative_to(repository())) if path.is_relative_to(repository()) else path.name
 
 
 def _write_page(config: ReportConfig, draft: Path) -> None:
@@ -159,8 +173,8 @@ def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
         raise UserError(_what_failed(error, source, _keep_failed(part, target.name))) from error
     except RuntimeError as error:  # nbclient: the kernel died or never answered
         raise UserError(
-            f"the kernel of {source.name} stopped ({error}), most often for want of memory: close other programs or take "
-            "fewer test_images; finished runs are kept, and so is an earlier report."
+            f"the kernel of {source.name} stopped ({error}), most often for want of memory: close other programs or "
+            "take fewer test_images; finished runs are kept, and so is an earlier report."
         ) from error
     for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine say nothing elsewhere
         notebook.metadata.papermill.pop(key, None)

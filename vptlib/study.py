@@ -10,8 +10,9 @@ import hashlib
 import json
 import logging
 import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
@@ -28,11 +31,11 @@ from vptlib.data import Task, few_shot, fixed_test, load_task, prepare, split_va
 from vptlib.errors import UserError
 from vptlib.methods import AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
-from vptlib.training import Diverged, Evaluation, History, Recipe, evaluate, fit, frozen_features
+from vptlib.training import Diverged, Evaluation, History, Recipe, best_device, evaluate, fit, frozen_features
 
 # Part of every run's key: raise it when the meaning of a run changes, so that old runs are not mixed with new ones.
 PROTOCOL = 1
-# Time of one optimiser step relative to full fine-tuning, for the progress bar alone.
+# Time of a run relative to full fine-tuning, for the progress bar and the order of work alone.
 STEP_COST = {"linear": 0.02, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
 
 
@@ -69,8 +72,8 @@ class Study:
     image_size: int | None = None
     depth: int | None = None
     num_prompts: int = 10
-    steps: int = 40
-    batch_size: int = 32
+    steps: int = 60
+    batch_size: int = 16
     candidates: int = 2
     test_images: int = 400
 
@@ -100,8 +103,13 @@ class Study:
         done = _finished(self)
         return [cell for cell in self.cells() if not self._is_done(cell, done.get(_key(self, cell)))]
 
-    def run(self, progress: bool = True) -> pd.DataFrame:
+    def run(self, progress: bool = True, jobs: int | None = None) -> pd.DataFrame:
         """Run what is missing and give the table of all runs. Interrupt it at will: finished runs are kept.
+
+        Args:
+            progress: show a bar with the time left.
+            jobs: runs made at the same time, each in a process with one thread; by default as many as there are
+                cores (or `$VPTLIB_JOBS`), and one with a GPU. With 1, runs are made in this process.
 
         Raises:
             UserError: sizes that the task cannot give, a store that cannot be written, a method that always diverges.
@@ -109,12 +117,25 @@ class Study:
         missing = self.missing()
         if missing:
             self.check()
-        total = sum(self._step_cost(cell) for cell in missing)
-        with tqdm(total=total, disable=not (progress and missing), unit="step", bar_format=_BAR, mininterval=1) as bar:
-            for cell in missing:
-                bar.set_description(f"{self.task}: {cell.method}, {cell.n} images, seed {cell.seed}")
-                _log(self, cell, _run_cell(self, cell, lambda _, c=cell: bar.update(STEP_COST.get(c.method, 1.0))))
+        first, others = ([c for c in missing if (c.seed == self.seeds[0]) is tunes] for tunes in (True, False))
+        total = sum(self._cost(cell) for cell in missing)
+        with tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar:
+            bar.set_description(f"{self.task}: {len(missing)} runs to make")
+            for cells in (first, others):  # the first seed tunes for the others
+                for cell, result in self._results(cells, jobs or _default_jobs()):
+                    _log(self, cell, result)
+                    bar.set_description(f"{self.task}: {cell.method} with {cell.n} images, seed {cell.seed}, is done")
+                    bar.update(self._cost(cell))
         return self.runs()
+
+    def _results(self, cells: list[Cell], jobs: int) -> Iterator[tuple[Cell, "_Result"]]:
+        """Each cell with its result, as they come."""
+        work = [(self, cell, _rates(self, cell)) for cell in cells]
+        if min(jobs, len(work)) <= 1:
+            return ((cell, _run_cell(*job)) for cell, job in zip(cells, work, strict=True))
+        costliest_first = sorted(work, key=lambda job: -self._cost(job[1]))
+        parallel = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")
+        return parallel(delayed(_run_alone)(*job) for job in costliest_first)
 
     def check(self) -> None:
         """Find out before any training whether the task can give these sizes.
@@ -202,9 +223,9 @@ class Study:
 
     # ---- within the room ----
 
-    def _step_cost(self, cell: Cell) -> float:
-        candidates = self.candidates if cell.seed == self.seeds[0] else 1
-        return self.steps * candidates * STEP_COST.get(cell.method, 1.0)
+    def _cost(self, cell: Cell) -> float:
+        """How long a run takes beside the others."""
+        return STEP_COST.get(cell.method, 1.0) * (self.candidates if cell.seed == self.seeds[0] else 1)
 
     def _is_done(self, cell: Cell, run) -> bool:
         return run is not None and (cell != self._kept(cell.method) or "weights" in run.data.tags)
@@ -262,30 +283,44 @@ def _material(study: Study) -> _Material:
 
 @dataclass
 class _Result:
-    model: AdaptedModel
     history: History
     test: Evaluation
     learning_rate: float
-    tuning_seconds: float
     tried: dict[str, float]  # learning rate → validation accuracy
+    tuning_seconds: float
+    trainable_parameters: int
+    bytes_per_task: int
+    weights: dict[str, Tensor] | None  # of the run whose model is kept
 
 
-def _run_cell(study: Study, cell: Cell, progress: Callable[[int], None]) -> _Result:
+def _default_jobs() -> int:
+    said = os.environ.get("VPTLIB_JOBS", "")
+    if said and not said.isdigit():
+        raise UserError(f"VPTLIB_JOBS is {said!r}, but must be a whole number: how many runs to make at the same time.")
+    return int(said or 0) or (1 if best_device().type == "cuda" else os.cpu_count() or 1)
+
+
+def _run_alone(study: Study, cell: Cell, rates: list[float]) -> tuple[Cell, _Result]:
+    """One run in a process of its own: one thread, for threads that share cores with others wait for each other."""
+    torch.set_num_threads(1)
+    return cell, _run_cell(study, cell, rates)
+
+
+def _run_cell(study: Study, cell: Cell, rates: list[float]) -> _Result:
     """Train with each candidate, keep the one best on validation images, test it once."""
     material = _material(study)
     train, val = material.labelled(cell.n, cell.seed)
     test = material.test
-    if study.build(cell.method).features_are_frozen:
-        probe = study.build(cell.method)
+    if (probe := study.build(cell.method)).features_are_frozen:
         train, val, test = frozen_features(probe, train), frozen_features(probe, val), material.test_features
     start = time.perf_counter()
     best, tried, failure = None, {}, None
-    for rate in _rates(study, cell):
+    for rate in rates:
         model = study.build(cell.method, cell.seed)
         recipe = Recipe(rate, study.steps, study.batch_size, seed=cell.seed)
         checkpoint = store_folder() / "checkpoints" / f"{_key(study, cell)}-{rate:g}.pt"
         try:
-            history = fit(model, train, val, recipe, checkpoint, progress)
+            history = fit(model, train, val, recipe, checkpoint)
         except Diverged as error:
             tried[f"{rate:g}"], failure = 0.0, error
             continue
@@ -296,7 +331,16 @@ def _run_cell(study: Study, cell: Cell, progress: Callable[[int], None]) -> _Res
     if best is None:
         raise failure
     model, history, rate = best
-    return _Result(model, history, evaluate(model, test), rate, time.perf_counter() - start, tried)
+    return _Result(
+        history,
+        evaluate(model, test),
+        rate,
+        tried,
+        tuning_seconds=time.perf_counter() - start,
+        trainable_parameters=model.trainable_parameters,
+        bytes_per_task=model.bytes_per_task,
+        weights=model.trained_state() if cell == study._kept(cell.method) else None,
+    )
 
 
 def _score(history: History) -> tuple[float, float]:
@@ -334,12 +378,21 @@ def _key(study: Study, cell: Cell) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+# MLflow reports its use to its makers, and every table and file to the terminal, unless told not to.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
 @lru_cache(maxsize=1)
 def _client_at(uri: str):
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     from mlflow import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
     return MlflowClient(tracking_uri=uri)
 
@@ -423,8 +476,8 @@ def _log(study: Study, cell: Cell, result: _Result) -> None:
         "best_step": history.best_step,
         "train_seconds": history.seconds,
         "tuning_seconds": result.tuning_seconds,
-        "trainable_parameters": result.model.trainable_parameters,
-        "bytes_per_task": result.model.bytes_per_task,
+        "trainable_parameters": result.trainable_parameters,
+        "bytes_per_task": result.bytes_per_task,
     }
     series = [
         Metric("train_loss", loss, now, step) for step, loss in zip(history.steps, history.train_loss, strict=True)
@@ -446,17 +499,15 @@ def _log(study: Study, cell: Cell, result: _Result) -> None:
         {"predictions": result.test.predictions.tolist(), "correct": result.test.correct.astype(int).tolist()},
         "test.json",
     )
-    if cell == study._kept(cell.method):
-        _log_weights(client, run_id, result.model)
+    if result.weights:
+        _log_weights(client, run_id, result.weights)
     client.set_terminated(run_id, "FINISHED")
 
 
-def _log_weights(client, run_id: str, model: AdaptedModel) -> None:
-    import tempfile
-
+def _log_weights(client, run_id: str, weights: dict[str, Tensor]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.safetensors"
-        save_file({name: t.cpu().contiguous() for name, t in model.trained_state().items()}, path)
+        save_file({name: t.cpu().contiguous() for name, t in weights.items()}, path)
         client.log_artifact(run_id, str(path))
     client.set_tag(run_id, "weights", "weights.safetensors")
 

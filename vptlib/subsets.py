@@ -49,7 +49,7 @@ def split_validation(labels: np.ndarray, indices: np.ndarray, share: float = 0.2
     """A subset parted into indices to train on and to validate on, the latter about `share` of it and at least one.
 
     Stratified; every class keeps at least one training image. Nothing is drawn: within a class the images that came
-    last into the subset validate, and left-over places go to the classes that came first.
+    last into the subset validate, and left-over places go to the classes that fell shortest, earlier ones first.
 
     Raises:
         UserError: if no class can spare an image, or `share` is not between 0 and 1.
@@ -61,14 +61,14 @@ def split_validation(labels: np.ndarray, indices: np.ndarray, share: float = 0.2
         raise UserError("no class of the subset has two images, so none is left to validate on: take a larger size.")
     wanted = max(1, round(share * len(indices)))
     validation = np.zeros(len(indices), dtype=bool)
-    validation[[place for *_, place in sorted(spare)[:wanted]]] = True
+    validation[[place for _, place in sorted(spare)[:wanted]]] = True
     return indices[~validation], indices[validation]
 
 
-def _spare(places: np.ndarray, share: float) -> list[tuple[float, int, int]]:
-    """The places of one class but its first, last place first, each as (how early it validates, class, place)."""
+def _spare(places: np.ndarray, share: float) -> list[tuple[float, int]]:
+    """The places of one class but its first, last place first, each with how soon it is called to validate."""
     quota = share * len(places)
-    return [(k + 1 - quota, places[0], place) for k, place in enumerate(places[:0:-1])]
+    return [(k + 1 - quota, place) for k, place in enumerate(places[:0:-1])]
 
 
 def _by_class(labels: np.ndarray) -> list[np.ndarray]:

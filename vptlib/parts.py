@@ -1,0 +1,191 @@
+"""The parts of a report, as its notebooks show them: the card with the answer, tables, figures, facts.
+
+Each function takes what the judgement rooms found and gives HTML made by a macro of `parts.html.j2`.
+"""
+
+import base64
+import io
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from vptlib.curves import learning_curves
+from vptlib.data import Task
+from vptlib.decision import FULL, PROMPT, costs, recommend
+from vptlib.methods import METHODS
+from vptlib.study import Study
+from vptlib.wording import count, duration, per_cent, points, storage
+
+HERE = Path(__file__).parent
+COMPARED = (PROMPT, FULL)
+
+# What each choice of `vptlib.decision.recommend` says to someone who has to act on it.
+HEADLINES = {
+    "prompt": "Use visual prompts",
+    "fine-tune": "Fine-tune the whole model",
+    "collect more data": "Collect more labelled images",
+    "no difference that matters": "No difference that matters: let cost decide",
+}
+COST_ROWS = (
+    # label, column of `costs`, how to write it
+    ("Trained parameters", "trainable_parameters", count),
+    ("Stored per further task", "bytes_per_task", storage),
+    ("One training run", "train_seconds", duration),
+)
+
+
+# ---- the simple parts -----------------------------------------------------------------------------------------
+
+
+def part(name: str, **values: Any) -> HTML:
+    """One macro of `parts.html.j2`, filled in; a notebook cell shows it as it is."""
+    return HTML(str(getattr(_parts(), name)(**values)))
+
+
+def figure(fig: Figure, caption: str, alt: str, kind: str = "svg") -> HTML:
+    """A matplotlib figure with its caption.
+
+    Args:
+        fig: the figure; it is closed.
+        caption: what to see in it.
+        alt: the same for who cannot see it.
+        kind: "svg" for drawings, "png" for photographs.
+    """
+    buffer = io.BytesIO()
+    metadata = {"Date": None} if kind == "svg" else None
+    fig.savefig(buffer, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+    plt.close(fig)
+    mime = "image/svg+xml" if kind == "svg" else "image/png"
+    address = f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return part("figure", address=address, caption=caption, alt=alt)
+
+
+def facts(items: dict[str, str]) -> HTML:
+    """Labels and sentences, one under the other."""
+    return part("facts", items=items)
+
+
+def table(frame: pd.DataFrame, caption: str) -> HTML:
+    """A table of texts, ready formatted; the first column names the row."""
+    return part("table", columns=list(frame.columns), rows=frame.values.tolist(), caption=caption)
+
+
+@cache
+def _parts():
+    folder = FileSystemLoader(HERE)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.globals["headlines"] = HEADLINES
+    return environment.get_template("parts.html.j2").module
+
+
+# ---- what the parts show --------------------------------------------------------------------------------------
+
+
+def opening(title: str, studies: list[Study]) -> HTML:
+    """Title, scope and, with one seed, the warning that this is a quick look."""
+    first = studies[0]
+    methods = ", ".join(METHODS[method].title for method in first.methods)
+    scope = [
+        date.today().strftime("%-d %B %Y"),
+        f"{len(studies)} task{'s' if len(studies) > 1 else ''}",
+        f"{first.sizes[0]:,} to {first.sizes[-1]:,} labelled images",
+        methods,
+        f"backbone {first.backbone}",
+    ]
+    return part("opening", title=title, scope=scope, quick_look=len(first.seeds) == 1)
+
+
+def answer(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
+    """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures."""
+    advice = recommend(runs, margin)
+    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=two_at_a_glance(runs, advice.n))
+
+
+def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
+    """Heading and answer of one task's pages, with all reasons."""
+    return part("task_opening", task=task, advice=recommend(runs, margin))
+
+
+def reading_guide(margin: float) -> HTML:
+    """The words of the first page, for readers who have not met them."""
+    number = f"{100 * margin:g}"
+    return part("reading_guide", margin=f"{number} point{'' if number == '1' else 's'}")
+
+
+def closing(config: str, versions: dict[str, str]) -> HTML:
+    """How to make the report anew, and with which versions it was made."""
+    return part("closing", config=config, versions=versions)
+
+
+def two_at_a_glance(runs: pd.DataFrame, n: int) -> HTML:
+    """VPT-deep beside full fine-tuning at `n` labelled images: accuracy and costs."""
+    curves, cost = learning_curves(runs), costs(runs).set_index("method")
+    compared = [METHODS[method].title for method in COMPARED]
+    rows = {f"Accuracy with {n:,} images": [accuracy_of(curves, method, n) for method in COMPARED]}
+    for label, column, text in COST_ROWS:
+        rows[label] = [text(cost.loc[method, column]) for method in COMPARED]
+    frame = pd.DataFrame([[label, *values] for label, values in rows.items()], columns=["", *compared])
+    return table(frame, "The two at a glance")
+
+
+def accuracy_table(curves: pd.DataFrame) -> HTML:
+    """Accuracy by size and method, from `learning_curves`."""
+    methods = list(dict.fromkeys(curves["method"]))
+    rows = [[f"{n:,}", *(accuracy_of(curves, method, n) for method in methods)] for n in sorted(set(curves["n"]))]
+    frame = pd.DataFrame(rows, columns=["Labelled images", *(METHODS[method].title for method in methods)])
+    return table(frame, "Accuracy on the test images, with its 95\u202f% interval")
+
+
+def accuracy_of(curves: pd.DataFrame, method: str, n: int) -> str:
+    """One point of the curves as text, such as "82.3 % (78.0 to 86.1)"."""
+    row = curves[(curves["method"] == method) & (curves["n"] == n)].iloc[0]
+    return f"{per_cent(row['mean'])} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+
+
+def difference_table(differences: pd.DataFrame) -> HTML:
+    """VPT-deep less full fine-tuning by size, from `paired_difference`."""
+    rows = [
+        [
+            f"{row.n:,}",
+            points(row.difference),
+            f"{points(row.low)} to {points(row.high)}",
+            per_cent(row.probability_a_ahead, 0),
+        ]
+        for row in differences.itertuples()
+    ]
+    columns = ["Labelled images", "Difference in points", "95\u202f% interval", "Resampled studies with VPT-deep ahead"]
+    return table(pd.DataFrame(rows, columns=columns), "VPT-deep less full fine-tuning, on the same test images")
+
+
+def cost_table(cost: pd.DataFrame) -> HTML:
+    """What each method costs, from `costs`."""
+    rows = [
+        [METHODS[method].title, *(text(row[column]) for _, column, text in COST_ROWS), duration(row["tuning_seconds"])]
+        for method, row in cost.set_index("method").iterrows()
+    ]
+    columns = ["Method", *(label for label, _, _ in COST_ROWS), "With its tuning"]
+    return table(pd.DataFrame(rows, columns=columns), f"Measured at {cost['n'].max():,} labelled images")
+
+
+def about(task: Task) -> HTML:
+    """Where the images come from, and what may be done with them."""
+    return facts(
+        {
+            "Images": f"{task.title}: {task.num_classes} classes ({_some(task.class_names)}).",
+            "Kind": f"{task.group} ({task.objective}), in the groups of VTAB.",
+            "To be had": f"{len(task.train):,} images for training, {len(task.test):,} for testing.",
+            "Source": task.source,
+            "Licence": task.licence,
+        }
+    )
+
+
+def _some(names: tuple[str, ...], most: int = 10) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,294 @@
+"""Figures of a report: learning curves, paired differences, costs.
+
+Each function takes a table that `vptlib.curves` or `vptlib.decision` made and gives a matplotlib figure that is closed
+for pyplot, so a notebook shows it once. Methods keep their colour and their marker in all figures; the colours are
+told apart with colour-blind eyes (Okabe & Ito), and lines are labelled where they end rather than in a legend.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from scipy.optimize import isotonic_regression
+
+from vptlib.methods import METHODS
+from vptlib.wording import duration, per_cent, storage
+
+COLOURS = {"linear": "#6B6B6B", "vpt-shallow": "#00855F", "vpt-deep": "#0072B2", "full": "#C95500"}
+MARKERS = {"linear": "s", "vpt-shallow": "^", "vpt-deep": "o", "full": "D"}
+TITLES = {name: method.title for name, method in METHODS.items()}
+
+_INK, _SOFT, _LINE = "#1b2430", "#5a6675", "#dde2e8"
+_LABEL = {"fontsize": 11.5, "fontweight": "bold", "linespacing": 1.15}
+_DPI = 140
+_WIDTH = 8.6  # inches: on A4 the type is then a little smaller than the text, on a screen a little larger
+
+
+def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against labelled images: a line and a 95 % band for each method, labelled where it ends.
+
+    Args:
+        curves: from `vptlib.curves.learning_curves`.
+        title: above the figure, most often the task's title.
+    """
+    lines = {method: rows.sort_values("n") for method, rows in _apart(curves).groupby("method", sort=False)}
+    with _figure(4.9) as (fig, ax):
+        for method, rows in lines.items():
+            _draw_line(ax, rows["n"], rows["mean"], rows["low"], rows["high"], method)
+        _size_axis(ax, curves["n"])
+        _per_cent_axis(ax, curves["low"].min(), curves["high"].max())
+        _head(fig, ax, title, f"Accuracy on test images. {_intervals(curves['seeds'], 'Bands')}")
+        ends = [rows.iloc[-1] for rows in lines.values()]
+        texts = [f"{TITLES[row['method']]}  {per_cent(row['mean'])}" for row in ends]
+        _label_right(fig, ax, texts, [row["mean"] for row in ends], [COLOURS[m] for m in lines], [r["n"] for r in ends])
+    return fig
+
+
+def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-deep", b: str = "full") -> Figure:
+    """How far `a` is ahead of `b` at each size, with 95 % intervals and the differences that do not matter in grey.
+
+    Args:
+        differences: from `vptlib.curves.paired_difference`, for the same `a` and `b`.
+        margin: smallest difference in accuracy that matters, a fraction.
+    """
+    with _figure(4.2) as (fig, ax):
+        ax.axhspan(-margin, margin, color=_LINE, alpha=0.7, linewidth=0, zorder=0)
+        ax.axhline(0, color=_SOFT, linewidth=1, zorder=1)
+        ahead = np.where(differences["difference"] >= 0, COLOURS[a], COLOURS[b])
+        for (_, row), colour in zip(differences.iterrows(), ahead, strict=True):
+            _draw_interval(ax, row["n"], row["difference"], row["low"], row["high"], colour)
+        _size_axis(ax, differences["n"])
+        low, high = min(differences["low"].min(), -3 * margin), max(differences["high"].max(), 3 * margin)
+        ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
+        ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
+        title = f"{TITLES[a]} against {_in_a_sentence(TITLES[b])}, on the same test images"
+        _head(fig, ax, title, f"Difference in accuracy, in points. {_intervals(differences['seeds'], 'Lines')}")
+        texts = [f"{TITLES[a]} ahead", f"Less than {_plain(margin)}:\ndoes not matter", f"{TITLES[b]} ahead"]
+        _label_right(fig, ax, texts, [high / 2, 0, low / 2], [COLOURS[a], _SOFT, COLOURS[b]])
+    return fig
+
+
+def cost_figure(costs: pd.DataFrame) -> Figure:
+    """What each method costs: bytes stored for each further task, and seconds of a training run.
+
+    Args:
+        costs: from `vptlib.decision.costs`.
+    """
+    height = 1.35 + 0.42 * len(costs)
+    with _figure(height, columns=2) as (fig, (left, right)):
+        rows = costs[::-1]
+        colours = [COLOURS[method] for method in rows["method"]]
+        names = [TITLES[method] for method in rows["method"]]
+        _bars(left, names, rows["bytes_per_task"], colours, [storage(value) for value in rows["bytes_per_task"]])
+        _bars(right, names, rows["train_seconds"], colours, [duration(value) for value in rows["train_seconds"]])
+        right.set_yticklabels([])
+        _panel_title(left, "Stored for each further task")
+        _panel_title(right, "Time of one training run")
+        _fit_bars(fig, (left, right))
+    return fig
+
+
+# ---- the frame of a figure --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _figure(height: float, columns: int = 1) -> Iterator[tuple[Figure, Axes]]:
+    """A figure in our style, closed for pyplot at the end; `height` in inches."""
+    rules = {
+        "font.family": "DejaVu Sans",  # comes with matplotlib, so it is there on every machine
+        "text.color": _INK,
+        "axes.edgecolor": _LINE,
+        "axes.labelcolor": _INK,
+        "grid.color": _LINE,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+    }
+    with sns.axes_style("whitegrid", rules), sns.plotting_context("notebook", font_scale=1.0):
+        fig, axes = plt.subplots(1, columns, figsize=(_WIDTH, height), dpi=_DPI)
+        yield fig, axes
+    plt.close(fig)
+
+
+def _head(fig: Figure, ax: Axes, title: str, subtitle: str) -> None:
+    """Title and subtitle, left, above the axes; the axes make room."""
+    title, subtitle = textwrap.fill(title, 78), textwrap.fill(subtitle, 104)
+    lines = subtitle.count("\n") + 1
+    ax.annotate(subtitle, (0, 1), (0, 10), "axes fraction", "offset points", va="bottom", color=_SOFT, fontsize=10.5)
+    above = 14 + 13.5 * lines
+    ax.annotate(
+        title, (0, 1), (0, above), "axes fraction", "offset points", va="bottom", fontsize=13.5, fontweight="bold"
+    )
+    points_above = above + 18 * (title.count("\n") + 1) + 6
+    fig.subplots_adjust(left=0.075, bottom=_inches(fig, 0.62), top=1 - _inches(fig, points_above / 72))
+
+
+def _inches(fig: Figure, inches: float) -> float:
+    """Inches as a share of the figure's height."""
+    return inches / fig.get_figheight()
+
+
+def _size_axis(ax: Axes, sizes: Iterable[int]) -> None:
+    """A logarithmic axis of labelled images with a tick at each size, and only there."""
+    sizes = sorted({int(n) for n in sizes})
+    pad = max((sizes[-1] / sizes[0]) ** 0.06, 1.12)
+    ax.set_xscale("log")
+    ax.set_xlim(sizes[0] / pad, sizes[-1] * pad)
+    ax.xaxis.set_major_locator(FixedLocator(sizes))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(sizes, _without_crowding(sizes, np.log(pad * pad * sizes[-1] / sizes[0])))
+    ax.set_xlabel("Labelled images (logarithmic scale)")
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+
+
+def _without_crowding(sizes: list[int], width: float) -> list[str]:
+    """A label for each size, empty where it would touch the label of a larger one. `width`: of the axis, in log n."""
+    labels, edge = [], np.inf
+    for n in reversed(sizes):
+        text = f"{n:,}"
+        half = width * 0.008 * (len(text) + 1)
+        fits = np.log(n) + half < edge
+        labels.append(text if fits else "")
+        edge = np.log(n) - half if fits else edge
+    return labels[::-1]
+
+
+def _per_cent_axis(ax: Axes, low: float, high: float) -> None:
+    pad = max(0.06 * (high - low), 0.005)
+    ax.set_ylim(low - pad, high + pad)
+    ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}\u202f%"))
+
+
+def _intervals(seeds: pd.Series, what: str) -> str:
+    """What the intervals stand for."""
+    least = int(seeds.min())
+    over = (
+        "for the choice of test images; one seed" if least == 1 else f"for the choice of test images and {least} seeds"
+    )
+    return f"{what}: 95\u202f% intervals {over}."
+
+
+# ---- what is drawn ----------------------------------------------------------------------------------------------
+
+
+def _apart(curves: pd.DataFrame) -> pd.DataFrame:
+    """Where there is one size only, the methods are set side by side, or their intervals would hide each other."""
+    if curves["n"].nunique() > 1:
+        return curves
+    return curves.assign(n=curves["n"] * 1.015 ** (np.arange(len(curves)) - (len(curves) - 1) / 2))
+
+
+def _draw_line(ax: Axes, n: pd.Series, mean: pd.Series, low: pd.Series, high: pd.Series, method: str) -> None:
+    colour = COLOURS[method]
+    ax.fill_between(n, low, high, color=colour, alpha=0.13, linewidth=0)
+    ax.plot(n, mean, color=colour, marker=MARKERS[method], markersize=7, linewidth=2.2, markeredgecolor="white")
+    if len(n) == 1:  # a band of one size has no width
+        _draw_interval(ax, n.iloc[0], mean.iloc[0], low.iloc[0], high.iloc[0], colour)
+
+
+def _draw_interval(ax: Axes, n: float, value: float, low: float, high: float, colour: str) -> None:
+    ax.plot([n, n], [low, high], color=colour, linewidth=3, solid_capstyle="round", zorder=3)
+    ax.plot([n], [value], color=colour, marker="o", markersize=9, markeredgecolor="white", zorder=4)
+
+
+def _bars(ax: Axes, names: list[str], values: pd.Series, colours: list[str], texts: list[str]) -> None:
+    places = np.arange(len(names))
+    ax.barh(places, values, color=colours, height=0.62)
+    ax.set_yticks(places, names)
+    ax.set_xticks([])
+    ax.grid(False)
+    ax.tick_params(length=0)
+    sns.despine(ax=ax, left=True, bottom=True)
+    for place, value, text in zip(places, values, texts, strict=True):
+        ax.annotate(text, (value, place), (6, 0), textcoords="offset points", va="center", fontsize=11)
+
+
+def _panel_title(ax: Axes, text: str) -> None:
+    ax.set_title(text, loc="left", fontsize=12, fontweight="bold", pad=8)
+
+
+def _fit_bars(fig: Figure, panels: tuple[Axes, Axes]) -> None:
+    """Room for names on the left and for figures behind the bars."""
+    widest = max(label.get_window_extent().width for label in panels[0].get_yticklabels())
+    fig.subplots_adjust(
+        left=widest / fig.bbox.width + 0.02, right=0.99, wspace=0.08, bottom=0.04, top=1 - _inches(fig, 0.5)
+    )
+    for ax in panels:
+        ax.set_xlim(0, 1.32 * max(bar.get_width() for bar in ax.patches))
+
+
+# ---- labels that neither overlap nor leave the figure -----------------------------------------------------------
+
+
+def _label_right(
+    fig: Figure,
+    ax: Axes,
+    texts: Sequence[str],
+    heights: Sequence[float],
+    colours: Sequence[str],
+    ends: Sequence[float] | None = None,
+) -> None:
+    """Texts to the right of the axes, as near to their heights (in data units) as their size allows.
+
+    Thin lines lead there from `ends`, the n at which curves stop, where given. The axes make room on their right.
+    """
+    labels = [
+        ax.text(1, height, text, transform=ax.get_yaxis_transform(), va="center", color=colour, **_LABEL)
+        for text, height, colour in zip(texts, heights, colours, strict=True)
+    ]
+    boxes = [label.get_window_extent() for label in labels]
+    gap = 26 if ends is not None else 12  # pixels between axes and labels at 100 dots an inch
+    gap *= fig.dpi / 100
+    fig.subplots_adjust(right=1 - (max(box.width for box in boxes) + gap + 0.12 * fig.dpi) / fig.bbox.width)
+    per_pixel = np.diff(ax.get_ylim())[0] / ax.bbox.height
+    placed = spread_apart(heights, [1.12 * box.height * per_pixel for box in boxes], ax.get_ylim())
+    for i, label in enumerate(labels):
+        label.set_position((1 + gap / ax.bbox.width, placed[i]))
+        if ends is not None:
+            _lead(ax, (ends[i], heights[i]), (1 + 0.8 * gap / ax.bbox.width, placed[i]), colours[i])
+
+
+def _lead(ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    arrow = {"arrowstyle": "-", "color": colour, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 6}
+    ax.annotate("", start, end, textcoords=ax.get_yaxis_transform(), arrowprops=arrow, annotation_clip=False)
+
+
+def spread_apart(places: Sequence[float], lengths: Sequence[float], bounds: tuple[float, float]) -> np.ndarray:
+    """Centres for labels of the given lengths along a line: near their places, without overlap, within bounds if they
+    all fit in.
+
+    The least moved in sum of squares: labels pushed together share their displacement (isotonic regression).
+    """
+    order = np.argsort(places, kind="stable")
+    wanted, lengths = np.asarray(places, dtype=float)[order], np.asarray(lengths, dtype=float)[order]
+    offsets = np.concatenate([[0.0], np.cumsum((lengths[1:] + lengths[:-1]) / 2)])  # of each centre from the first
+    firsts = isotonic_regression(wanted - offsets).x
+    lowest, highest = bounds[0] + lengths[0] / 2, bounds[1] - lengths[-1] / 2 - offsets[-1]
+    centres = np.clip(firsts, lowest, max(lowest, highest)) + offsets
+    placed = np.empty_like(centres)
+    placed[order] = centres
+    return placed
+
+
+def _in_a_sentence(title: str) -> str:
+    return title if title[:2].isupper() else title[0].lower() + title[1:]
+
+
+def _signed(value: float) -> str:
+    """0.02 → "+2", with a true minus sign, and plain 0."""
+    text = f"{100 * value:+.3g}".replace("-", "\u2212")
+    return "0" if abs(value) < 1e-9 else text
+
+
+def _plain(margin: float) -> str:
+    number = f"{100 * margin:g}"
+    return f"{number} point" if number == "1" else f"{number} points"
