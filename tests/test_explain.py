@@ -1,10 +1,14 @@
 """GradCAM against six lines written by hand, against a planted feature, and the model left as it was found."""
 
 import builtins
+import io
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from sklearn.datasets import load_digits
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
@@ -12,6 +16,7 @@ from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.explain import CELLS, cell_counts, explain, four_cells
 from vptlib.methods import build_method
+from vptlib.plots import gradcam_page
 
 METHODS = ("linear", "vpt-shallow", "vpt-deep", "full")
 SIZE, PATCH, GRID = 56, 14, 4
@@ -266,3 +271,85 @@ def test_every_member_of_a_cell_is_drawn_alike():
 def test_cells_of_different_test_sets_are_refused():
     with pytest.raises(UserError, match="9 test images"):
         four_cells(A[:9], B, 1, 0)
+
+
+# ---- the page of pictures ----------------------------------------------------------------------------------------
+
+DIGITS = load_digits()
+NAMES = tuple("0123456789")
+LONG_NAMES = [f"the digit called {name}" for name in NAMES]
+
+
+def page(per_cell: int = 2, cells=(True, True, True, True), names=NAMES, **options):
+    """A page of digits, `per_cell` in each of the wanted cells (in the order of CELLS)."""
+    wanted = [pair for pair, there in zip([(1, 1), (1, 0), (0, 1), (0, 0)], cells, strict=True) if there]
+    right = np.repeat(np.array(wanted, dtype=bool).reshape(-1, 2), per_cell, axis=0)  # B 2
+    labels = DIGITS.target[: len(right)]
+    guesses = np.where(right, labels[:, None], (labels[:, None] + 1) % 10)
+    pictures = np.repeat(np.uint8(DIGITS.images[: len(right), ..., None] * 15), 3, axis=-1)
+    coarse = torch.rand(len(right), 2, 7, 7, generator=torch.Generator().manual_seed(0))
+    fine = F.interpolate(coarse, size=98, mode="bilinear").numpy()
+    maps = {"vpt-deep": fine[:, 0], "full": fine[:, 1]}
+    return gradcam_page(pictures, labels, names, maps, {"vpt-deep": guesses[:, 0], "full": guesses[:, 1]}, **options)
+
+
+def texts(figure) -> list[Text]:
+    return [text for text in figure.findobj(Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("per_cell", [1, 2, 4])
+def test_no_text_is_clipped_or_covered(per_cell):
+    figure = page(
+        per_cell, names=LONG_NAMES, counts={"both right": 194, "only a": 1016, "only b": 24, "both wrong": 66}
+    )
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in texts(figure)]
+    boxes += [axes.get_window_extent(renderer) for axes in figure.axes]
+    assert len(boxes) > 2 * 3 * 4 * per_cell
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+        for other in boxes[:i]:
+            assert not _share_area(box, other)
+
+
+def _share_area(a, b) -> bool:
+    return min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1
+
+
+@pytest.mark.parametrize("per_cell", [1, 2, 4])
+def test_page_has_the_shape_of_a4_text_or_less(per_cell):
+    width, height = page(per_cell, names=LONG_NAMES).get_size_inches()
+    assert height / width <= 260 / 180  # millimetres within margins of 15 and 18
+
+
+def test_every_prediction_is_marked_right_or_wrong_in_its_cell():
+    found = [text.get_text() for text in texts(page(per_cell=3))]
+    assert sum(text.startswith("✓") for text in found) == 3 * 4
+    assert sum(text.startswith("✗") for text in found) == 3 * 4
+    assert {"Both right", "Only VPT-deep right", "Only full fine-tuning right", "Both wrong"} <= set(found)
+
+
+def test_headings_tell_how_many_there_are():
+    found = [text.get_text() for text in texts(page(counts=cell_counts(A, B)))]
+    assert found.count("2 of 10 test images") == 3 and found.count("4 of 10 test images") == 1
+
+
+def test_empty_cells_say_so():
+    found = [text.get_text() for text in texts(page(cells=(True, False, True, False)))]
+    assert found.count("none shown") == 2
+
+
+def test_picture_is_small():
+    file = io.BytesIO()
+    page(2, counts=cell_counts(A, B)).savefig(file)
+    assert len(file.getvalue()) < 150_000
+
+
+def test_opacity_goes_from_the_picture_to_the_map():
+    def tiles(opacity):
+        return [axes.images[0].get_array() for axes in page(1, opacity=opacity).axes[1:3]]
+
+    grey, colour = tiles(0.0), tiles(1.0)
+    assert all(np.ptp(tile, axis=-1).max() == 0 for tile in grey)  # no colour without the map
+    np.testing.assert_array_equal(*grey)  # the same image under both models
+    assert np.abs(colour[0] - colour[1]).max() > 0.3  # and two maps over it

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from vptlib.errors import UserError
+from vptlib.methods import find_method
 
 REPLICATES = 2000
 LEVEL = 0.95
@@ -168,9 +169,11 @@ def differences(runs: pd.DataFrame, a: str, b: str) -> Resampled:
 
 def _resampled(values: list[tuple[int, list, np.ndarray]], imagined: np.ndarray, layout: "_Layout") -> Resampled:
     """From (size, seeds, outcomes `S I`) to replicates."""
-    means = np.stack([np.concatenate([outcomes.mean(axis=0), imagined]) for _, _, outcomes in values])  # K I+2
-    weights = _image_weights(layout.images)  # B I+2
-    replicates = (means @ weights.T) / means.shape[1]  # K B
+    seeds_of = np.array([[len(seeds)] for _, seeds, _ in values])  # K 1
+    sums = np.stack([outcomes.sum(axis=0) for _, _, outcomes in values])  # K I: whole numbers, so nothing is rounded
+    sums = np.hstack([sums, seeds_of * imagined]).astype(np.float32)  # K I+2
+    count = sums.shape[1]
+    replicates = (sums @ _image_weights(layout.images).T).astype(float) / (count * seeds_of)  # K B
     seed_variance = []
     for row, (_, seeds, outcomes) in zip(replicates, values, strict=True):
         own = np.sqrt(_own_share_of_seeds(outcomes))
@@ -181,8 +184,8 @@ def _resampled(values: list[tuple[int, list, np.ndarray]], imagined: np.ndarray,
         n=np.array([n for n, _, _ in values]),
         value=np.array([outcomes.mean() for _, _, outcomes in values]),
         replicates=np.clip(replicates, -1.0 if imagined.min() < 0 else 0.0, 1.0),
-        seeds=np.array([len(seeds) for _, seeds, _ in values]),
-        image_variance=means.var(axis=1) / means.shape[1],
+        seeds=seeds_of[:, 0],
+        image_variance=(sums / seeds_of).var(axis=1) / count,
         seed_variance=np.array(seed_variance),
         images=layout.images,
     )
@@ -217,7 +220,7 @@ def _seed_multipliers(all_seeds: int, chosen: tuple[int, ...]) -> np.ndarray:
     spread as s / √S times Student's t with S - 1 degrees of freedom; the same table is drawn whatever is chosen."""
     random = np.random.default_rng([_RANDOM_SEED, all_seeds])
     normal = random.standard_normal((REPLICATES, all_seeds))[:, chosen]  # B S
-    uniform = random.random((REPLICATES, 1))
+    uniform = (random.permutation(REPLICATES)[:, None] + 0.5) / REPLICATES  # B 1: evenly spread, so less noise
     seeds = len(chosen)
     if seeds == 1:
         return np.zeros((REPLICATES, 1))
@@ -281,7 +284,9 @@ def _check(runs: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """error(n) = a · n^-b + c, fitted to one method's mean errors; c is 0 where there are fewer than four sizes.
+    """error(n) = a · n^-b + c, fitted to one method's mean errors.
+
+    With fewer than four sizes a floor c cannot be seen and is taken as 0, which makes predictions hopeful.
 
     Attributes:
         method: the method's name.
@@ -411,7 +416,7 @@ class Crossover:
     Attributes:
         verdict: "a ahead throughout", "b ahead throughout", "crosses" or "not enough evidence".
         n, low, high: labelled images at which the lead changes and its 95 % interval; None unless "crosses".
-        note: what was seen at which sizes, in a sentence, with the names of the methods.
+        note: what was seen at which sizes, in a sentence.
     """
 
     verdict: str
@@ -475,13 +480,20 @@ def _zero(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _who_leads_where(found: Resampled, leads: np.ndarray, a: str, b: str) -> str:
+    a, b = in_prose(a), in_prose(b)
     parts = [
         f"{text} at {_listed(found.n[leads == lead])}"
         for lead, text in ((1, f"{a} is clearly ahead"), (-1, f"{b} is clearly ahead"), (0, "neither is clearly ahead"))
         if (leads == lead).any()
     ]
     text = "; ".join(parts) + " labelled images."
-    return text[0].upper() + text[1:] if text.startswith("neither") else text
+    return text[0].upper() + text[1:]
+
+
+def in_prose(method: str) -> str:
+    """A method's title within a sentence: "VPT-deep", "full fine-tuning"."""
+    title = find_method(method).title
+    return title if title[1].isupper() else title[0].lower() + title[1:]
 
 
 def _listed(values: np.ndarray) -> str:

@@ -30,12 +30,14 @@ from vptlib.curves import (
     crossover,
     differences,
     fit_power_law,
+    in_prose,
     learning_curves,
     methods_of,
     trend,
 )
 from vptlib.errors import UserError
 from vptlib.methods import find_method
+from vptlib.wording import duration, per_cent, storage
 
 PROMPT, FULL, LINEAR = "vpt-deep", "full", "linear"
 HIGH, MEDIUM = 0.95, 0.80
@@ -262,8 +264,8 @@ def _reasons(evidence: _Evidence, choice: str) -> list[str]:
 def _what_was_seen(evidence: _Evidence) -> str:
     prompt, full = (_accuracy_at(evidence.runs, method, evidence.n) for method in (PROMPT, FULL))
     return (
-        f"With {evidence.n:,} labelled images {_name(PROMPT)} is right on {_per_cent(prompt)} of the "
-        f"{evidence.found.images:,} test images and {_name(FULL)} on {_per_cent(full)}: {_name(PROMPT)} is "
+        f"With {evidence.n:,} labelled images {in_prose(PROMPT)} is right on {per_cent(prompt)} of the "
+        f"{evidence.found.images:,} test images and {in_prose(FULL)} on {per_cent(full)}: {in_prose(PROMPT)} is "
         f"{_ahead(evidence.difference)} ({_INTERVAL}: {_range(evidence.low, evidence.high)})."
     )
 
@@ -272,12 +274,12 @@ def _why(evidence: _Evidence, choice: str) -> str:
     margin, prompt, full = _points(evidence.margin), _title(PROMPT), _title(FULL)
     if choice == "no difference that matters":
         return (
-            f"The whole interval lies within {margin}, called the least that matters. So take the lighter one, prompts: "
-            "all tasks share one backbone then."
+            f"The whole interval lies within {margin}, called the least that matters. So take the lighter one: with "
+            "prompts all tasks share one backbone."
         )
     if choice == "prompt":
         lead = "is clearly ahead" if evidence.low > 0 else "may be ahead"
-        return f"{prompt} {lead}, and the interval rules out that {_name(FULL)} is better by {margin} or more."
+        return f"{prompt} {lead}, and the interval rules out that {in_prose(FULL)} is better by {margin} or more."
     if choice == "fine-tune":
         certain = evidence.high <= -evidence.margin
         rest = f"by at least {margin}, so its weight pays" if certain else f"and probably by {margin} or more"
@@ -288,27 +290,28 @@ def _why(evidence: _Evidence, choice: str) -> str:
             "the least that would justify its weight, or not at all."
         )
     return (
-        f"Both answers are open: {_name(FULL)} may be better by up to {_points(-evidence.low)}, {prompt} by up to "
+        f"Both answers are open: {in_prose(FULL)} may be better by up to {_points(-evidence.low)}, {prompt} by up to "
         f"{_points(evidence.high)}, and {margin} is the least that matters."
     )
 
 
 def _how_sure(evidence: _Evidence, choice: str) -> str:
-    level, share = _confidence(evidence, choice), _share(_probability(evidence, choice))
-    better, not_better = f"{_name(FULL)} is better by the margin", f"{_name(FULL)} is not better by the margin"
+    share = f"{_share(_probability(evidence, choice))} of {REPLICATES:,} resampled studies"
+    better, not_better = f"{in_prose(FULL)} is better by the margin", f"{in_prose(FULL)} is not better by the margin"
+    likelier = better if evidence.fine_tuning_is_right >= 0.5 else not_better
     seen = {
-        "prompt": not_better,
-        "fine-tune": better,
-        "no difference that matters": "the difference stays within the margin",
-        "collect more data": f"{better if evidence.fine_tuning_is_right >= 0.5 else not_better}, the likelier answer",
+        "prompt": f"in {share} {not_better}",
+        "fine-tune": f"in {share} {better}",
+        "no difference that matters": f"in {share} the difference is below the margin",
+        "collect more data": f"the likelier answer, that {likelier}, holds in {share}",
     }[choice]
-    counted = f"in {share} of {REPLICATES:,} resampled studies {seen}"
     if evidence.seeds == 1:
         return (
             "Confidence low, for this is a quick look: with one seed the interval shows the choice of test images, not "
-            f"the luck in drawing the training images. As far as it goes, {counted}."
+            f"the luck in drawing the training images. As far as it goes, {seen}."
         )
-    return f"Confidence {level}: {counted}."
+    claim = " that this is open" if choice == "collect more data" else ""
+    return f"Confidence {_confidence(evidence, choice)}{claim}: {seen}."
 
 
 def _what_would_narrow_it(evidence: _Evidence) -> str:
@@ -317,7 +320,7 @@ def _what_would_narrow_it(evidence: _Evidence) -> str:
     images, seeds = evidence.found.image_variance[-1], evidence.found.seed_variance[-1]
     share = images / (images + seeds)
     source = (
-        f"{_per_cent(share, 0)} of the uncertainty comes from the choice of the {evidence.found.images:,} test images"
+        f"{per_cent(share, 0)} of the uncertainty comes from the choice of the {evidence.found.images:,} test images"
     )
     if share >= 0.5:
         return f"{source}: more test images would narrow the interval most."
@@ -331,12 +334,12 @@ def _where_the_lead_changes(evidence: _Evidence) -> str:
         leader = PROMPT if evidence.difference > 0 else FULL
         return (
             f"The lead changes at about {_rounded(crossing.n)} labelled images ({_INTERVAL}: {_rounded(crossing.low)} "
-            f"to {_rounded(crossing.high)}); beyond, {_name(leader)} leads."
+            f"to {_rounded(crossing.high)}); beyond, {in_prose(leader)} leads."
         )
     if evidence.predicted_crossing is not None:
         prompt, full = (law.error(evidence.n) for law in evidence.laws)
         return (
-            f"If both curves go on as they do, {_name(PROMPT if prompt > full else FULL)} takes the lead at about "
+            f"If both curves go on as they do, {in_prose(PROMPT if prompt > full else FULL)} takes the lead at about "
             f"{_rounded(evidence.predicted_crossing)} labelled images."
         )
     return _trend(evidence)
@@ -346,10 +349,10 @@ def _trend(evidence: _Evidence) -> str:
     slope = trend(evidence.runs, PROMPT, FULL)
     if slope is None or slope[1] <= 0 <= slope[2]:
         return ""
-    gains, other = (PROMPT, FULL) if slope[0] > 0 else (FULL, PROMPT)
+    gains, other = (in_prose(method) for method in ((PROMPT, FULL) if slope[0] > 0 else (FULL, PROMPT)))
     low, high = sorted(map(abs, slope[1:]))
     return (
-        f"With every doubling of the labelled images {_name(gains)} gains {_points(abs(slope[0]))} on {_name(other)} "
+        f"With every doubling of the labelled images {gains} gains {_points(abs(slope[0]))} on {other} "
         f"({_INTERVAL}: {_plain(low)} to {_points(high)})."
     )
 
@@ -363,7 +366,7 @@ def _linear_probe(evidence: _Evidence) -> str:
     if found.n[-1] != evidence.n:
         return ""
     low, high = found.interval()[:, -1]
-    seen = f"{_ahead(found.value[-1])} compared with {_name(best)} ({_INTERVAL}: {_range(low, high)})"
+    seen = f"{_ahead(found.value[-1])} compared with {in_prose(best)} ({_INTERVAL}: {_range(low, high)})"
     if low > -evidence.margin:
         return f"The linear probe is no worse than the best, and the lightest of all: {seen}."
     if high >= 0:
@@ -376,9 +379,9 @@ def _weight(runs: pd.DataFrame) -> str:
     prompt, full = table.loc[PROMPT], table.loc[FULL]
     times = full["bytes_per_task"] / prompt["bytes_per_task"]
     return (
-        f"Each further task stores {storage(prompt['bytes_per_task'])} with {_name(PROMPT)} and "
-        f"{storage(full['bytes_per_task'])} with {_name(FULL)}, {times:,.0f} times as much; a training run takes "
-        f"{prompt['train_seconds']:.3g} s and {full['train_seconds']:.3g} s."
+        f"Each further task stores {storage(prompt['bytes_per_task'])} with {in_prose(PROMPT)} and "
+        f"{storage(full['bytes_per_task'])} with {in_prose(FULL)}, {times:,.0f} times as much; a training run takes "
+        f"{duration(prompt['train_seconds'])} and {duration(full['train_seconds'])}."
     )
 
 
@@ -390,10 +393,10 @@ def _what_more_labels_buy(evidence: _Evidence, choice: str) -> str:
     method = {"fine-tune": FULL, "collect more data": leader}.get(choice, PROMPT)
     law = fit_power_law(evidence.runs, method)
     if not law.trusted:
-        return f"What more labels would buy {_name(method)} cannot be foretold: {law.caveat}."
+        return f"What more labels would buy {in_prose(method)} cannot be foretold: {law.caveat}."
     gain, low, high = law.gain(law.largest)
     return (
-        f"Twice as many labelled images ({2 * law.largest:,}) would lift {_name(method)} by about {_points(gain)} "
+        f"Twice as many labelled images ({2 * law.largest:,}) would lift {in_prose(method)} by about {_points(gain)} "
         f"({_INTERVAL}: {_plain(low)} to {_points(high)}), if its curve goes on as it does."
     )
 
@@ -410,19 +413,9 @@ def _title(method: str) -> str:
     return find_method(method).title
 
 
-def _name(method: str) -> str:
-    """The title within a sentence."""
-    title = _title(method)
-    return title if title[1].isupper() else title[0].lower() + title[1:]
-
-
-def _per_cent(fraction: float, digits: int = 1) -> str:
-    return f"{100 * fraction:.{digits}f}\u202f%"
-
-
 def _share(probability: float) -> str:
     """Per cent of the replicates; no number of replicates can show certainty."""
-    return f"more than {_per_cent(0.99, 0)}" if probability > 0.99 else _per_cent(probability, 0)
+    return f"more than {per_cent(0.99, 0)}" if probability > 0.99 else per_cent(probability, 0)
 
 
 def _plain(fraction: float) -> str:
@@ -450,11 +443,3 @@ def _range(low: float, high: float) -> str:
 def _rounded(number: float) -> str:
     """Two significant digits: 1,234.5 → "1,200"."""
     return f"{float(f'{number:.2g}'):,.0f}"
-
-
-def storage(size: float) -> str:
-    """Bytes in the largest unit that fits: 83_000 → "83 kB"."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:.3g}\u202f{unit}"
-    return f"{size:.0f} bytes"

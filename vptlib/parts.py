@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from vptlib.curves import learning_curves
-from vptlib.data import Task
+from vptlib.data import Task, load_task
 from vptlib.decision import FULL, PROMPT, costs, recommend
 from vptlib.methods import METHODS
 from vptlib.study import Study
@@ -49,21 +49,12 @@ def part(name: str, **values: Any) -> HTML:
     return HTML(str(getattr(_parts(), name)(**values)))
 
 
-def figure(fig: Figure, caption: str, alt: str, kind: str = "svg") -> HTML:
-    """A matplotlib figure with its caption.
-
-    Args:
-        fig: the figure; it is closed.
-        caption: what to see in it.
-        alt: the same for who cannot see it.
-        kind: "svg" for drawings, "png" for photographs.
-    """
+def figure(fig: Figure, caption: str, alt: str) -> HTML:
+    """A matplotlib figure, as SVG, with its caption and with what it shows in words for those who cannot see it."""
     buffer = io.BytesIO()
-    metadata = {"Date": None} if kind == "svg" else None
-    fig.savefig(buffer, format=kind, dpi=200, bbox_inches="tight", metadata=metadata)
+    fig.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(fig)
-    mime = "image/svg+xml" if kind == "svg" else "image/png"
-    address = f"data:{mime};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    address = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return part("figure", address=address, caption=caption, alt=alt)
 
 
@@ -119,6 +110,14 @@ def reading_guide(margin: float) -> HTML:
     return part("reading_guide", margin=f"{number} point{'' if number == '1' else 's'}")
 
 
+def rules(studies: list[Study]) -> HTML:
+    """How the comparison was made: once for all tasks that share the rules to the letter."""
+    tasks_of: dict[tuple, list[str]] = {}
+    for study in studies:
+        tasks_of.setdefault(tuple(study.protocol().items()), []).append(load_task(study.task).title)
+    return part("rules", protocols=[(tasks, dict(protocol)) for protocol, tasks in tasks_of.items()])
+
+
 def closing(config: str, versions: dict[str, str]) -> HTML:
     """How to make the report anew, and with which versions it was made."""
     return part("closing", config=config, versions=versions)
@@ -127,26 +126,38 @@ def closing(config: str, versions: dict[str, str]) -> HTML:
 def two_at_a_glance(runs: pd.DataFrame, n: int) -> HTML:
     """VPT-deep beside full fine-tuning at `n` labelled images: accuracy and costs."""
     curves, cost = learning_curves(runs), costs(runs).set_index("method")
-    compared = [METHODS[method].title for method in COMPARED]
-    rows = {f"Accuracy with {n:,} images": [accuracy_of(curves, method, n) for method in COMPARED]}
-    for label, column, text in COST_ROWS:
-        rows[label] = [text(cost.loc[method, column]) for method in COMPARED]
-    frame = pd.DataFrame([[label, *values] for label, values in rows.items()], columns=["", *compared])
-    return table(frame, "The two at a glance")
+    points = [_point(curves, method, n) for method in COMPARED]
+    rows = [
+        ["Accuracy", *(per_cent(point["mean"]) for point in points)],
+        ["95\u202f% interval", *(_range(point) for point in points)],
+        *([label, *(text(cost.loc[method, column]) for method in COMPARED)] for label, column, text in COST_ROWS),
+    ]
+    frame = pd.DataFrame(rows, columns=["", *(METHODS[method].title for method in COMPARED)])
+    return table(frame, f"With {n:,} labelled images")
 
 
 def accuracy_table(curves: pd.DataFrame) -> HTML:
     """Accuracy by size and method, from `learning_curves`."""
     methods = list(dict.fromkeys(curves["method"]))
-    rows = [[f"{n:,}", *(accuracy_of(curves, method, n) for method in methods)] for n in sorted(set(curves["n"]))]
+    rows = [[f"{n:,}", *(_accuracy(curves, method, n) for method in methods)] for n in sorted(set(curves["n"]))]
     frame = pd.DataFrame(rows, columns=["Labelled images", *(METHODS[method].title for method in methods)])
     return table(frame, "Accuracy on the test images, with its 95\u202f% interval")
 
 
-def accuracy_of(curves: pd.DataFrame, method: str, n: int) -> str:
-    """One point of the curves as text, such as "82.3 % (78.0 to 86.1)"."""
-    row = curves[(curves["method"] == method) & (curves["n"] == n)].iloc[0]
-    return f"{per_cent(row['mean'])} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+def _point(curves: pd.DataFrame, method: str, n: int) -> pd.Series:
+    return curves[(curves["method"] == method) & (curves["n"] == n)].iloc[0]
+
+
+def _range(point: pd.Series) -> str:
+    return f"{100 * point['low']:.1f} to {100 * point['high']:.1f}"
+
+
+def _accuracy(curves: pd.DataFrame, method: str, n: int) -> str:
+    """One point of the curves, such as "82.3 % (78.0 to 86.1)"; a dash where the method was not run at that size."""
+    if not ((curves["method"] == method) & (curves["n"] == n)).any():
+        return "–"
+    point = _point(curves, method, n)
+    return f"{per_cent(point['mean'])} ({_range(point)})"
 
 
 def difference_table(differences: pd.DataFrame) -> HTML:
@@ -178,9 +189,9 @@ def about(task: Task) -> HTML:
     """Where the images come from, and what may be done with them."""
     return facts(
         {
-            "Images": f"{task.title}: {task.num_classes} classes ({_some(task.class_names)}).",
-            "Kind": f"{task.group} ({task.objective}), in the groups of VTAB.",
-            "To be had": f"{len(task.train):,} images for training, {len(task.test):,} for testing.",
+            "Classes": f"{task.num_classes} ({_some(task.class_names)}).",
+            "Group": f"{task.group}, {task.objective} (the groups of the VTAB benchmark).",
+            "To draw from": f"{len(task.train):,} images to train on, {len(task.test):,} to test on.",
             "Source": task.source,
             "Licence": task.licence,
         }

@@ -12,6 +12,7 @@ import logging
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -119,7 +120,12 @@ class Study:
             self.check()
         first, others = ([c for c in missing if (c.seed == self.seeds[0]) is tunes] for tunes in (True, False))
         total = sum(self._cost(cell) for cell in missing)
-        with tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar:
+        with (
+            tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar,
+            warnings.catch_warnings(),
+        ):
+            # joblib replaces a process whose memory has grown, says so, and loses nothing
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
             for cells in (first, others):  # the first seed tunes for the others
                 for cell, result in self._results(cells, jobs or _default_jobs()):

@@ -1,0 +1,52 @@
+"""Make the runs that a notebook reads with `stored = True`, and write them beside this file as one small JSON file.
+
+    python notebooks/runs/make_runs.py notebooks/03_data_scaling.ipynb
+
+The study is the one that the notebook's parameters cell describes. What is in the store of runs already is not run
+again; from nothing it takes about ten minutes on two idle CPU cores. Do it when the rules of a study, the learning
+rates or the embedded backbone change; then run the notebook and its solutions anew.
+"""
+
+import ast
+import json
+import sys
+from dataclasses import asdict, fields
+from importlib.metadata import version
+from pathlib import Path
+
+from papermill import inspect_notebook
+
+from vptlib import Study
+
+COLUMNS = [
+    *("task", "method", "n", "seed", "accuracy", "val_accuracy", "learning_rate", "best_step"),
+    *("train_seconds", "tuning_seconds", "trainable_parameters", "bytes_per_task"),
+]
+
+
+def study_of(notebook: str) -> Study:
+    """The study that a notebook's parameters describe; parameters that a study does not know are left out."""
+    parameters = inspect_notebook(notebook).values()
+    known = {field.name for field in fields(Study)}
+    return Study(**{p["name"]: ast.literal_eval(p["default"]) for p in parameters if p["name"] in known})
+
+
+def main(notebook: str) -> None:
+    study = study_of(notebook)
+    runs = study.run()
+    rows = runs[COLUMNS].round({"train_seconds": 2, "tuning_seconds": 2}).to_dict("records")
+    for row, correct in zip(rows, runs["correct"], strict=True):
+        row["correct"] = "".join("1" if right else "0" for right in correct)  # one mark for each test image
+    stored = {
+        "study": asdict(study),
+        "protocol": study.protocol(),
+        "versions": {package: version(package) for package in ("vptlib", "torch", "timm")},
+        "runs": rows,
+    }
+    path = Path(__file__).with_name(f"{study.task}.json")
+    path.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n")
+    print(f"{len(rows)} runs written to {path.name}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

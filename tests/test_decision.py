@@ -1,0 +1,189 @@
+"""Recommendations on tables whose right answer is known."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from planted import SIZES_OF_METHODS, planted_runs
+
+from vptlib.curves import learning_curves, paired_difference
+from vptlib.decision import costs, recommend, summarise
+from vptlib.errors import UserError
+
+SIZES = (50, 150, 400)
+
+
+def table(vpt: float, full: float, linear: float | None = None, **options):
+    """Accuracies at the largest size; 8 points less for each step down in size, for all methods alike."""
+    last = {"linear": linear, "vpt-deep": vpt, "full": full}
+    truth = {
+        method: {n: accuracy - 0.08 * step for step, n in enumerate(reversed(SIZES))}
+        for method, accuracy in last.items()
+        if accuracy is not None
+    }
+    return planted_runs(truth, **options)
+
+
+QUIET = {"images": 1500, "shared": 0.95, "seed_spread": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("vpt", "full", "choice"),
+    [
+        (0.80, 0.80, "no difference that matters"),
+        (0.88, 0.80, "prompt"),
+        (0.80, 0.88, "fine-tune"),
+    ],
+)
+def test_clear_cases(vpt, full, choice):
+    advice = recommend(table(vpt, full, **QUIET), margin=0.03)
+    assert advice.choice == choice
+    assert advice.confidence == "high"
+    assert advice.probability > 0.95
+    assert advice.seeds == 3
+
+
+def test_a_wide_interval_asks_for_more_data():
+    advice = recommend(table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02), margin=0.01)
+    assert advice.choice == "collect more data"
+    assert advice.low < -0.01 and advice.high > 0.01
+    assert any("uncertainty comes from" in reason for reason in advice.reasons)
+
+
+def test_prompts_need_not_win_but_fine_tuning_must():
+    runs = table(0.81, 0.80, **QUIET)
+    row = paired_difference(runs).iloc[-1]
+    margin = (row["high"] + max(0, -row["low"])) / 2  # reaches beyond the margin on the side of prompts alone
+    assert recommend(runs, margin).choice == "prompt"
+    swapped = runs.assign(method=runs["method"].map({"vpt-deep": "full", "full": "vpt-deep"}))
+    low = -paired_difference(swapped).iloc[-1]["low"]
+    assert recommend(swapped, 0.95 * low).choice == "collect more data"
+    assert recommend(swapped, 1.05 * low).choice == "no difference that matters"
+
+
+def test_the_margin_decides_what_matters():
+    runs = table(0.80, 0.83, **QUIET)
+    assert recommend(runs, margin=0.01).choice == "fine-tune"
+    assert recommend(runs, margin=0.06).choice == "no difference that matters"
+
+
+@pytest.mark.parametrize(("vpt", "full"), [(0.60, 0.90), (0.90, 0.60), (0.80, 0.80)])
+def test_one_seed_is_a_quick_look_with_low_confidence(vpt, full):
+    advice = recommend(table(vpt, full, seeds=1, images=2000, shared=0.95), margin=0.03)
+    assert advice.confidence == "low"
+    assert any("quick look" in reason and "one seed" in reason for reason in advice.reasons)
+
+
+def test_one_open_seed_asks_for_seeds_before_labels():
+    advice = recommend(table(0.80, 0.80, seeds=1, images=100, shared=0.3))
+    assert advice.choice == "collect more data"
+    assert any("at least three seeds before labelling" in reason for reason in advice.reasons)
+
+
+def test_confidence_falls_as_the_lead_nears_the_margin():
+    levels = [recommend(table(0.80, 0.80 + lead, **QUIET), margin=0.02).confidence for lead in (0.08, 0.0225)]
+    assert levels[0] == "high"
+    assert levels[1] in ("low", "medium")
+
+
+def test_the_figures_in_the_reasons_are_those_of_the_table():
+    runs = table(0.78, 0.85, 0.70, **QUIET)
+    curves = learning_curves(runs).set_index(["method", "n"])
+    row = paired_difference(runs).iloc[-1]
+    seen = recommend(runs).reasons[0]
+    for method in ("vpt-deep", "full"):
+        assert f"{100 * curves.loc[(method, 400), 'mean']:.1f}\u202f%" in seen
+    numbers = [float(number) for number in re.findall(r"(\d+(?:\.\d+)?) (?=points behind|to)", seen)]
+    assert numbers == pytest.approx([-100 * row[column] for column in ("difference", "low", "high")], abs=0.051)
+
+
+@pytest.mark.parametrize(
+    ("linear", "words"),
+    [(0.80, "no worse than the best"), (0.84, "no worse than the best"), (0.70, "does not keep up")],
+)
+def test_the_linear_probe_is_compared_with_the_best(linear, words):
+    reasons = recommend(table(0.80, 0.80, linear, **QUIET), margin=0.03).reasons
+    assert any(words in reason for reason in reasons if "linear probe" in reason)
+
+
+def test_without_a_linear_probe_nothing_is_said_of_it():
+    assert not any("linear" in reason for reason in recommend(table(0.80, 0.80, **QUIET)).reasons)
+
+
+def law(a, b, sizes=SIZES):
+    return {n: 1 - a * n**-b for n in sizes}
+
+
+def test_decide_again_where_the_curves_are_predicted_to_cross():
+    # 0.55 · n^-0.1 = 4.235 · n^-0.4 at n = 7.7^(1 / 0.3) = 902
+    runs = planted_runs({"vpt-deep": law(0.55, 0.1), "full": law(4.235, 0.4)}, images=8000, seeds=1)
+    advice = recommend(runs)
+    assert advice.choice == "prompt"
+    assert advice.decide_again_at == pytest.approx(902, rel=0.15)
+    assert any("full fine-tuning takes the lead at about" in reason for reason in advice.reasons)
+
+
+def test_decide_again_at_twice_the_size_where_no_crossing_is_in_reach():
+    assert recommend(planted_runs({"vpt-deep": law(0.9, 0.3), "full": law(1.2, 0.3)})).decide_again_at == 800
+    assert recommend(planted_runs({"vpt-deep": {50: 0.6}, "full": {50: 0.6}})).decide_again_at == 100
+
+
+def test_what_more_labels_buy_is_said_or_why_it_cannot_be():
+    good = planted_runs({"vpt-deep": law(0.9, 0.3), "full": law(1.2, 0.3)}, images=2000)
+    assert any("Twice as many labelled images (800)" in reason for reason in recommend(good).reasons)
+    flat = {n: 0.7 for n in SIZES}
+    assert any("cannot be foretold" in r for r in recommend(planted_runs({"vpt-deep": flat, "full": flat})).reasons)
+
+
+def test_costs_are_those_of_the_runs():
+    runs = table(0.80, 0.86, 0.70)
+    found = costs(runs).set_index("method")
+    assert found["bytes_per_task"].to_dict() == {m: SIZES_OF_METHODS[m] for m in ("linear", "vpt-deep", "full")}
+    full = runs[(runs["method"] == "full") & (runs["n"] == 400)]
+    assert found.loc["full", "train_seconds"] == full["train_seconds"].median()
+    assert found.loc["full", "tuning_seconds"] == full["tuning_seconds"].max()
+    assert found.loc["full", "time_ratio"] == found.loc["full", "storage_ratio"] == 1
+    assert found.loc["vpt-deep", "storage_ratio"] == SIZES_OF_METHODS["vpt-deep"] / SIZES_OF_METHODS["full"]
+    alone = costs(runs[runs["method"] == "linear"])
+    assert np.isnan(alone["time_ratio"].iloc[0])
+
+
+def test_the_summary_is_plain_json_that_follows_the_contract():
+    runs = table(0.80, 0.86, 0.70)
+    summary = json.loads(json.dumps(summarise(runs, margin=0.01), allow_nan=False))
+    assert summary["task"] == "planted"
+    assert summary["methods"] == ["linear", "vpt-deep", "full"]
+    assert summary["runs"] == len(runs)
+    assert len(summary["curves"]) == 9
+    assert set(summary["curves"][0]) == {"method", "n", "mean", "low", "high", "seeds"}
+    assert summary["crossover"] is None
+    assert set(summary["recommendation"]) == {"choice", "confidence", "reasons", "decide_again_at"}
+    assert summary["recommendation"]["choice"] == recommend(runs).choice
+    assert summary["cost"]["vpt-deep"]["bytes_per_task"] == SIZES_OF_METHODS["vpt-deep"]
+
+
+def test_a_crossing_is_in_the_summary():
+    runs = planted_runs({"vpt-deep": {50: 0.8, 800: 0.8}, "full": {50: 0.6, 800: 0.9}}, images=1000)
+    crossing = summarise(runs)["crossover"]
+    assert set(crossing) == {"n", "low", "high"}
+    assert 50 < crossing["low"] < crossing["n"] < crossing["high"] < 800
+    assert any("The lead changes at about" in reason for reason in recommend(runs).reasons)
+
+
+@pytest.mark.parametrize("missing", ["vpt-deep", "full"])
+def test_without_one_of_the_two_there_is_no_recommendation(missing):
+    runs = table(0.80, 0.80, 0.70)
+    with pytest.raises(UserError, match=missing):
+        recommend(runs[runs["method"] != missing])
+
+
+@pytest.mark.parametrize("margin", [0, -0.01, 1, 5])
+def test_a_margin_that_is_no_fraction_is_refused(margin):
+    with pytest.raises(UserError, match="margin"):
+        recommend(table(0.80, 0.80), margin)
+
+
+def test_costs_need_their_columns():
+    with pytest.raises(UserError, match="bytes_per_task"):
+        costs(table(0.80, 0.80).drop(columns="bytes_per_task"))
