@@ -22,6 +22,8 @@ def join(notebooks: list[nbformat.NotebookNode], title: str) -> nbformat.Noteboo
     """Executed notebooks as one: the cells that show something; those tagged "last-page" come last."""
     cells = [cell for notebook in notebooks for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
     cells.sort(key=lambda cell: "last-page" in cell.metadata.get("tags", []))
+    for number, cell in enumerate(cells):  # ids of different notebooks may be the same
+        cell["id"] = f"part-{number}"
     return nbformat.v4.new_notebook(cells=cells, metadata={"title": title})
 
 
