@@ -36,7 +36,12 @@ def main() -> None:
     folder = repository() / "reports" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "training_steps.md", "One training step on the embedded default", _STEPS_TEXT, training_steps())
-    _write(folder / "embedded_default.md", "Image size and depth of the embedded backbone", _DEFAULT_TEXT, frozen_features())
+    _write(
+        folder / "embedded_default.md",
+        "Image size and depth of the embedded backbone",
+        _DEFAULT_TEXT,
+        frozen_features(),
+    )
 
 
 def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:

@@ -3,7 +3,7 @@
     python notebooks/runs/make_runs.py notebooks/03_data_scaling.ipynb
 
 The study is the one that the notebook's parameters cell describes. What is in the store of runs already is not run
-again; from nothing it takes about ten minutes on two idle CPU cores. Do it when the rules of a study, the learning
+again; from nothing it takes about five minutes on two idle CPU cores. Do it when the rules of a study, the learning
 rates or the embedded backbone change; then run the notebook and its solutions anew.
 """
 
