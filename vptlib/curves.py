@@ -17,6 +17,11 @@ seeds        are few, and three of them drawn with replacement understate their 
              left out of the second (the mean squares of a two-way layout, as in Obuchowski & Rockette, 1995).
 
 With one seed there is no second part: the interval shows the choice of test images only, and `seeds` says 1.
+
+How often the 95 % interval of a difference holds the truth, on 1,500 planted tables each (200 test images; seeds that
+differ by a standard deviation of 0, 2, 4 and 8 points in each method's accuracy; tests/test_curves.py repeats a part):
+0.98, 0.96, 0.94 and 0.95 with five seeds, 0.98, 0.95, 0.93 and 0.93 with three, 0.97, 0.94, 0.89 and 0.88 with two, and
+0.96, 0.88, 0.67 and 0.41 with one. So take three.
 """
 
 from dataclasses import dataclass, field

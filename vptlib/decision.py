@@ -10,7 +10,8 @@ difference that matters to whoever asks. Prompts are the lighter choice, so they
     below 0, the difference itself ≤ -margin          fine-tune
     anything else                                     collect more data
 
-Prompts are right if fine-tuning is not better by the margin or more, fine-tuning is right if it is. The confidence is
+Prompts are right if fine-tuning is not better by the margin or more, fine-tuning is right if it is, and there is no
+difference that matters if neither is better by the margin. The confidence is
 the probability (share of the bootstrap replicates) that the choice is right: from 0.95 on high, from 0.80 on medium,
 else low. That of "collect more data" is the reverse: high if neither answer reaches 0.80, low if one reaches 0.95.
 With one seed it is always low: a quick look.
