@@ -47,7 +47,11 @@ def failing(error: BaseException):
 def test_a_users_mistake_is_one_sentence_on_stderr(monkeypatch):
     monkeypatch.setattr(reporting, "make_report", failing(UserError("x.yaml: `a` is wrong: mend it.")))
     result = run("report", "x.yaml")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: x.yaml: `a` is wrong: mend it.\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (
+        1,
+        "Checking x.yaml\n",
+        "Error: x.yaml: `a` is wrong: mend it.\n",
+    )
 
 
 def test_a_full_disk_is_one_sentence(monkeypatch):

@@ -91,6 +91,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="The report's folder [default: reports/<name of CONFIG>].")] = None,
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
+    typer.echo(f"Checking {config}")
     from vptlib.reporting import make_report
 
     typer.echo(f"The report is at {make_report(config, out)}")

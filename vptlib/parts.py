@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -96,7 +97,13 @@ def opening(title: str, studies: list[Study]) -> HTML:
 def answer(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
     """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures."""
     advice = recommend(runs, margin)
-    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=two_at_a_glance(runs, advice.n))
+    glance = two_at_a_glance(runs, advice.n, commonest_share(task))
+    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=glance)
+
+
+def commonest_share(task: Task) -> float:
+    """Accuracy (fraction) of always naming the commonest class of the test images."""
+    return float(np.bincount(task.test.labels).max() / len(task.test))
 
 
 def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
@@ -123,8 +130,8 @@ def closing(config: str, versions: dict[str, str]) -> HTML:
     return part("closing", config=config, versions=versions)
 
 
-def two_at_a_glance(runs: pd.DataFrame, n: int) -> HTML:
-    """VPT-deep beside full fine-tuning at `n` labelled images: accuracy and costs."""
+def two_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
+    """VPT-deep beside full fine-tuning at `n` labelled images: accuracy, also `without_looking`, and costs."""
     curves, cost = learning_curves(runs), costs(runs).set_index("method")
     points = [_point(curves, method, n) for method in COMPARED]
     rows = [
@@ -133,7 +140,7 @@ def two_at_a_glance(runs: pd.DataFrame, n: int) -> HTML:
         *([label, *(text(cost.loc[method, column]) for method in COMPARED)] for label, column, text in COST_ROWS),
     ]
     frame = pd.DataFrame(rows, columns=["", *(METHODS[method].title for method in COMPARED)])
-    return table(frame, f"With {n:,} labelled images")
+    return table(frame, f"With {n:,} labelled images. Without looking: {per_cent(without_looking, 0)} accuracy")
 
 
 def accuracy_table(curves: pd.DataFrame) -> HTML:
@@ -192,6 +199,7 @@ def about(task: Task) -> HTML:
             "Classes": f"{task.num_classes} ({_some(task.class_names)}).",
             "Group": f"{task.group}, {task.objective} (the groups of the VTAB benchmark).",
             "To draw from": f"{len(task.train):,} images to train on, {len(task.test):,} to test on.",
+            "Without looking": f"{per_cent(commonest_share(task))} accuracy, by always naming the commonest class.",
             "Source": task.source,
             "Licence": task.licence,
         }

@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from vptlib.pages import find_chromium, join, page, print_pdf
 from vptlib.paths import repository, store_folder
 from vptlib.study import Study
 
+NOTEBOOKS_AT_ONCE = 2
 # All that a report folder holds; a folder with anything else in it is never replaced.
 PARTS = ("index.html", "report.pdf", "summary.json", "notebooks")
 VERSIONS_OF = ("vptlib", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "mlflow", "papermill")
@@ -100,16 +102,22 @@ def _run_studies(studies: list[Study]) -> None:
 
 
 def _write_notebooks(config: ReportConfig, draft: Path) -> None:
-    settings, study_settings = config.settings, config.study_settings
-    shared = {"settings": study_settings, "margin": settings.margin}
-    (draft / "notebooks").mkdir()
-    _say("Writing the report: overview")
-    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path), **shared}
-    run_notebook("report_overview", overview, draft / "notebooks" / "report_overview.ipynb")
+    """All notebooks of the report, two at a time: each takes more waiting for imports than computing."""
+    settings, folder = config.settings, draft / "notebooks"
+    shared = {"settings": config.study_settings, "margin": settings.margin}
+    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
+    jobs = {"overview": ("report_overview", overview | shared)}
     for task in settings.tasks:
-        _say(f"Writing the report: {task}")
-        parameters = {"task": task, "images_per_cell": settings.images_per_cell, **shared}
-        run_notebook("report_task", parameters, draft / "notebooks" / f"report_{task}.ipynb")
+        jobs[task] = ("report_task", {"task": task, "images_per_cell": settings.images_per_cell} | shared)
+    folder.mkdir()
+    pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
+    try:
+        running = {part: pool.submit(run_notebook, *job, folder / f"report_{part}.ipynb") for part, job in jobs.items()}
+        for part, done in running.items():
+            _say(f"Writing the report: {part}")
+            done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _shown(path: Path) -> str:

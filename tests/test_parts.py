@@ -1,0 +1,89 @@
+"""The parts of a report say what their tables say, in words and figures that people read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vptlib import parts
+from vptlib.data import ImageSet, Task
+from vptlib.study import Study
+from vptlib.wording import count, duration, per_cent, points, storage
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        (per_cent(0.8234), "82.3\u202f%"),
+        (per_cent(0.5, 0), "50\u202f%"),
+        (points(0.0234), "+2.3"),
+        (points(-0.0234), "\u22122.3"),
+        (storage(999), "999 bytes"),
+        (storage(83_000), "83\u202fkB"),
+        (storage(64_900_000), "64.9\u202fMB"),
+        (storage(1.5e9), "1.5\u202fGB"),
+        (count(5130), "5,130"),
+        (count(16_200_000), "16.2\u202fmillion"),
+        (duration(0.07), "0.1\u202fs"),
+        (duration(39.4), "39\u202fs"),
+        (duration(600), "10\u202fmin"),
+        (duration(9000), "2.5\u202fh"),
+    ],
+)
+def test_numbers_are_written_for_people(text, wanted):
+    assert text == wanted
+
+
+@pytest.fixture
+def task() -> Task:
+    def images(labels):
+        return ImageSet(np.zeros((len(labels), 2, 2, 3), np.uint8), np.array(labels, dtype=np.int64))
+
+    about = ("natural", "classification", "CC0", "drawn here")
+    return Task("tiny", "Cats & <dogs>", images([0, 1]), images([0, 1, 1, 1]), ("cat", "dog"), *about)
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    """VPT-deep right on 3 of 4 test images, full fine-tuning on 1; a linear probe at the smaller size only."""
+    costs = {"trainable_parameters": 100, "bytes_per_task": 400, "train_seconds": 2.0, "tuning_seconds": 4.0}
+    rows = [
+        {"task": "tiny", "method": method, "n": n, "seed": 0, "correct": np.arange(4) < right, **costs}
+        for method, n, right in [
+            ("linear", 10, 2),
+            ("vpt-deep", 10, 2),
+            ("full", 10, 2),
+            ("vpt-deep", 20, 3),
+            ("full", 20, 1),
+        ]
+    ]
+    return pd.DataFrame(rows).assign(accuracy=lambda table: table["correct"].map(np.mean))
+
+
+def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs):
+    html = parts.answer(task, runs, margin=0.01).data
+    assert "Cats &amp; &lt;dogs&gt;" in html
+    glance = html[html.index('<div class="glance">') :]
+    assert glance.index("VPT-deep</th>") < glance.index("75.0\u202f%") < glance.index("25.0\u202f%")
+    assert "Without looking: 75\u202f%" in html
+    assert "Confidence: low (one seed)" in html
+
+
+def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
+    html = parts.accuracy_table(parts.learning_curves(runs)).data
+    row = html[html.index('<th scope="row">20</th>') :]
+    assert row.index("<td>–</td>") < row.index("75.0\u202f%")
+
+
+@pytest.mark.parametrize("seeds, quick", [((0,), True), ((0, 1, 2), False)])
+def test_one_seed_is_called_a_quick_look(seeds, quick):
+    html = parts.opening("Title", [Study("digits", seeds=seeds)]).data
+    assert ("This is a quick look" in html) is quick
+
+
+def test_rules_are_told_once_unless_they_differ():
+    small = {"image_size": 28, "depth": 1}
+    first = Study("digits", test_images=30, **small)
+    same = [first, Study("object-count", test_images=30, **small)]
+    assert parts.rules(same).data.count("<dt>Tuning</dt>") == 1
+    different = [first, Study("object-count", test_images=40, **small)]
+    assert parts.rules(different).data.count("<dt>Tuning</dt>") == 2
