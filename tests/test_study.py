@@ -69,6 +69,16 @@ def test_table_agrees_with_the_items_and_the_stored_model():
     assert (runs.predictions.iloc[0] == test.tensors[1].numpy()).tolist() == runs.correct.iloc[0].tolist()
 
 
+def test_a_run_made_again_for_its_weights_is_made_once():
+    """A larger study keeps no weights at its smaller size; a study of that size alone needs them."""
+    study(seeds=(0,)).run(progress=False)
+    small = study(seeds=(0,), sizes=(40,))
+    assert len(small.missing()) == 2
+    small.run(progress=False)
+    assert small.missing() == []
+    assert small.model("vpt-deep")
+
+
 def test_runs_made_side_by_side_are_the_same_runs(monkeypatch, tmp_path, own_store):
     one_by_one = study().run(progress=False, jobs=1)
     other = tmp_path / "other"
@@ -197,6 +207,7 @@ def test_an_unwritable_store_is_named(monkeypatch, tmp_path):
 
 def test_protocol_states_the_figures():
     rules = study().protocol()
+    assert "1 learning rate per method" in study(candidates=1).protocol()["Tuning"]
     assert "2 learning rates" in rules["Tuning"] and "3 optimiser steps" in rules["Training"]
     assert "30 test images" in rules["Test"] and "quick look" not in rules["Seeds"]
     assert "quick look" in study(seeds=(0,)).protocol()["Seeds"]

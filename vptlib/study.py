@@ -215,7 +215,8 @@ class Study:
         return {
             "Images": f"n counts all labelled images used: 80 % of them train, 20 % validate. For one seed the smaller "
             f"sets are part of the larger ones; every method gets the same images. Sizes: {_listed(self.sizes)}.",
-            "Tuning": f"{self.candidates} learning rates per method and size, chosen on the validation images of the "
+            "Tuning": f"{self.candidates} learning rate{'s' if self.candidates > 1 else ''} per method and size, chosen on "
+            "the validation images of the "
             f"first seed, the same number for every method"
             + (" and taken over by the other seeds." if seeds > 1 else "."),
             "Training": f"{self.steps} optimiser steps of up to {self.batch_size} images for every run of every method "
@@ -435,7 +436,7 @@ def _experiment() -> str:
 
 
 def _finished(study: Study) -> dict:
-    """Finished MLflow runs of the study's task, by key."""
+    """Finished MLflow runs of the study's task, by key; of two that are the same, one with stored weights."""
     found, token = {}, None
     while True:
         page = _client().search_runs(
@@ -444,7 +445,10 @@ def _finished(study: Study) -> dict:
             max_results=1000,
             page_token=token,
         )
-        found |= {run.data.tags["key"]: run for run in page}
+        for run in page:
+            known = found.get(run.data.tags["key"])
+            if known is None or "weights" in run.data.tags:
+                found[run.data.tags["key"]] = run
         token = page.token
         if not token:
             return found
