@@ -215,9 +215,8 @@ class Study:
         return {
             "Images": f"n counts all labelled images used: 80 % of them train, 20 % validate. For one seed the smaller "
             f"sets are part of the larger ones; every method gets the same images. Sizes: {_listed(self.sizes)}.",
-            "Tuning": f"{self.candidates} learning rate{'s' if self.candidates > 1 else ''} per method and size, chosen on "
-            "the validation images of the "
-            f"first seed, the same number for every method"
+            "Tuning": f"{_count(self.candidates, 'learning rate')} per method and size, chosen on the validation "
+            "images of the first seed, the same number for every method"
             + (" and taken over by the other seeds." if seeds > 1 else "."),
             "Training": f"{self.steps} optimiser steps of up to {self.batch_size} images for every run of every method "
             "(AdamW, linear warm-up, cosine decay, no augmentation); the weights best on validation images are kept.",
@@ -243,6 +242,10 @@ class Study:
 
 
 _BAR = "{desc}  {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _listed(values: tuple) -> str:
