@@ -32,7 +32,7 @@ from vptlib.paths import cache_folder
 
 EMBEDDED = "dinov2-small-focus"
 EMBEDDED_ARCHITECTURE = "vit_small_patch14_dinov2"
-# `make bench` measures accuracy of frozen features against time for other sizes and depths.
+# Chosen by reports/benchmarks/embedded_default.md (`make bench`): accuracy of frozen features against time.
 EMBEDDED_DEPTH = 9
 EMBEDDED_IMAGE_SIZE = 56
 
