@@ -143,9 +143,9 @@ _STEPS_TEXT = (
     "step costs next to nothing."
 )
 _DEFAULT_TEXT = (
-    "Per cent of 500 test images that a logistic regression (stopped at tolerance 0.01) on the frozen features of 1,000 "
-    "images gets right (head input: class token joined with the mean of the patch tokens, after the final norm), and "
-    "the time of the forward passes. One standard error of a cell is about 2 points."
+    "Per cent of 500 test images that a logistic regression (stopped at tolerance 0.01) on the frozen features of "
+    "1,000 images gets right (head input: class token joined with the mean of the patch tokens, after the final norm), "
+    "and the time of the forward passes. One standard error of a cell is about 2 points."
 )
 
 if __name__ == "__main__":
