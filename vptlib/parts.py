@@ -52,11 +52,12 @@ def part(name: str, **values: Any) -> HTML:
 
 def figure(fig: Figure, caption: str, alt: str) -> HTML:
     """A matplotlib figure, as SVG, with its caption and with what it shows in words for those who cannot see it."""
+    width, height = fig.get_size_inches()
     buffer = io.BytesIO()
     fig.savefig(buffer, format="svg", metadata={"Date": None})
     plt.close(fig)
     address = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return part("figure", address=address, caption=caption, alt=alt)
+    return part("figure", address=address, caption=caption, alt=alt, wide=width > 1.3 * height)
 
 
 def facts(items: dict[str, str]) -> HTML:
