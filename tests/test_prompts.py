@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.prompts import PromptedViT, embed, fast_blocks, initial_prompts, textbook_blocks
+from vptlib.prompts import PromptedViT, embed, fast_blocks, first_prompts, textbook_blocks
 
 PATCH, IMAGE, CLASSES = 4, 8, 3
 CONFIGURATIONS = {
@@ -66,7 +66,7 @@ def draw_images(batch=2, seed=0):
 def outputs_and_gradients(model, images, fast):
     """Tokens and logits, and the gradient of a non-linear loss to the images and to every parameter."""
     model.fast = fast
-    assert model.uses_fast_form == (fast and model.deep and model.num_prompts > 0)
+    assert model.uses_fast_form == (fast and not model.carry and model.num_prompts > 0)
     model.zero_grad()
     images = images.clone().requires_grad_(True)
     tokens = model.forward_features(images)
@@ -338,7 +338,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
 def test_prompts_start_uniform_within_the_official_bound():
     vit = VisionTransformer(img_size=28, patch_size=14, embed_dim=64, depth=2, num_heads=2, num_classes=2)
     torch.manual_seed(0)
-    prompts = initial_prompts(2, 200, vit)  # 25,600 draws
+    prompts = first_prompts("uniform", (2, 200, 64), vit)  # 25,600 draws
     bound = math.sqrt(6 / (3 * 14 * 14 + 64))
     assert prompts.shape == (2, 200, 64)
     assert 0.999 * bound < prompts.abs().max().item() <= bound

@@ -9,23 +9,30 @@ x is the class token, E the patch tokens, L_i a transformer block. Prompts have 
 right behind the class token (and the register tokens, where the backbone has them).
 
 Deep prompting has two forms here that give the same numbers. `textbook_blocks` does what the equations say.
-`fast_blocks` leaves out what the equations throw away: no output of a deep prompt is ever read, so a prompt needs
-neither a query nor the MLP, only its key and value, and these are the same for every image of a batch.
+`fast_blocks` leaves out what the equations throw away. No output of a deep prompt is ever read, so a prompt needs
+neither a query nor the MLP, only its key and value, and these are the same for every image of a batch. Nor is
+anything read of the last layer but the tokens that the head pools: only they need a query and the MLP there.
 """
 
 import math
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vptlib.errors import UserError
 
+# Where the gates' logits start: nearly closed, as the code of Yoo et al. starts them (sigmoid(-5) = 0.007).
+GATE_START = -5.0
+
 
 class PromptedViT(nn.Module):
-    """A frozen timm ViT with learned prompts; only `prompts` and the classifier head require gradients.
+    """A frozen timm ViT with learned prompts; only the prompts and the classifier head require gradients.
 
     Args:
         vit: a timm `VisionTransformer` with its classifier head; it is frozen in place.
@@ -33,46 +40,94 @@ class PromptedViT(nn.Module):
         deep: prompts at every layer (VPT-deep) rather than before the first only (VPT-shallow).
         dropout: probability of dropping a prompt's entries in training, drawn for each image apart.
         fast: use the fast form wherever it is exact; False forces the textbook form.
+        layers: which blocks get a fresh set, as numbers from 0 or as "first 3", "last 3" or "every 3"; by default all
+            of them if `deep`, else block 0 (Jia et al., section 4.3, prompt depth).
+        carry: let prompts travel on through blocks without a set of their own, as shallow prompts do and as the
+            official code does at partial depth; by default only if not `deep`.
+        gated: mix what a block makes of a travelling prompt with the prompt that entered it, by a learned gate per
+            block (Yoo et al., ICML 2023, arXiv 2306.05067, section 4.1); for prompts that travel.
+        shared: one set of prompts for all prompted layers.
+        projection: width d of prompts that a learned linear map, shared by all layers, widens to D.
+        init: "uniform" (the official code's), "normal" (std 0.02), "zero", or a tensor `L P D`, such as
+            `vptlib.prototypes` makes from images.
 
     Attributes:
-        prompts: parameter of shape `L P D`: L prompted layers (1 if shallow), P prompts, width D.
+        prompts: parameter of shape `L P D`: L prompted layers (1 if shared), P prompts, width D (d if projected).
+        layers: the numbers of the prompted blocks, rising.
 
     Raises:
-        UserError: if `vit` is not a plain timm vision transformer, or a number is out of range.
+        UserError: if `vit` is not a plain timm vision transformer, a number is out of range, or options contradict.
     """
 
     def __init__(
-        self, vit: VisionTransformer, num_prompts: int = 10, deep: bool = True, dropout: float = 0.0, fast: bool = True
+        self,
+        vit: VisionTransformer,
+        num_prompts: int = 10,
+        deep: bool = True,
+        dropout: float = 0.0,
+        fast: bool = True,
+        layers: Sequence[int] | str | None = None,
+        carry: bool | None = None,
+        gated: bool = False,
+        shared: bool = False,
+        projection: int | None = None,
+        init: str | Tensor = "uniform",
     ):
         super().__init__()
-        _check(vit, num_prompts, dropout)
+        _check(vit, num_prompts, dropout, projection)
         self.vit = vit.requires_grad_(False).eval()
-        vit.head.requires_grad_(True)
+        for head in heads(vit):
+            head.requires_grad_(True)
         self.num_prompts = num_prompts
         self.deep = deep
         self.fast = fast
         self.dropout = nn.Dropout(dropout)
-        layers = len(vit.blocks) if deep else 1
-        self.prompts = nn.Parameter(initial_prompts(layers, num_prompts, vit))
+        self.layers = chosen_layers(layers if layers is not None else "every 1" if deep else [0], len(vit.blocks))
+        self.carry = not deep if carry is None else carry
+        self.shared = shared
+        like = vit.patch_embed.proj.weight  # for its device and type
+        width = projection or vit.embed_dim
+        self.prompts = nn.Parameter(first_prompts(init, (1 if shared else len(self.layers), num_prompts, width), vit))
+        self.widen = nn.Linear(width, vit.embed_dim).to(like) if projection else nn.Identity()
+        self.gates = nn.Parameter(like.new_full((len(vit.blocks),), GATE_START)) if gated else None
+        if gated and not self.carry:
+            raise UserError("gated=True needs prompts that travel from block to block: give deep=False or carry=True.")
+        self._kept: dict[int, tuple[list, Tensor]] = {}  # keys and values of prompts, kept for inference
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to logits `B C`."""
-        return self.vit.forward_head(self.forward_features(images))
+        return self.rest(self.stem(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to normalised tokens `B N D`, prompts left out, as timm's method of that name gives."""
+        return self.vit.norm(self._prompted_blocks(self.stem(images)))
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images `B 3 H W` to tokens `B N D` as they enter the first prompted block: frozen, so they may be kept."""
         tokens = embed(self.vit, images)  # B N D
-        blocks = fast_blocks if self.uses_fast_form else textbook_blocks
-        return self.vit.norm(blocks(self, tokens))  # B N D
+        for block in self.vit.blocks[: self.layers[0]]:
+            tokens = block(tokens)
+        return tokens
+
+    def rest(self, tokens: Tensor) -> Tensor:
+        """Tokens `B N D` that `stem` gave to logits `B C`."""
+        tokens = self._prompted_blocks(tokens, read=tokens_read(self.vit))
+        return self.vit.forward_head(self.vit.norm(tokens))
+
+    def _prompted_blocks(self, tokens: Tensor, read: int | None = None) -> Tensor:
+        """The blocks from the first prompted one on, in the form that is asked for and exact."""
+        return fast_blocks(self, tokens, read) if self.uses_fast_form else textbook_blocks(self, tokens)
 
     @property
     def uses_fast_form(self) -> bool:
-        """Whether the short cut is asked for and exact: deep prompts in plain pre-norm blocks."""
-        return self.fast and self.deep and self.num_prompts > 0 and all(map(_is_plain, self.vit.blocks))
+        """Whether the short cut is asked for and exact: prompts that never travel, in plain pre-norm blocks."""
+        travel = self.carry and set(self.layers) != set(range(self.layers[0], len(self.vit.blocks)))
+        plain = all(map(_is_plain, self.vit.blocks[self.layers[0] :]))
+        return self.fast and self.num_prompts > 0 and not travel and self.gates is None and plain
 
-    def layer_prompts(self, layer: int, batch: int) -> Tensor:
-        """The prompts of one layer as they enter it: `P D`, or `B P D` where dropout draws for each image apart."""
-        prompts = self.prompts[layer]  # P D
+    def layer_prompts(self, number: int, batch: int) -> Tensor:
+        """The prompts entering block `number`: `P D`, or `B P D` where dropout draws for each image apart."""
+        prompts = self.widen(self.prompts[0 if self.shared else self.layers.index(number)])  # P D
         if self.training and self.dropout.p > 0:
             return self.dropout(prompts.expand(batch, -1, -1))  # B P D
         return prompts
@@ -84,94 +139,203 @@ class PromptedViT(nn.Module):
         return self
 
 
-def initial_prompts(layers: int, num_prompts: int, vit: VisionTransformer) -> Tensor:
-    """Uniform in ± sqrt(6 / (3 · patch² + D)), the official code's choice; shape `L P D`."""
-    height, width = vit.patch_embed.patch_size
-    bound = math.sqrt(6 / (3 * height * width + vit.embed_dim))
-    like = vit.patch_embed.proj.weight  # for its device and type
-    return like.new_empty(layers, num_prompts, vit.embed_dim).uniform_(-bound, bound)
+def first_prompts(init: str | Tensor, shape: tuple[int, int, int], vit: VisionTransformer) -> Tensor:
+    """What prompts of shape `L P D` start as; "uniform" is ± sqrt(6 / (3 · patch² + D)), the official code's choice."""
+    prompts = vit.patch_embed.proj.weight.new_zeros(shape)  # for its device and type
+    if isinstance(init, Tensor):
+        if init.shape != shape:
+            raise UserError(f"init has shape {tuple(init.shape)}, but these prompts have {shape}.")
+        return prompts.copy_(init.detach())
+    if init == "uniform":
+        height, width = vit.patch_embed.patch_size
+        bound = math.sqrt(6 / (3 * height * width + shape[-1]))
+        return prompts.uniform_(-bound, bound)
+    if init == "normal":
+        return prompts.normal_(std=0.02)
+    if init == "zero":
+        return prompts
+    raise UserError(f"init is {init!r}, but must be 'uniform', 'normal', 'zero' or a tensor.")
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
     """Images `B 3 H W` to the tokens `B N D` that enter the first block: class token, registers, patches."""
+    _check_images(vit, images)
     tokens = vit.patch_embed(images)  # B N-1 D
     tokens = vit._pos_embed(tokens)  # B N D
     return vit.norm_pre(vit.patch_drop(tokens))
+
+
+def tokens_read(vit: VisionTransformer) -> int | None:
+    """How many tokens, from the first on, the head reads after the last block; None for all of them."""
+    pools_class_token = type(vit) is VisionTransformer and vit.global_pool == "token" and vit.attn_pool is None
+    return 1 if pools_class_token and isinstance(vit.norm, (nn.LayerNorm, nn.Identity)) else None
 
 
 # ---- the textbook form ------------------------------------------------------------------------------------------
 
 
 def textbook_blocks(model: PromptedViT, tokens: Tensor) -> Tensor:
-    """All blocks as the paper's equations 4 to 8 write them: join, run, and replace. `B N D` to `B N D`."""
-    prefix, count = model.vit.num_prefix_tokens, model.num_prompts
-    for layer, block in enumerate(model.vit.blocks):
-        if layer < len(model.prompts):
-            if layer > 0:
-                tokens = without_prompts(tokens, prefix, count)  # B N D
-            tokens = with_prompts(tokens, model.layer_prompts(layer, len(tokens)), prefix)  # B N+P D
-        tokens = block(tokens)
-    return without_prompts(tokens, prefix, count)  # B N D
+    """Blocks as the paper's equations 4 to 8 write them: join, run, and part again. `B N D` to `B N D`."""
+    prefix = model.vit.num_prefix_tokens
+    prompts = tokens[:, :0]  # B 0 D: none yet
+    for number in range(model.layers[0], len(model.vit.blocks)):
+        if number in model.layers:
+            prompts = model.layer_prompts(number, len(tokens)).expand(len(tokens), -1, -1)  # B P D
+        joined = torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)  # B N+P D
+        left, after, right = run(model, number, joined).split([prefix, prompts.shape[1], tokens.shape[1] - prefix], 1)
+        tokens = torch.cat([left, right], dim=1)  # B N D
+        prompts = travelled(model, number, prompts, after)
+    return tokens
 
 
-def with_prompts(tokens: Tensor, prompts: Tensor, prefix: int) -> Tensor:
-    """Tokens `B N D` and prompts `P D` or `B P D` to `B N+P D`, the prompts behind `prefix` tokens."""
-    prompts = prompts.expand(len(tokens), -1, -1)  # B P D
-    return torch.cat([tokens[:, :prefix], prompts, tokens[:, prefix:]], dim=1)
+def travelled(model: PromptedViT, number: int, before: Tensor, after: Tensor) -> Tensor:
+    """The prompts that go on from block `number`, of those that entered and left it (both `B P D`)."""
+    if not model.carry:
+        return after[:, :0]
+    if model.gates is None:
+        return after
+    gate = model.gates[number].sigmoid()
+    return gate * after + (1 - gate) * before
 
 
-def without_prompts(tokens: Tensor, prefix: int, count: int) -> Tensor:
-    """Tokens `B N+P D` to `B N D`."""
-    return torch.cat([tokens[:, :prefix], tokens[:, prefix + count :]], dim=1)
+def run(model: PromptedViT, number: int, *inputs: Tensor, block=None) -> Tensor:
+    """A block's result; with timm's `set_grad_checkpointing`, what lies within is computed again when it is needed."""
+    block = block or model.vit.blocks[number]
+    if model.vit.grad_checkpointing and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 # ---- the fast form ----------------------------------------------------------------------------------------------
 
 
-def fast_blocks(model: PromptedViT, tokens: Tensor) -> Tensor:
-    """All blocks with prompts as further keys and values only. `B N D` to `B N D`."""
-    for layer, block in enumerate(model.vit.blocks):
-        prompts = model.layer_prompts(layer, len(tokens))  # P D or B P D
-        attended = prompted_attention(block.attn, block.norm1(tokens), block.norm1(prompts))  # B N D
-        tokens = tokens + block.drop_path1(block.ls1(attended))
-        tokens = tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+def fast_blocks(model: PromptedViT, tokens: Tensor, read: int | None = None) -> Tensor:
+    """Blocks with prompts as further keys and values only. `B N D` to `B N D`, or `B read D` if fewer are read."""
+    last = len(model.vit.blocks) - 1
+    for number in range(model.layers[0], last + 1):
+        step = partial(fast_block, model, number, read=read if number == last else None)
+        tokens = run(model, number, tokens, block=step)
     return tokens
 
 
-def prompted_attention(attn: Attention, tokens: Tensor, prompts: Tensor) -> Tensor:
-    """Tokens `B N D` attend to themselves and to the prompts `P D` or `B P D`; gives `B N D`."""
-    q, k, v = attn.qkv(tokens).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)  # B H N d
-    prompt_k, prompt_v = _keys_and_values(attn, prompts)  # H P d or B H P d
-    k = torch.cat([attn.k_norm(k), _for_each_image(attn.k_norm(prompt_k), len(k))], dim=2)  # B H N+P d
-    v = torch.cat([v, _for_each_image(prompt_v, len(v))], dim=2)  # B H N+P d
-    out = F.scaled_dot_product_attention(attn.q_norm(q), k, v)  # B H N d
-    out = attn.norm(out.transpose(1, 2).flatten(2))  # B N D
+def fast_block(model: PromptedViT, number: int, tokens: Tensor, read: int | None = None) -> Tensor:
+    """One pre-norm block, `B N D` to `B N D`; of the first `read` tokens only, if given."""
+    block = model.vit.blocks[number]
+    normed = block.norm1(tokens)
+    prompts_kv = prompt_keys_values(model, number, len(tokens))
+    attended = prompted_attention(block.attn, normed, prompts_kv, read)  # B N D
+    tokens = tokens[:, :read] + block.drop_path1(block.ls1(attended))
+    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
+
+
+def prompted_attention(attn: Attention, tokens: Tensor, prompts_kv: Tensor | None, read: int | None = None) -> Tensor:
+    """The first `read` of the tokens `B N D` attend to all of them and to the prompts; gives `B read D`.
+
+    Keys and values of tokens and prompts meet in one tensor, apart from the queries: it is all that autograd keeps.
+    """
+    queries, keys_values = _halves(attn)
+    q = queries(tokens[:, :read]).unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)  # B H read d
+    kv = keys_values(tokens)  # B N 2D
+    if prompts_kv is not None:
+        kv = torch.cat([kv, prompts_kv.expand(len(kv), -1, -1)], dim=1)  # B N+P 2D
+    k, v = kv.unflatten(-1, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)  # B H N+P d
+    out = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)  # B H read d
+    out = attn.norm(out.transpose(1, 2).flatten(2))  # B read D
     return attn.proj(out)
 
 
-def _keys_and_values(attn: Attention, prompts: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values alone, each `H P d` or `B H P d`: the lower two thirds of the joint qkv projection."""
-    weight = attn.qkv.weight[attn.attn_dim :]  # 2D D
-    bias = None if attn.qkv.bias is None else attn.qkv.bias[attn.attn_dim :]
-    kv = F.linear(prompts, weight, bias).unflatten(-1, (2, attn.num_heads, attn.head_dim))  # ... P 2 H d
-    k, v = kv.unbind(-3)  # ... P H d
-    return k.transpose(-3, -2), v.transpose(-3, -2)
+def prompt_keys_values(model: PromptedViT, number: int, batch: int) -> Tensor | None:
+    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are worked out once and kept."""
+    if number not in model.layers:
+        return None
+    if model.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return _keys_values(model, number, batch)
+    made_from = _versions(model, number)
+    found = model._kept.get(number)
+    if found is None or not _same(found[0], made_from):
+        found = model._kept[number] = made_from, _keys_values(model, number, batch)
+    return found[1]
 
 
-def _for_each_image(prompts: Tensor, batch: int) -> Tensor:
-    """`H P d`, shared by all images, or `B H P d` to `B H P d`."""
-    return prompts.expand(batch, -1, -1, -1)
+def _keys_values(model: PromptedViT, number: int, batch: int) -> Tensor:
+    block = model.vit.blocks[number]
+    return _halves(block.attn)[1](block.norm1(model.layer_prompts(number, batch)))
+
+
+def _halves(attn: Attention):
+    """The joint qkv projection as two functions: tokens to queries, and tokens to keys and values."""
+    parts = [attn.attn_dim, 2 * attn.attn_dim]
+    weights = attn.qkv.weight.split(parts)
+    biases = (None, None) if attn.qkv.bias is None else attn.qkv.bias.split(parts)
+    return [partial(F.linear, weight=weight, bias=bias) for weight, bias in zip(weights, biases, strict=True)]
+
+
+def _versions(model: PromptedViT, number: int) -> list:
+    """What the keys and values of a block's prompts are made from: tensors with their counts of changes, and the type.
+
+    The tensors are held, so that no other can come to lie where they lie.
+    """
+    block = model.vit.blocks[number]
+    sources = [model.prompts, *model.widen.parameters(), *block.norm1.parameters(), *block.attn.qkv.parameters()]
+    device = model.prompts.device.type
+    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    return [kind, *((t.detach(), t._version) for t in sources)]
+
+
+def _same(kept: list, now: list) -> bool:
+    def place(entry):
+        return (entry[0].data_ptr(), entry[0].dtype, entry[1]) if isinstance(entry, tuple) else entry
+
+    return [*map(place, kept)] == [*map(place, now)]
 
 
 # ---- checks -----------------------------------------------------------------------------------------------------
 
 
+def heads(vit: VisionTransformer) -> list[nn.Module]:
+    """The classifier: one linear layer, or two for a distilled DeiT."""
+    return [vit.head, vit.head_dist] if hasattr(vit, "head_dist") else [vit.head]
+
+
+def chosen_layers(layers: Sequence[int] | str, depth: int) -> tuple[int, ...]:
+    """Block numbers from 0, rising, of a list of them or of "first 3", "last 3" or "every 3".
+
+    Raises:
+        UserError: no such layer, one twice, none at all, or a text of another form.
+    """
+    chosen = _by_rule(layers, depth) if isinstance(layers, str) else sorted(layers)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise UserError(f"layers is {layers!r}: give at least one layer, and none twice.")
+    if not all(isinstance(number, int) and 0 <= number < depth for number in chosen):
+        raise UserError(f"layers is {layers!r}, but this backbone has layers 0 to {depth - 1}.")
+    return tuple(chosen)
+
+
+def _by_rule(rule: str, depth: int) -> list[int]:
+    word, _, count = rule.partition(" ")
+    if word not in ("first", "last", "every") or not count.isdecimal() or not 1 <= int(count) <= depth:
+        raise UserError(
+            f"layers is {rule!r}, but must be 'first K', 'last K' or 'every K' with K from 1 to {depth}, or a list."
+        )
+    number = int(count)
+    return {
+        "first": list(range(number)),
+        "last": list(range(depth - number, depth)),
+        "every": list(range(0, depth, number)),
+    }[word]
+
+
 def _is_plain(block: nn.Module) -> bool:
-    """Whether a block is the pre-norm block that the fast form repeats, with timm's plain attention."""
-    return type(block) is Block and type(block.attn) is Attention and block.attn.gate is None
+    """Whether a block is the pre-norm block that the fast form repeats, with timm's own plain attention inside."""
+    attn = getattr(block, "attn", None)
+    if type(block) is not Block or type(attn) is not Attention or type(attn.qkv) is not nn.Linear:
+        return False
+    drops = attn.training and (attn.attn_drop.p > 0 or attn.proj_drop.p > 0)
+    watched = any(m._forward_hooks or m._forward_pre_hooks for m in (block, attn, attn.qkv))
+    return attn.gate is None and not drops and not watched
 
 
-def _check(vit: nn.Module, num_prompts: int, dropout: float) -> None:
+def _check(vit: nn.Module, num_prompts: int, dropout: float, projection: int | None) -> None:
     if not isinstance(vit, VisionTransformer):
         raise UserError(f"PromptedViT needs a timm VisionTransformer, but got a {type(vit).__name__}.")
     if isinstance(vit.head, nn.Identity):
@@ -180,3 +344,21 @@ def _check(vit: nn.Module, num_prompts: int, dropout: float) -> None:
         raise UserError(f"num_prompts is {num_prompts}, but must be 0 or more.")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}, but must lie in [0, 1).")
+    if projection is not None and projection < 1:
+        raise UserError(f"projection is {projection}, but must be 1 or more: the width of a prompt.")
+
+
+def _check_images(vit: VisionTransformer, images: Tensor) -> None:
+    if images.ndim != 4:
+        raise UserError(f"images have shape {tuple(images.shape)}, but must be `B 3 H W`.")
+    height, width = images.shape[-2:]
+    wanted, (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
+    if not vit.dynamic_img_size and wanted is not None and (height, width) != tuple(wanted):
+        raise UserError(
+            f"images are {height} × {width} px, but this backbone takes {wanted[0]} × {wanted[1]}: load it with that "
+            "image_size, or resize the images."
+        )
+    if (height % rows or width % columns) and not vit.patch_embed.dynamic_img_pad:
+        raise UserError(
+            f"images are {height} × {width} px, which patches of {rows} × {columns} px do not divide: resize them."
+        )
