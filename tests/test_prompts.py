@@ -1,10 +1,12 @@
 """vptlib.prompts: the fast form, the textbook form and the paper's equations give the same numbers."""
 
+import copy
 import math
 
 import pytest
+import timm
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torch import nn
@@ -12,7 +14,7 @@ from torch.nn import functional as F
 
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.prompts import PromptedViT, embed, fast_blocks, first_prompts, textbook_blocks
+from vptlib.prompts import PromptedViT, embed, fast_blocks, first_prompts, heads, textbook_blocks, tokens_read
 
 PATCH, IMAGE, CLASSES = 4, 8, 3
 CONFIGURATIONS = {
@@ -30,6 +32,12 @@ CONFIGURATIONS = {
     "init_values": st.sampled_from([None, 0.5]),
     "batch": st.integers(1, 3),
     "seed": st.integers(0, 99),
+}
+OPTIONS = {
+    "layers": st.sampled_from([None, "first 1", "last 1", "every 2", "last 2"]),
+    "carry": st.sampled_from([None, True]),
+    "shared": st.booleans(),
+    "projection": st.sampled_from([None, 3]),
 }
 
 
@@ -66,11 +74,16 @@ def draw_images(batch=2, seed=0):
 def outputs_and_gradients(model, images, fast):
     """Tokens and logits, and the gradient of a non-linear loss to the images and to every parameter."""
     model.fast = fast
-    assert model.uses_fast_form == (fast and not model.carry and model.num_prompts > 0)
+    goes_on = model.carry and len(model.layers) < len(model.vit.blocks) - model.layers[0]
+    assert model.uses_fast_form == (fast and not goes_on and model.num_prompts > 0)
     model.zero_grad()
     images = images.clone().requires_grad_(True)
     tokens = model.forward_features(images)
     logits = model.vit.forward_head(tokens)
+    if model.dropout.p == 0:  # by another way where the head reads the class token alone
+        same = model(images)
+        torch.testing.assert_close(same, logits, rtol=1e-10, atol=1e-10)
+        logits = same
     (logits.square().sum() + tokens.sin().sum()).backward()
     gradients = {name: p.grad for name, p in model.named_parameters()} | {"images": images.grad}
     return tokens.detach(), logits.detach(), gradients
@@ -79,11 +92,12 @@ def outputs_and_gradients(model, images, fast):
 # ---- the fast form is the textbook form -------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(configuration=st.fixed_dictionaries(CONFIGURATIONS))
-def test_fast_form_equals_textbook_form_in_outputs_and_all_gradients(configuration):
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(configuration=st.fixed_dictionaries(CONFIGURATIONS), options=st.fixed_dictionaries(OPTIONS))
+def test_fast_form_equals_textbook_form_in_outputs_and_all_gradients(configuration, options):
     num_prompts, batch, seed = (configuration.pop(key) for key in ("num_prompts", "batch", "seed"))
-    model = build_prompted(build_vit(seed=seed, **configuration), seed, num_prompts=num_prompts)
+    assume(configuration["depth"] >= int((options["layers"] or "all 1").split()[1]))
+    model = build_prompted(build_vit(seed=seed, **configuration), seed, num_prompts=num_prompts, **options)
     model.requires_grad_(True)  # the frozen weights too: the comparison covers every gradient there is
     images = draw_images(batch, seed)
 
@@ -120,6 +134,172 @@ def test_a_block_of_another_kind_takes_the_textbook_form():
     model = build_prompted(build_vit(block_fn=ResPostBlock), num_prompts=2)
     assert model.fast and not model.uses_fast_form
     assert model(draw_images()).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "changes"),
+    [
+        ({"deep": False}, {}),
+        ({"layers": "first 2", "carry": True}, {}),
+        ({"deep": False, "gated": True}, {}),
+        ({}, {"hook": True}),
+        ({}, {"qkv": True}),
+        ({}, {"training": True}),
+    ],
+    ids=["shallow", "travels on", "gates", "somebody watches a block", "wrapped projection", "dropout in attention"],
+)
+def test_where_the_short_cut_does_not_hold_the_textbook_form_is_taken(options, changes):
+    model = build_prompted(build_vit(depth=3, attn_drop_rate=0.5), num_prompts=2, **options)
+    block = model.vit.blocks[1]
+    assert build_prompted(build_vit(depth=3), num_prompts=2).uses_fast_form  # the plain case
+    if "hook" in changes:
+        lengths = []
+        block.register_forward_hook(lambda _block, inputs, _output: lengths.append(inputs[0].shape[1]))
+    if "qkv" in changes:
+        block.attn.qkv = nn.Sequential(block.attn.qkv)  # as LoRA puts itself around it
+    if "training" in changes:
+        model.vit.train()
+    assert model.fast and not model.uses_fast_form
+    images = draw_images()
+    if "training" in changes:
+        assert not torch.allclose(model(images), model(images))  # dropout acts: nothing was left out
+        return
+    wanted = model.vit.norm(textbook_blocks(model, model.stem(images)))
+    torch.testing.assert_close(model.forward_features(images), wanted, rtol=0, atol=0)
+    if "hook" in changes:
+        assert set(lengths) == {1 + 4 + 2}  # the hook saw the prompts in the sequence
+
+
+@pytest.mark.parametrize(
+    "options", [{"deep": False}, {"layers": [0, 2], "carry": True}, {"deep": False, "gated": True}]
+)
+def test_the_guard_is_needed_where_prompts_travel(options):
+    model = build_prompted(build_vit(depth=3), num_prompts=2, **options)
+    tokens = embed(model.vit, draw_images())
+    assert not torch.allclose(fast_blocks(model, tokens), textbook_blocks(model, tokens))
+
+
+# ---- the last layer, and what is kept at inference --------------------------------------------------------------
+
+
+def test_the_last_layer_asks_for_the_class_token_alone():
+    model = build_prompted(build_vit(depth=2), num_prompts=2).eval()
+    lengths = []
+    for block in model.vit.blocks:
+        block.mlp.register_forward_hook(lambda _mlp, inputs, _output: lengths.append(inputs[0].shape[1]))
+    model(draw_images())
+    assert lengths == [5, 1]
+    lengths.clear()
+    model.forward_features(draw_images())
+    assert lengths == [5, 5]  # whoever asks for all tokens gets them
+
+
+@pytest.mark.parametrize("pooling", ["avg", "cls+mean", "map"])
+def test_other_heads_read_all_tokens(pooling):
+    assert tokens_read(build_vit(pooling)) is None
+    assert tokens_read(build_vit("token")) == 1
+
+
+def test_keys_and_values_are_kept_at_inference_and_made_anew_after_every_change():
+    model = build_prompted(build_vit(), num_prompts=3).eval()
+    images = draw_images()
+    changes = [
+        lambda: model.prompts.mul_(2),
+        lambda: model.load_state_dict(build_prompted(build_vit(seed=4), seed=9, num_prompts=3).state_dict()),
+        lambda: model.vit.blocks[0].norm1.weight.mul_(2),
+        lambda: model.vit.blocks[1].attn.qkv.weight.add_(0.1),
+        lambda: setattr(model, "prompts", nn.Parameter(model.prompts.flip(0))),
+        lambda: setattr(model.prompts, "data", model.prompts.flip(1)),
+    ]
+    with torch.no_grad():
+        for change in [lambda: None, *changes]:
+            change()
+            model.fast = True
+            first, second = model(images), model(images)
+            model.fast = False
+            torch.testing.assert_close(first, model(images), rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(first, second, rtol=0, atol=0)
+    model.fast = True
+    model._kept.clear()
+    normed = []
+    model.vit.blocks[0].norm1.register_forward_hook(lambda _norm, inputs, _output: normed.append(inputs[0].shape))
+    with torch.inference_mode():
+        model(images)
+        model(images)
+    assert normed.count((3, 8)) == 1 and len(normed) == 3  # tokens twice, prompts once
+
+
+def test_what_is_kept_does_not_reach_into_training():
+    model = build_prompted(build_vit(), num_prompts=3)
+    with torch.no_grad():
+        model.eval()(draw_images())
+    for mode in (True, False):
+        model.train(mode).zero_grad()
+        model(draw_images()).square().sum().backward()
+        assert model.prompts.grad.abs().amax(dim=(1, 2)).min() > 1e-6
+
+
+def test_kept_values_follow_the_number_type():
+    model = build_prompted(build_vit(), num_prompts=3).eval()
+    with torch.no_grad():
+        model(draw_images())
+        in_float32 = model.float()(draw_images().float())
+        fresh = copy.deepcopy(model)
+        fresh._kept.clear()
+        torch.testing.assert_close(in_float32, fresh(draw_images().float()), rtol=0, atol=0)
+
+
+# ---- no more graph than needed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "textbook"])
+def test_nothing_below_the_first_prompted_layer_enters_the_graph(fast):
+    model = build_prompted(build_vit(depth=3), num_prompts=2, layers="last 1", fast=fast).train()
+    tokens = model.stem(draw_images())
+    assert tokens.grad_fn is None and not tokens.requires_grad
+    torch.testing.assert_close(model.rest(tokens), model(draw_images()), rtol=0, atol=0)
+    through = tokens
+    for block in model.vit.blocks[:2]:
+        assert not block.attn.qkv.weight.requires_grad
+    assert through.shape == (2, 5, 8)
+    model(draw_images()).sum().backward()
+    assert model.prompts.grad.shape == (1, 2, 8)
+
+
+def test_late_prompts_can_start_from_kept_tokens():
+    model = build_prompted(build_vit(depth=3), num_prompts=2, layers=[1, 2])
+    by_hand = embed(model.vit, draw_images())
+    torch.testing.assert_close(model.stem(draw_images()), model.vit.blocks[0](by_hand), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"fast": False}, {"deep": False}, {"dropout": 0.5}], ids=str)
+def test_checkpointing_changes_memory_and_nothing_else(options):
+    model = build_prompted(build_vit(depth=3), num_prompts=2, **options).train()
+    kept = {}
+    for checkpointing in (False, True):
+        model.vit.set_grad_checkpointing(checkpointing)
+        sizes = []
+        torch.manual_seed(0)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.numel()) or t, lambda t: t):
+            logits = model(draw_images())
+        model.zero_grad()
+        logits.square().sum().backward()
+        kept[checkpointing] = logits.detach(), model.prompts.grad.clone(), sum(sizes)
+    torch.testing.assert_close(kept[True][0], kept[False][0], rtol=0, atol=0)
+    torch.testing.assert_close(kept[True][1], kept[False][1], rtol=1e-12, atol=1e-12)
+    assert kept[True][2] < kept[False][2] / 2
+
+
+def test_the_fast_form_keeps_fewer_numbers_for_the_backward_pass():
+    kept = {}
+    for fast in (True, False):
+        model = build_prompted(build_vit(depth=3), num_prompts=10, fast=fast).train()
+        sizes = {}
+        keep = lambda t, s=sizes: s.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}) or t  # noqa: E731
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            model(draw_images(3))
+        kept[fast] = sum(sizes.values())
+    assert kept[True] < 0.6 * kept[False]
 
 
 # ---- both are what the equations of the paper say ---------------------------------------------------------------
@@ -230,7 +410,7 @@ def test_the_hand_worked_backbone_without_prompts():
 
 
 @pytest.mark.parametrize("deep", [True, False], ids=["deep", "shallow"])
-@pytest.mark.parametrize("pooling", ["token", "avg", "cls+mean"])
+@pytest.mark.parametrize("pooling", ["token", "avg", "cls+mean", "map"])
 def test_no_prompts_give_the_plain_backbone(pooling, deep):
     vit = build_vit(pooling, reg_tokens=1)
     images = draw_images()
@@ -277,6 +457,153 @@ def test_every_prompted_layer_has_its_own_influence():
     model(draw_images()).sum().backward()
     assert model.prompts.shape == (3, 2, 8)
     assert (model.prompts.grad.abs().amax(dim=(1, 2)) > 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("layers", "wanted"),
+    [
+        (None, (0, 1, 2, 3)),
+        ("first 2", (0, 1)),
+        ("last 2", (2, 3)),
+        ("every 2", (0, 2)),
+        ("every 4", (0,)),
+        ([3, 1], (1, 3)),
+    ],
+)
+def test_prompts_stand_in_the_layers_asked_for(layers, wanted):
+    model = build_prompted(build_vit(depth=4), num_prompts=2, layers=layers, fast=False)
+    lengths = []
+    for block in model.vit.blocks:
+        block.register_forward_hook(lambda _block, inputs, _output: lengths.append(inputs[0].shape[1]))
+    model(draw_images())
+    assert model.layers == wanted and model.prompts.shape == (len(wanted), 2, 8)
+    assert lengths == [5 + 2 * (number in wanted) for number in range(4)]
+
+
+def test_carried_prompts_stay_until_the_next_fresh_set():
+    model = build_prompted(build_vit(depth=4), num_prompts=2, layers=[1, 3], carry=True)
+    seen = []
+    for block in model.vit.blocks:
+        block.register_forward_hook(lambda _block, inputs, output: seen.append((inputs[0], output)))
+    model(draw_images())
+    assert [inputs.shape[1] for inputs, _ in seen] == [5, 7, 7, 7]
+    torch.testing.assert_close(seen[2][0][:, 1:3], seen[1][1][:, 1:3], rtol=0, atol=0)  # carried
+    torch.testing.assert_close(seen[3][0][:, 1:3], model.prompts[1].expand(2, -1, -1), rtol=0, atol=0)  # fresh
+
+
+def test_shallow_is_one_fresh_set_that_is_carried():
+    shallow = build_prompted(build_vit(depth=3), num_prompts=2, deep=False)
+    carried = build_prompted(build_vit(depth=3), num_prompts=2, layers=[0], carry=True)
+    torch.testing.assert_close(shallow(draw_images()), carried(draw_images()), rtol=0, atol=0)
+
+
+def test_a_shared_set_is_the_same_set_at_every_layer():
+    vit = build_vit(depth=3)
+    shared = build_prompted(copy.deepcopy(vit), num_prompts=2, shared=True)
+    apart = build_prompted(copy.deepcopy(vit), num_prompts=2)
+    with torch.no_grad():
+        apart.prompts.copy_(shared.prompts.expand(3, -1, -1))
+    assert shared.prompts.shape == (1, 2, 8)
+    torch.testing.assert_close(shared(draw_images()), apart(draw_images()), rtol=0, atol=0)
+
+
+def test_projected_prompts_are_narrow_ones_widened_by_one_map():
+    vit = build_vit(depth=2)
+    narrow = build_prompted(copy.deepcopy(vit), num_prompts=2, projection=3)
+    wide = build_prompted(copy.deepcopy(vit), num_prompts=2)
+    with torch.no_grad():
+        wide.prompts.copy_(narrow.prompts @ narrow.widen.weight.T + narrow.widen.bias)
+    assert narrow.prompts.shape == (2, 2, 3)
+    torch.testing.assert_close(narrow(draw_images()), wide(draw_images()), rtol=1e-12, atol=1e-12)
+    assert narrow.widen.weight.requires_grad
+
+
+@pytest.mark.parametrize(("logit", "same_as"), [(50.0, "shallow"), (-50.0, "shared and deep")])
+def test_gates_lead_from_prompts_that_travel_to_prompts_that_stay(logit, same_as):
+    vit = build_vit(depth=3)
+    gated = build_prompted(copy.deepcopy(vit), num_prompts=2, deep=False, gated=True)
+    with torch.no_grad():
+        gated.gates.fill_(logit)
+    options = {"deep": False} if same_as == "shallow" else {"shared": True}
+    other = build_prompted(copy.deepcopy(vit), num_prompts=2, **options)
+    torch.testing.assert_close(gated(draw_images()), other(draw_images()), rtol=1e-9, atol=1e-9)
+
+
+def test_a_gate_in_between_mixes_what_entered_and_what_left():
+    model = build_prompted(build_vit(depth=2), num_prompts=2, deep=False, gated=True)
+    with torch.no_grad():
+        model.gates.fill_(math.log(3))  # sigmoid: 3/4
+    seen = []
+    for block in model.vit.blocks:
+        block.register_forward_hook(lambda _block, inputs, output: seen.append((inputs[0], output)))
+    model(draw_images()).sum().backward()
+    mixed = 0.75 * seen[0][1][:, 1:3] + 0.25 * seen[0][0][:, 1:3]
+    torch.testing.assert_close(seen[1][0][:, 1:3], mixed, rtol=1e-12, atol=1e-12)
+    assert model.gates.grad[0].abs() > 1e-6
+
+
+# ---- on the models of timm --------------------------------------------------------------------------------------
+
+TIMM = {  # name of the architecture → what is particular
+    "deit_tiny_patch16_224": "class token",
+    "deit_tiny_distilled_patch16_224": "two heads",
+    "deit3_small_patch16_224": "layer scale, no position for the class token",
+    "vit_small_patch14_reg4_dinov2": "registers",
+    "vit_tiny_patch16_224": "class token",
+    "vit_base_patch16_clip_224": "norm before the blocks",
+    "vit_base_patch16_siglip_224": "no class token, attention pooling",
+    "vit_small_patch16_224": "average pooling",
+    "vit_relpos_small_patch16_224": "another class",
+}
+
+
+def build_timm(name, **options):
+    """A timm architecture with its own options, but narrow, with two blocks, and for 2 × 2 patches."""
+    patch = 14 if "patch14" in name else 16
+    size = {"img_size": 2 * patch, "depth": 2, "embed_dim": 24, "num_heads": 2, "num_classes": CLASSES}
+    return timm.create_model(name, **size | options).double().eval()
+
+
+@pytest.mark.parametrize("name", [n for n in TIMM if "relpos" not in n])
+@pytest.mark.parametrize("deep", [True, False], ids=["deep", "shallow"])
+def test_works_on_the_vits_of_timm(name, deep):
+    options = {"global_pool": "avg", "class_token": False} if TIMM[name] == "average pooling" else {}
+    vit = build_timm(name, **options)
+    size = vit.patch_embed.img_size[0]
+    images = torch.randn(2, 3, size, size, dtype=torch.float64)
+    plain = vit(images)
+    none = PromptedViT(copy.deepcopy(vit), num_prompts=0, deep=deep).eval()
+    torch.testing.assert_close(none(images), plain, rtol=1e-12, atol=1e-12)
+    model = build_prompted(vit, num_prompts=3, deep=deep).eval()
+    assert model.uses_fast_form == deep
+    results = []
+    for fast in (True, False):
+        model.fast = fast
+        model.zero_grad()
+        logits = model(images)
+        logits.square().sum().backward()
+        results.append((logits.detach(), model.prompts.grad.clone()))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10)
+    assert not torch.allclose(results[0][0], plain) and results[0][1].abs().max() > 0
+    assert all(p.requires_grad for head in heads(model.vit) for p in head.parameters())
+
+
+def test_images_of_another_size_where_the_backbone_takes_them():
+    model = build_prompted(build_timm("vit_tiny_patch16_224", dynamic_img_size=True), num_prompts=2).eval()
+    for size in ((32, 32), (48, 32), (64, 64)):
+        images = torch.randn(2, 3, *size, dtype=torch.float64)
+        model.fast = True
+        quick = model(images)
+        model.fast = False
+        torch.testing.assert_close(quick, model(images), rtol=1e-10, atol=1e-10)
+    with pytest.raises(UserError, match="40 × 32"):
+        model(torch.randn(1, 3, 40, 32, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 8), (2, 3, 12, 12), (3, 8, 8)])
+def test_images_of_a_size_that_the_backbone_does_not_take_are_refused(shape):
+    with pytest.raises(UserError, match=" × " if len(shape) == 4 else "B 3 H W"):
+        build_prompted(build_vit())(torch.zeros(shape, dtype=torch.float64))
 
 
 # ---- what is frozen ---------------------------------------------------------------------------------------------
@@ -346,6 +673,18 @@ def test_prompts_start_uniform_within_the_official_bound():
     assert prompts.var().item() == pytest.approx(bound**2 / 3, rel=0.03)  # of a uniform distribution
 
 
+def test_prompts_start_as_asked():
+    vit = build_vit(heads=3, head_width=4)
+    torch.manual_seed(0)
+    normal = first_prompts("normal", (10, 100, 12), vit)
+    assert normal.std().item() == pytest.approx(0.02, rel=0.03) and abs(normal.mean().item()) < 1e-3
+    assert first_prompts("zero", (2, 3, 12), vit).abs().sum() == 0
+    given = torch.randn(2, 3, 12)
+    model = PromptedViT(vit, 3, init=given)
+    torch.testing.assert_close(model.prompts.detach(), given.double(), rtol=0, atol=0)
+    assert model.prompts.data_ptr() != given.data_ptr()
+
+
 def test_prompts_take_the_number_type_of_the_backbone():
     assert PromptedViT(build_vit()).prompts.dtype == torch.float64
 
@@ -359,6 +698,16 @@ def test_prompts_take_the_number_type_of_the_backbone():
         ({"num_prompts": -1}, ["num_prompts", "-1"]),
         ({"dropout": 1.0}, ["dropout", "1.0"]),
         ({"dropout": -0.1}, ["dropout", "-0.1"]),
+        ({"layers": [0, 2]}, ["layers", "0 to 1"]),
+        ({"layers": [-1]}, ["layers", "0 to 1"]),
+        ({"layers": [1, 1]}, ["layers", "twice"]),
+        ({"layers": []}, ["layers", "at least one"]),
+        ({"layers": "last 3"}, ["last 3", "1 to 2"]),
+        ({"layers": "some"}, ["some", "first K"]),
+        ({"gated": True}, ["gated", "deep=False"]),
+        ({"projection": 0}, ["projection", "0"]),
+        ({"init": "random"}, ["init", "random", "uniform"]),
+        ({"init": torch.zeros(2, 3, 8)}, ["init", "(2, 3, 8)", "(2, 10, 8)"]),
     ],
 )
 def test_numbers_out_of_range_are_named(options, words):
