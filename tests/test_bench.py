@@ -1,0 +1,61 @@
+"""vptlib.bench_prompting: the arithmetic behind the floor, and that the benchmark runs; no time is tested."""
+
+import pandas as pd
+import pytest
+import timm
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vptlib import bench_prompting as bench
+from vptlib.prompts import PromptedViT
+
+
+def small(**options):
+    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 5}
+    return timm.create_model("vit_tiny_patch16_224", **sizes | options)
+
+
+@pytest.mark.parametrize("prompts", [1, 40])
+def test_the_floor_is_what_the_fast_form_multiplies(prompts):
+    """PyTorch counts the products of a real step; the head's, which the floor leaves out, are taken off."""
+    batch, width, tokens = 4, 16, 17
+    model = PromptedViT(small(), prompts).train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(torch.randn(batch, 3, 32, 32)).sum().backward()
+    head = 3 * 2 * batch * width * 5  # forward, to the weights, to the features
+    floor = bench.fast_step_flops(3, width, tokens, prompts, batch, 3 * 8 * 8)
+    counted = counter.get_total_flops() - head
+    assert floor <= counted <= 1.25 * floor  # attention's backward does not leave out what block 0 need not know
+
+
+def test_memory_counts_what_lies_above_the_built_model():
+    before = bench._in_use_now()
+    held = torch.ones(30 * 2**20 // 4)
+    assert 25 * 2**20 < bench._peak() - before < 60 * 2**20
+    assert held[0] == 1
+
+
+def test_the_benchmark_runs_and_every_target_gets_its_ratio(monkeypatch):
+    monkeypatch.setattr(bench.Setting, "vit", lambda self: small(num_classes=bench.CLASSES))
+    monkeypatch.setattr(bench.Setting, "images", lambda self: (torch.randn(2, 3, 32, 32), torch.tensor([0, 1])))
+    monkeypatch.setattr(
+        bench, "peak_memory", lambda setting: dict.fromkeys((*bench.MEMORY_CASES, bench.CHECKPOINTED), 2.0)
+    )
+    table, figures = bench.measure(bench.Setting(batch=2, rounds=1, probe_images=8))
+    assert len(table) == 10 and (table["ratio"] > 0).all()
+    assert (table["met"] == "yes").equals(table["ratio"] <= table["target"])
+    assert not figures["ms"].str.fullmatch("–").all() and figures["case"].is_unique
+    assert bench.ratio_figure(table).axes
+
+
+def test_a_ratio_above_its_target_is_not_met():
+    seconds = dict.fromkeys(
+        [f"VPT-deep, {form} form, {n} prompts" for form in ("fast", "textbook") for n in (10, 50, 100, 200)], 1.0
+    )
+    seconds |= {"kept": 0.25, "full fine-tuning": 2.0, "inference, fast form, 200 prompts": 1.2}
+    seconds |= {"inference, bare backbone": 1.0}
+    memory = dict.fromkeys(bench.MEMORY_CASES, 1.0) | {"full fine-tuning": 4.0}
+    table = bench.ratios(seconds, memory, 0.01).set_index("case")
+    expected = pd.Series(["no", "no", "no", "yes", "yes", "no", "yes", "yes", "no", "yes"], index=table.index)
+    pd.testing.assert_series_equal(table["met"], expected, check_names=False)

@@ -1,0 +1,308 @@
+"""The price of prompting, for `make bench`: whole steps, peak memory and inference, on ViT-B/16 at 224 px, batch 8.
+
+All cases are timed in turn, round after round, so that a machine that slows down slows all of them; what counts is the
+ratio of two medians of one run. Weights are random: they cost what learned ones cost. Peak memory is taken in a process
+of its own for each case. The floor is the arithmetic that the equations ask for, at the speed of a large matrix product.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import timm
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+from tqdm import tqdm
+
+from vptlib.methods import build_method
+from vptlib.prompts import PromptedViT
+from vptlib.training import Recipe, best_device, fit, frozen_features
+
+CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured: a timm architecture, images a step, timed rounds."""
+
+    architecture: str = "vit_base_patch16_224"
+    batch: int = 8
+    rounds: int = 7
+    probe_images: int = 64
+
+    def vit(self):
+        """A fresh backbone with random weights and a head."""
+        return timm.create_model(self.architecture, num_classes=CLASSES).to(best_device())
+
+    def images(self) -> tuple[Tensor, Tensor]:
+        """A batch of random images `B 3 H W` and labels `B`."""
+        size = timm.get_pretrained_cfg(self.architecture).input_size
+        images = torch.randn(self.batch, *size, device=best_device())
+        return images, torch.randint(CLASSES, (self.batch,), device=best_device())
+
+
+def measure(setting: Setting = Setting()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ratios with their targets, and the absolute figures behind them."""
+    seconds = step_seconds(setting) | inference_seconds(setting)
+    memory = peak_memory(setting)
+    return ratios(seconds, memory, probe_ratio(setting)), absolutes(seconds, memory, floor_seconds(setting))
+
+
+# ---- time -------------------------------------------------------------------------------------------------------
+
+
+def step_seconds(setting: Setting) -> dict[str, float]:
+    """Median seconds of a whole training step (forward, backward, AdamW) of each case."""
+    return _alternated(_steps(setting), setting.rounds, "training steps")
+
+
+def _steps(setting: Setting) -> dict[str, Callable[[], None]]:
+    images, labels = setting.images()
+    shared = setting.vit()  # frozen, so that all prompted models may share it
+    steps = {}
+    for fast, form in ((False, "textbook"), (True, "fast")):
+        for count in (10, 50, 100, *([200] if fast else [])):
+            model = PromptedViT(shared, count, fast=fast).train()
+            steps[f"VPT-deep, {form} form, {count} prompts"] = training_step(model, model, images, labels)
+    late = PromptedViT(shared, 10, layers=f"last {max(1, len(shared.blocks) // 4)}").train()
+    with torch.no_grad():
+        kept = late.stem(images)
+    steps["VPT-deep, last quarter of the layers, the frozen ones kept, 10 prompts"] = training_step(
+        late, late.rest, kept, labels
+    )
+    full = build_method("full", setting.vit(), CLASSES).to(best_device()).train()
+    steps["full fine-tuning"] = training_step(full, full, images, labels)
+    return steps
+
+
+def training_step(model: torch.nn.Module, net: Callable, inputs: Tensor, labels: Tensor) -> Callable[[], None]:
+    """A whole step of AdamW on what `model` trains, with `net(inputs)` for logits."""
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(net(inputs), labels).backward()
+        optimiser.step()
+
+    return step
+
+
+def inference_seconds(setting: Setting) -> dict[str, float]:
+    """Median seconds of a forward pass of the bare backbone and of prompted ones."""
+    images, _ = setting.images()
+    bare = setting.vit().eval()
+    runs = {"bare backbone": bare}
+    for count, fast in ((200, True), (200, False)):
+        runs[f"{'fast' if fast else 'textbook'} form, {count} prompts"] = PromptedViT(bare, count, fast=fast).eval()
+    passes = {f"inference, {name}": torch.inference_mode()(partial(model, images)) for name, model in runs.items()}
+    return _alternated(passes, 2 * setting.rounds, "inference")
+
+
+def _alternated(runs: dict[str, Callable[[], None]], rounds: int, title: str) -> dict[str, float]:
+    """Median seconds of each; every round times each once, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in tqdm(range(rounds + 1), desc=title):
+        for name, run in runs.items():
+            _wait()
+            start = time.perf_counter()
+            run()
+            _wait()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def probe_ratio(setting: Setting) -> float:
+    """100 epochs of a linear probe on kept features, relative to the one pass over the images that made them."""
+    model = build_method("linear", setting.vit(), CLASSES)
+    images, _ = setting.images()
+    count = setting.probe_images
+    data = TensorDataset(
+        images.cpu().repeat(-(-count // len(images)), 1, 1, 1)[:count], torch.randint(CLASSES, (count,))
+    )
+    start = time.perf_counter()
+    features = frozen_features(model, data, batch_size=setting.batch)
+    passes = time.perf_counter() - start
+    start = time.perf_counter()
+    fit(model, features, None, Recipe(1e-2, steps=100 * -(-count // 32), batch_size=32))
+    return (time.perf_counter() - start) / passes
+
+
+# ---- memory -----------------------------------------------------------------------------------------------------
+
+MEMORY_CASES = ("VPT-deep, textbook form, 100 prompts", "VPT-deep, fast form, 100 prompts", "full fine-tuning")
+CHECKPOINTED = "VPT-deep, fast form, 100 prompts, checkpointing"
+
+
+def peak_memory(setting: Setting) -> dict[str, float]:
+    """Peak MiB above the built model in two training steps of each case, in a fresh process each."""
+    found = {}
+    for case in tqdm((*MEMORY_CASES, CHECKPOINTED), desc="peak memory"):
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+            found[case] = alone.submit(_peak_of, setting, case, torch.get_num_threads()).result()
+    return found
+
+
+def _peak_of(setting: Setting, case: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    images, labels = setting.images()
+    if case == "full fine-tuning":
+        model = build_method("full", setting.vit(), CLASSES).to(best_device()).train()
+    else:
+        model = PromptedViT(setting.vit(), 100, fast="fast" in case).train()
+        model.vit.set_grad_checkpointing("checkpointing" in case)
+    step = training_step(model, model, images, labels)
+    before = _in_use_now()
+    step()
+    step()
+    return (_peak() - before) / 2**20
+
+
+def _in_use_now() -> float:
+    """Bytes in use; the peak counts from here on."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def _peak() -> float:
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
+
+
+def _status(field: str) -> float:
+    """A field of Linux's /proc/self/status in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return 1024 * float(line.split()[1])
+
+
+# ---- the arithmetic floor ---------------------------------------------------------------------------------------
+
+
+def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: int, patch_numbers: int) -> float:
+    """Floating-point operations that one VPT-deep step on a class-token ViT cannot do without (matrix products only).
+
+    Args:
+        depth, width: blocks and D.
+        tokens: N, the class token included.
+        prompts: P per layer.
+        batch: images B.
+        patch_numbers: 3 · patch², what the patch embedding reads.
+    """
+    total = 2 * (tokens - 1) * patch_numbers * width  # per image; only forward: nothing learns before the first block
+    square = width**2
+    for number in range(depth):
+        asking = 1 if number == depth - 1 else tokens
+        attention = 2 * asking * (tokens + prompts) * width  # one of its products
+        own = 4 * prompts * square / batch  # keys and values of prompts, shared by all images
+        total += asking * 20 * square + tokens * 4 * square + 2 * attention + own  # forward
+        total += asking * 18 * square + own  # back through MLP and projection, and to the prompts
+        if number:
+            total += asking * 2 * square + tokens * 4 * square + 4 * attention  # back to the tokens
+        else:
+            total += attention + 4 * asking * prompts * width  # back to the prompts' keys and values alone
+    return batch * total
+
+
+def matmul_peak(size: int = 2048, tries: int = 5) -> float:
+    """Floating-point operations a second in a large float32 matrix product, the best of a few."""
+    a, b = (torch.randn(size, size, device=best_device()) for _ in range(2))
+    seconds = []
+    for _ in range(tries + 1):
+        start = time.perf_counter()
+        a @ b
+        _wait()
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def floor_seconds(setting: Setting) -> dict[str, float]:
+    """Least seconds of a fast step, for each number of prompts."""
+    vit, peak = setting.vit(), matmul_peak()
+    tokens, numbers = 1 + vit.patch_embed.num_patches, vit.patch_embed.proj.weight[0].numel()
+    return {
+        f"VPT-deep, fast form, {count} prompts": fast_step_flops(
+            len(vit.blocks), vit.embed_dim, tokens, count, setting.batch, numbers
+        )
+        / peak
+        for count in (10, 50, 100, 200)
+    }
+
+
+# ---- the tables -------------------------------------------------------------------------------------------------
+
+
+def ratios(seconds: dict[str, float], memory: dict[str, float], probe: float) -> pd.DataFrame:
+    """Each promised ratio: case, ratio, target, whether it is met."""
+    textbook, fast = "VPT-deep, textbook form, {} prompts", "VPT-deep, fast form, {} prompts"
+    late = next(name for name in seconds if "kept" in name)
+    rows = [
+        (f"step, fast ÷ textbook, {n} prompts", seconds[fast.format(n)] / seconds[textbook.format(n)], target)
+        for n, target in ((10, 0.90), (50, 0.78), (100, 0.65))
+    ]
+    rows += [
+        ("step, VPT-deep ÷ full, 50 prompts", seconds[fast.format(50)] / seconds["full fine-tuning"], 0.65),
+        ("step, 200 prompts ÷ 10 prompts, fast", seconds[fast.format(200)] / seconds[fast.format(10)], 1.15),
+        ("memory, fast ÷ textbook, 100 prompts", memory[fast.format(100)] / memory[textbook.format(100)], 0.68),
+        ("memory, VPT-deep ÷ full, 100 prompts", memory[fast.format(100)] / memory["full fine-tuning"], 0.50),
+        ("step, late prompts on kept tokens ÷ all layers", seconds[late] / seconds[fast.format(10)], 0.30),
+        (
+            "inference, 200 prompts ÷ bare backbone",
+            seconds["inference, fast form, 200 prompts"] / seconds["inference, bare backbone"],
+            1.10,
+        ),
+        ("linear probe, 100 epochs on kept features ÷ one pass", probe, 0.05),
+    ]
+    table = pd.DataFrame(rows, columns=["case", "ratio", "target"])
+    table["met"] = table["ratio"].le(table["target"]).map({True: "yes", False: "no"})
+    return table
+
+
+def absolutes(seconds: dict[str, float], memory: dict[str, float], floors: dict[str, float]) -> pd.DataFrame:
+    """Milliseconds, MiB and the multiple of the arithmetic floor of each case, "–" where there is none."""
+
+    def cell(values: dict[str, float], name: str, form: Callable[[float], str]) -> str:
+        return form(values[name]) if name in values else "–"
+
+    names = [*seconds, *(name for name in memory if name not in seconds)]
+    multiples = {name: seconds[name] / floor for name, floor in floors.items()}
+    return pd.DataFrame(
+        {
+            "case": names,
+            "ms": [cell(seconds, name, lambda s: f"{1000 * s:,.0f}") for name in names],
+            "peak MiB": [cell(memory, name, lambda m: f"{m:,.0f}") for name in names],
+            "× floor": [cell(multiples, name, lambda m: f"{m:.2f}") for name in names],
+        }
+    )
+
+
+def ratio_figure(table: pd.DataFrame) -> Figure:
+    """Measured ratios as dots and their targets as bars, a line for each case; left of the bar is met."""
+    figure = Figure(figsize=(8.6, 0.42 * len(table) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(table))[::-1]
+    axes.barh(places, table["target"], color="#dde2e8", height=0.7, label="target, at most")
+    axes.scatter(table["ratio"], places, color="#0072B2", zorder=3, label="measured")
+    for place, ratio in zip(places, table["ratio"], strict=True):
+        axes.annotate(f"{ratio:.2f}", (ratio, place), (7, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, table["case"])
+    axes.set_xlim(0, 1.1 * max(table["ratio"].max(), table["target"].max()))
+    axes.set_xlabel("ratio of two medians of one run")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    return figure
