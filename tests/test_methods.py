@@ -1,16 +1,21 @@
 """vptlib.methods: what each method trains, counts and stores."""
 
+import copy
+from itertools import pairwise
+
 import pytest
+import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.methods import METHODS, build_method, find_method
+from vptlib.methods import BACKBONE_SHARE, METHODS, build_method, find_method
 
 WIDTH, DEPTH, CLASSES, PROMPTS, PATCHES = 16, 3, 5, 4, 4  # 28 px in patches of 14: a grid of 2 × 2
-PROMPTED = ("vpt-shallow", "vpt-deep")
+PROMPTED = tuple(name for name, method in METHODS.items() if method.uses_prompts)
+BIASES = WIDTH + DEPTH * (3 * WIDTH + WIDTH + 4 * WIDTH + WIDTH + 2 * WIDTH) + WIDTH  # patches, blocks, final norm
 
 
 def build_vit(kind=VisionTransformer, seed=0, **options):
@@ -32,14 +37,23 @@ def head_numbers(features):
     return features * CLASSES + CLASSES
 
 
+def block_numbers():
+    attention = (WIDTH * 3 * WIDTH + 3 * WIDTH) + (WIDTH * WIDTH + WIDTH)
+    mlp = (WIDTH * 4 * WIDTH + 4 * WIDTH) + (4 * WIDTH * WIDTH + WIDTH)
+    return attention + mlp + 2 * 2 * WIDTH  # and two norms
+
+
+def side_numbers():
+    widths = (3, 32, 64, 128)
+    convolutions = sum(9 * a * b + b for a, b in pairwise(widths))
+    return convolutions + 128 * WIDTH + WIDTH + 1  # linear map, blend
+
+
 def vit_numbers():
     """All numbers of the tiny ViT but its head's, counted layer by layer from the configuration."""
     patch = 3 * 14 * 14 * WIDTH + WIDTH
     tokens = WIDTH + (PATCHES + 1) * WIDTH  # class token, positions
-    attention = (WIDTH * 3 * WIDTH + 3 * WIDTH) + (WIDTH * WIDTH + WIDTH)
-    mlp = (WIDTH * 4 * WIDTH + 4 * WIDTH) + (4 * WIDTH * WIDTH + WIDTH)
-    norms = 2 * 2 * WIDTH
-    return patch + tokens + DEPTH * (attention + mlp + norms) + 2 * WIDTH
+    return patch + tokens + DEPTH * block_numbers() + 2 * WIDTH
 
 
 EXTRA_NUMBERS = {
@@ -47,6 +61,16 @@ EXTRA_NUMBERS = {
     "vpt-shallow": PROMPTS * WIDTH,
     "vpt-deep": DEPTH * PROMPTS * WIDTH,
     "full": vit_numbers(),
+    "partial-k": block_numbers() + 2 * WIDTH,
+    "mlp-k": 2 * (WIDTH * WIDTH + WIDTH),
+    "bias": BIASES,
+    "adapter": DEPTH * (WIDTH * 2 + 2 + 2 * WIDTH + WIDTH),  # a bottleneck of 16 / 8
+    "side-tuning": side_numbers(),
+    "lora": DEPTH * 8 * (WIDTH + 3 * WIDTH),
+    "ssf": 2 * (WIDTH + DEPTH * (2 * WIDTH + 3 * WIDTH + WIDTH + 4 * WIDTH + WIDTH) + WIDTH),
+    "vpt-deep+bias": DEPTH * PROMPTS * WIDTH + BIASES,
+    "full+prompts": DEPTH * PROMPTS * WIDTH + vit_numbers(),
+    "full-then-prompts": DEPTH * PROMPTS * WIDTH + vit_numbers(),
 }
 
 
@@ -73,13 +97,23 @@ def test_only_the_method_s_parameters_require_gradients(method):
     model = build(method)
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
     everything = {name for name, _ in model.named_parameters()}
+    head = {name for name in everything if ".head." in name}
+    prompts = {"net.prompts"} & everything
+    bias = {name for name in everything if name.endswith("bias")}
     wanted = {
-        "linear": {"net.head.weight", "net.head.bias"},
-        "vpt-shallow": {"net.prompts", "net.vit.head.weight", "net.vit.head.bias"},
-        "vpt-deep": {"net.prompts", "net.vit.head.weight", "net.vit.head.bias"},
-        "full": everything,
+        "linear": head,
+        "mlp-k": head,
+        "vpt-shallow": head | prompts,
+        "vpt-deep": head | prompts,
+        "partial-k": head | {n for n in everything if n.startswith(("net.blocks.2.", "net.norm."))},
+        "bias": head | bias,
+        "adapter": head | {n for n in everything if ".down." in n or ".up." in n},
+        "lora": head | {n for n in everything if "lora_" in n},
+        "ssf": head | {n for n in everything if n.endswith((".scale", ".shift"))},
+        "side-tuning": head | {n for n in everything if n.startswith(("net.side.", "net.blend"))},
+        "vpt-deep+bias": head | prompts | bias,
     }
-    assert trained == wanted[method]
+    assert trained == wanted.get(method, everything)
 
 
 def test_full_trains_what_another_method_froze():
@@ -113,7 +147,7 @@ def test_parameter_groups_hold_each_trained_parameter_once_and_decay_weights_onl
             assert name not in decay
             decay[name] = group["weight_decay"]
     assert decay.keys() == model.trained_state().keys()
-    weights = {name for name in decay if name.endswith(".weight") and "norm" not in name}
+    weights = {n for n in decay if "norm" not in n and n.endswith((".weight", "lora_A.default", "lora_B.default"))}
     assert {name for name, value in decay.items() if value == 0.3} == weights
     assert {value for name, value in decay.items() if name not in weights} == {0.0}
 
@@ -138,12 +172,20 @@ def test_features_of_the_linear_probe_can_be_kept():
     with torch.no_grad():
         model.head.weight.add_(1.0)  # as training would
     torch.testing.assert_close(model.head(kept), model(images))
-    assert {name: build(name).features_are_frozen for name in METHODS} == {
-        "linear": True,
-        "vpt-shallow": False,
-        "vpt-deep": False,
-        "full": False,
-    }
+    assert {name for name in METHODS if build(name).features_are_frozen} == {"linear", "mlp-k"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_stem_and_rest_give_the_logits(method):
+    options = {"layers": "last 2"} if method == "vpt-deep" else {}
+    model = build(method, **options).eval()
+    if method == "side-tuning":
+        return  # nothing lies below all that trains
+    torch.testing.assert_close(model.rest(model.stem(draw_images())), model(draw_images()))
+    below = {"linear": True, "mlp-k": True, "partial-k": True, "vpt-deep": True}
+    assert model.stem_is_frozen == below.get(method, False)
+    if model.stem_is_frozen:
+        assert not model.stem(draw_images()).requires_grad
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -182,9 +224,142 @@ def test_an_unknown_method_is_named_with_the_known_ones(name):
 
 @pytest.mark.parametrize(
     ("method", "option"),
-    [("linear", "num_prompts"), ("full", "dropout"), ("vpt-deep", "prompts"), ("vpt-deep", "deep")],
+    [("linear", "num_prompts"), ("full", "dropout"), ("vpt-deep", "prompts"), ("vpt-deep", "deep"), ("lora", "k")],
 )
 def test_an_unknown_option_is_named(method, option):
     with pytest.raises(UserError) as error:
         build_method(method, build_vit(), CLASSES, **{option: 1})
     assert method in str(error.value) and repr(option) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("partial-k", {"blocks": 4}, "blocks is 4.*1 to 3"),
+        ("partial-k", {"blocks": 0}, "blocks is 0"),
+        ("mlp-k", {"layers": 0}, "layers is 0"),
+        ("adapter", {"reduction": 17}, "reduction is 17.*16"),
+        ("lora", {"rank": 0}, "rank is 0"),
+        ("vpt-deep", {"where": "behind"}, "'behind'.*prepend, add, pixel, pad"),
+        ("vpt-deep", {"where": "pad"}, "vpt-shallow"),
+        ("vpt-shallow", {"where": "pixel", "gated": True}, "'pixel'.*'gated'"),
+    ],
+)
+def test_values_out_of_range_are_named(method, options, words):
+    with pytest.raises(UserError, match=words):
+        build(method, **options)
+
+
+def test_every_row_says_where_it_comes_from():
+    for method in METHODS.values():
+        assert "arXiv" in method.source and len(set(method.learning_rates)) == 3
+    assert len({method.title for method in METHODS.values()}) == len(METHODS)
+
+
+# ---- what the baselines compute ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["adapter", "lora", "ssf"])
+def test_it_starts_as_the_plain_backbone(method):
+    plain, model = build("linear"), build(method)
+    torch.testing.assert_close(model.features(draw_images()), plain.features(draw_images()), rtol=1e-5, atol=1e-5)
+
+
+def disturbed(method, **options):
+    """The model with all that the method added drawn anew, and the untouched backbone beside it."""
+    model = build(method, **options).double().eval()
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and ".head." not in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+    return model, build("linear").double().eval().vit
+
+
+def test_an_adapter_adds_its_bottleneck_behind_the_mlp():
+    model, vit = disturbed("adapter", reduction=4)
+    tokens = vit._pos_embed(vit.patch_embed(draw_images().double()))
+    for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+        tokens = tokens + block.attn(block.norm1(tokens))
+        out = block.mlp(block.norm2(tokens))
+        down = out @ adapted.mlp.down.weight.T + adapted.mlp.down.bias
+        tokens = tokens + out + F.gelu(down) @ adapted.mlp.up.weight.T + adapted.mlp.up.bias
+    assert adapted.mlp.down.out_features == 4
+    torch.testing.assert_close(model.net.forward_features(draw_images().double()), vit.norm(tokens))
+
+
+def test_lora_adds_a_product_of_two_thin_matrices():
+    model, vit = disturbed("lora", rank=2)
+    with torch.no_grad():
+        for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+            lora = adapted.attn.qkv
+            block.attn.qkv.weight += lora.lora_B["default"].weight @ lora.lora_A["default"].weight
+    torch.testing.assert_close(
+        model.net.forward_features(draw_images().double()), vit.forward_features(draw_images().double())
+    )
+
+
+def test_ssf_scales_and_shifts_behind_every_operation():
+    model, vit = disturbed("ssf")
+
+    def ssf(x, of):
+        return x * of.scale + of.shift
+
+    def linear(x, plain, of):
+        return ssf(x @ plain.weight.T + plain.bias, of)
+
+    new = model.vit
+    tokens = vit._pos_embed(ssf(vit.patch_embed(draw_images().double()), new.patch_embed.norm))
+    for block, changed in zip(vit.blocks, new.blocks, strict=True):
+        normed = ssf(block.norm1(tokens), changed.norm1)
+        qkv = linear(normed, block.attn.qkv, changed.attn.qkv).unflatten(-1, (3, 2, WIDTH // 2)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2)
+        tokens = tokens + linear(attended, block.attn.proj, changed.attn.proj)
+        hidden = F.gelu(linear(ssf(block.norm2(tokens), changed.norm2), block.mlp.fc1, changed.mlp.fc1))
+        tokens = tokens + linear(hidden, block.mlp.fc2, changed.mlp.fc2)
+    torch.testing.assert_close(model.net.forward_features(draw_images().double()), ssf(vit.norm(tokens), new.norm))
+
+
+def test_side_tuning_blends_two_networks():
+    model = build("side-tuning").eval()
+    frozen = build("linear").features(draw_images())
+    for logit, share in ((0.0, 0.5), (2.0, 0.8807970779778823)):
+        model.net.blend.data.fill_(logit)
+        wanted = share * frozen + (1 - share) * model.net.side(draw_images())
+        torch.testing.assert_close(model.features(draw_images()), wanted)
+
+
+def test_mixed_backbone_weights_learn_more_slowly_than_prompts():
+    model = build("full+prompts")
+    share = {id(p): group["share"] for group in model.parameter_groups(0.1) for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        own = name == "net.prompts" or ".head." in name
+        assert share[id(parameter)] == (1.0 if own else BACKBONE_SHARE)
+    assert {group["share"] for group in build("vpt-deep+bias").parameter_groups(0.1)} == {1.0}
+
+
+def test_a_distilled_deit_trains_both_heads_and_keeps_no_features():
+    vit = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=2, embed_dim=24, num_heads=2).eval()
+    for method in ("linear", "mlp-k", "vpt-deep", "bias", "partial-k"):
+        model = build_method(method, copy.deepcopy(vit), CLASSES).eval()
+        names = {name.split(".")[-3] for name in model.trained_state() if ".head" in name} | {"head"}
+        assert not model.features_are_frozen
+        assert any("head_dist" in name for name in model.trained_state()), names
+        assert model(torch.randn(2, 3, 32, 32)).shape == (2, CLASSES)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_siglip_s_attention_pooling_is_no_hindrance(method):
+    vit = timm.create_model("vit_base_patch16_siglip_224", img_size=32, depth=2, embed_dim=24, num_heads=2).eval()
+    model = build_method(method, vit, CLASSES)
+    F.cross_entropy(model.train()(torch.randn(2, 3, 32, 32)), torch.tensor([0, 1])).backward()
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("where", ["add", "pixel", "pad"])
+def test_prompts_can_stand_elsewhere(where):
+    count = {"add": 1, "pixel": 2, "pad": 3}[where]
+    model = build("vpt-shallow", where=where, num_prompts=count).train()
+    F.cross_entropy(model(draw_images()), torch.tensor([0, 1])).backward()
+    assert model.net.prompts.grad.abs().max() > 0
+    assert {n for n, p in model.named_parameters() if p.grad is not None} == set(model.trained_state())

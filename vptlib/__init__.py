@@ -1,6 +1,6 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
-    ground     backbones  prompts  methods  data
+    ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
     work       training  study  explain
     judgement  curves  decision
     faces      plots  reporting  cli
@@ -17,6 +17,8 @@ _HOME = {
     "load_task": "data",
     "PromptedViT": "prompts",
     "build_method": "methods",
+    "save_prompts": "promptfile",
+    "load_prompts": "promptfile",
     "fit": "training",
     "evaluate": "training",
     "Recipe": "training",

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from vptlib import bench_prompting
 from vptlib.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
 from vptlib.data import few_shot, fixed_test, load_task, prepare
-from vptlib.methods import METHODS, AdaptedModel, build_method
+from vptlib.methods import STANDARD, AdaptedModel, build_method
 from vptlib.paths import repository
 from vptlib.training import best_device
 
@@ -79,7 +79,7 @@ def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:
     images = torch.randn(batch, 3, EMBEDDED_IMAGE_SIZE, EMBEDDED_IMAGE_SIZE, device=best_device())
     labels = torch.randint(10, (batch,), device=best_device())
     vit = load_backbone()
-    models = {name: build_method(name, copy.deepcopy(vit), 10) for name in METHODS}
+    models = {name: build_method(name, copy.deepcopy(vit), 10) for name in STANDARD}
     models["vpt-deep, textbook form"] = build_method("vpt-deep", copy.deepcopy(vit), 10, fast=False)
     steps = {name: _step(model.to(best_device()).train(), images, labels) for name, model in models.items()}
     seconds = _alternated(steps, rounds)

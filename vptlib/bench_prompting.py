@@ -2,7 +2,7 @@
 
 All cases are timed in turn, round after round, so that a machine that slows down slows all of them; what counts is the
 ratio of two medians of one run. Weights are random: they cost what learned ones cost. Peak memory is taken in a process
-of its own for each case. The floor is the arithmetic that the equations ask for, at the speed of a large matrix product.
+of its own for each case. The floor is the arithmetic that the equations ask for, at the speed of a large product.
 """
 
 import statistics

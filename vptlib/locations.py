@@ -7,6 +7,8 @@
 The default, "prepend", is `vptlib.prompts.PromptedViT` itself.
 """
 
+from collections.abc import Sequence
+
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -22,14 +24,23 @@ class AddedPrompts(PromptedViT):
     Args:
         vit: as for `PromptedViT`.
         num_prompts: 1, the same for all patches, or as many as there are patches.
-        deep, layers, shared, init: as for `PromptedViT`.
+        deep, dropout, layers, shared, init: as for `PromptedViT`.
 
     Raises:
         UserError: another number of prompts.
     """
 
-    def __init__(self, vit: VisionTransformer, num_prompts: int = 1, deep: bool = False, **options):
-        super().__init__(vit, num_prompts, deep, carry=True, **options)
+    def __init__(
+        self,
+        vit: VisionTransformer,
+        num_prompts: int = 1,
+        deep: bool = False,
+        dropout: float = 0.0,
+        layers: Sequence[int] | str | None = None,
+        shared: bool = False,
+        init: str | Tensor = "uniform",
+    ):
+        super().__init__(vit, num_prompts, deep, dropout, layers=layers, carry=True, shared=shared, init=init)
         if num_prompts not in (1, vit.patch_embed.num_patches):
             raise UserError(
                 f"num_prompts is {num_prompts}, but prompts that are added must be 1 (the same for all patches) or "
@@ -58,7 +69,9 @@ class PixelPrompts(PromptedViT):
         num_prompts, dropout, init: as for `PromptedViT`; "uniform" has the bound of the official code.
     """
 
-    def __init__(self, vit: VisionTransformer, num_prompts: int = 10, dropout: float = 0.0, init="uniform"):
+    def __init__(
+        self, vit: VisionTransformer, num_prompts: int = 10, dropout: float = 0.0, init: str | Tensor = "uniform"
+    ):
         super().__init__(vit, num_prompts, deep=False, dropout=dropout)
         pixels = vit.patch_embed.proj.weight[0].numel()  # 3·h·w
         self.prompts = nn.Parameter(first_prompts(init, (1, num_prompts, pixels), vit))
@@ -87,7 +100,7 @@ class FramedImages(PromptedViT):
         UserError: a frame that leaves no image.
     """
 
-    def __init__(self, vit: VisionTransformer, num_prompts: int = 10, init="zero"):
+    def __init__(self, vit: VisionTransformer, num_prompts: int = 10, init: str | Tensor = "zero"):
         height, width = vit.patch_embed.img_size
         if not 0 < 2 * num_prompts < min(height, width):
             raise UserError(

@@ -1,19 +1,25 @@
 """Ways to adapt a pre-trained ViT to a task, by name: what each trains, and what it leaves to be stored.
 
-linear       only a linear head on frozen features
-vpt-shallow  prompts before the first layer, and the head (Jia et al., ECCV 2022, section 3.2)
-vpt-deep     prompts before every layer, and the head (the same)
-full         all parameters
+linear, vpt-shallow, vpt-deep and full are what a study compares; the others are the baselines of Jia et al.
+(ECCV 2022, arXiv 2203.12119, section 4.1), two later ones, and the mixtures of Han et al. (ICLR 2024,
+arXiv 2401.12902, section 4). `METHODS` says of each where it comes from.
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vptlib import baselines
 from vptlib.errors import UserError
-from vptlib.prompts import PromptedViT
+from vptlib.locations import AddedPrompts, FramedImages, PixelPrompts
+from vptlib.prompts import PromptedViT, embed, heads
+
+# Backbone weights that train together with prompts take this share of the prompts' learning rate: with the rates of
+# `METHODS` it is about what full fine-tuning takes by itself.
+BACKBONE_SHARE = 0.015
 
 
 class AdaptedModel(nn.Module):
@@ -21,24 +27,42 @@ class AdaptedModel(nn.Module):
 
     Attributes:
         method: the method's name in `METHODS`.
-        net: the timm ViT, or the `PromptedViT` around it.
+        options: the options it was built with.
+        net: the timm ViT, or the `PromptedViT` or `SideTuned` around it.
         features_are_frozen: nothing before the head trains, so features can be computed once and kept.
+        frozen_blocks: how many blocks lie below all that trains; 0 where that is not known or nothing is won.
+        backbone_share: the share of the learning rate that the backbone's own weights take.
+        phases: of training, one after the other with an equal share of the steps; in phase "full" there are no prompts.
     """
 
-    def __init__(self, method: str, net: nn.Module, features_are_frozen: bool = False):
+    def __init__(
+        self,
+        method: str,
+        net: nn.Module,
+        features_are_frozen: bool = False,
+        frozen_blocks: int = 0,
+        backbone_share: float = 1.0,
+        phases: tuple[str, ...] = ("all",),
+    ):
         super().__init__()
         self.method = method
+        self.options: dict = {}
         self.net = net
-        self.features_are_frozen = features_are_frozen
+        self.features_are_frozen = features_are_frozen and len(heads(self.vit)) == 1
+        self.frozen_blocks = frozen_blocks
+        self.backbone_share = backbone_share
+        self.phases = phases
+        self._phase = phases[-1]
+        self._trained = {name for name, p in self.named_parameters() if p.requires_grad}
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to logits `B C`."""
-        return self.net(images)
+        return self.vit(images) if self._phase == "full" else self.net(images)
 
     @property
     def vit(self) -> VisionTransformer:
         """The timm ViT itself, without prompts."""
-        return self.net.vit if isinstance(self.net, PromptedViT) else self.net
+        return self.net if isinstance(self.net, VisionTransformer) else self.net.vit
 
     @property
     def head(self) -> nn.Module:
@@ -47,54 +71,210 @@ class AdaptedModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to what the head reads, `B F`."""
+        if isinstance(self.net, baselines.SideTuned):
+            return self.net.features(images)
         return self.vit.forward_head(self.net.forward_features(images), pre_logits=True)
 
+    @property
+    def stem_is_frozen(self) -> bool:
+        """Whether `stem` does work that need be done only once per image."""
+        return self.features_are_frozen or self.frozen_blocks > 0
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Images `B 3 H W` through what lies below all that trains: to features `B F` or tokens `B N D`."""
+        if self.features_are_frozen:
+            return self.features(images)
+        tokens = embed(self.vit, images)  # B N D
+        for block in self.vit.blocks[: self.frozen_blocks]:
+            tokens = block(tokens)
+        return tokens
+
+    def rest(self, kept: Tensor) -> Tensor:
+        """What `stem` gave to logits `B C`."""
+        if self.features_are_frozen:
+            return self.head(kept)
+        if isinstance(self.net, PromptedViT):
+            return self.net.rest(kept)
+        for block in self.vit.blocks[self.frozen_blocks :]:
+            kept = block(kept)
+        return self.vit.forward_head(self.vit.norm(kept))
+
     def train(self, mode: bool = True) -> "AdaptedModel":
-        """Training mode; a frozen backbone stays in evaluation mode."""
+        """Training mode; what has nothing to learn stays in evaluation mode."""
         super().train(mode)
+        for part in (self.vit.patch_embed, *self.vit.blocks, self.vit.norm):
+            if not any(p.requires_grad for p in part.parameters()):
+                part.eval()
         if self.features_are_frozen:
             self.net.eval()
+            self.head.train(mode)
         return self
+
+    def begin_phase(self, phase: str) -> None:
+        """Let learn what learns in `phase`, one of `phases`; only *FT-then-PT* has more than one."""
+        self._phase = phase
+        for name, parameter in self.named_parameters():
+            belongs = phase == "all" or (name in self._prompt_names) == (phase == "prompts") or name in self._head_names
+            parameter.requires_grad_(name in self._trained and belongs)
+            if not parameter.requires_grad:
+                parameter.grad = None
+
+    @property
+    def _prompt_names(self) -> set[str]:
+        """Names of what prompting adds to the backbone."""
+        backbone = {id(p) for p in self.vit.parameters()}
+        return {name for name, p in self.named_parameters() if id(p) not in backbone}
+
+    @property
+    def _head_names(self) -> set[str]:
+        of_heads = {id(p) for head in heads(self.vit) for p in head.parameters()}
+        return {name for name, p in self.named_parameters() if id(p) in of_heads}
 
     @property
     def trainable_parameters(self) -> int:
         """How many numbers training changes, the head's included."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        return sum(tensor.numel() for tensor in self.trained_state().values())
 
     @property
     def bytes_per_task(self) -> int:
         """What one more task adds to storage beside a backbone that all tasks share."""
-        return sum(p.numel() * p.element_size() for p in self.parameters() if p.requires_grad)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.trained_state().values())
 
     def trained_state(self) -> dict[str, Tensor]:
         """The trained tensors by name: what must be stored for this task."""
-        return {name: p.detach() for name, p in self.named_parameters() if p.requires_grad}
+        return {name: p.detach() for name, p in self.named_parameters() if name in self._trained}
 
     def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """Groups for a torch optimiser: decay on weights (`O I`, `O I h w`), none on biases, norms, scales, tokens."""
-        trained = [p for p in self.parameters() if p.requires_grad]
-        plain = [p for p in trained if p.ndim in (2, 4)]
-        free = [p for p in trained if p.ndim not in (2, 4)]
-        groups = [{"params": plain, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-        return [group for group in groups if group["params"]]
+        """Groups for a torch optimiser, each with the `share` of the learning rate that it takes.
+
+        Decay is on weights (`O I`, `O I h w`), and none on biases, norms, scales, tokens and prompts.
+        """
+        own = self._prompt_names | self._head_names
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if name in self._trained:
+                decay = weight_decay if parameter.ndim in (2, 4) else 0.0
+                share = 1.0 if name in own else self.backbone_share
+                groups.setdefault((decay, share), []).append(parameter)
+        return [{"params": p, "weight_decay": decay, "share": share} for (decay, share), p in groups.items()]
+
+
+# ---- builders: a backbone with its head, frozen or not, to a model ----------------------------------------------
+
+
+def _freeze_all_but_head(vit: VisionTransformer) -> None:
+    vit.requires_grad_(False)
+    for head in heads(vit):
+        head.requires_grad_(True)
+
+
+def _unfreeze_biases(vit: VisionTransformer) -> None:
+    for name, parameter in vit.named_parameters():
+        if name.endswith("bias"):
+            parameter.requires_grad_(True)
 
 
 def _linear(vit: VisionTransformer) -> AdaptedModel:
-    vit.requires_grad_(False)
-    vit.head.requires_grad_(True)
+    _freeze_all_but_head(vit)
     return AdaptedModel("linear", vit, features_are_frozen=True)
 
 
+def _mlp(vit: VisionTransformer, layers: int = 3) -> AdaptedModel:
+    baselines.put_mlp_head(vit, layers)
+    _freeze_all_but_head(vit)
+    return AdaptedModel("mlp-k", vit, features_are_frozen=True)
+
+
+def _partial(vit: VisionTransformer, blocks: int = 1) -> AdaptedModel:
+    depth = len(vit.blocks)
+    if not 1 <= blocks <= depth:
+        raise UserError(f"blocks is {blocks}, but this backbone has {depth}: take 1 to {depth}.")
+    _freeze_all_but_head(vit)
+    for part in (*vit.blocks[depth - blocks :], vit.norm, vit.fc_norm):
+        part.requires_grad_(True)
+    if vit.attn_pool is not None:
+        vit.attn_pool.requires_grad_(True)
+    return AdaptedModel("partial-k", vit, frozen_blocks=depth - blocks)
+
+
+def _bias(vit: VisionTransformer) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    _unfreeze_biases(vit)
+    return AdaptedModel("bias", vit)
+
+
+def _adapter(vit: VisionTransformer, reduction: int = 8) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    baselines.put_adapters(vit, reduction)
+    return AdaptedModel("adapter", vit)
+
+
+def _lora(vit: VisionTransformer, rank: int = 8) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    baselines.put_lora(vit, rank)
+    for head in heads(vit):
+        head.requires_grad_(True)
+    return AdaptedModel("lora", vit)
+
+
+def _ssf(vit: VisionTransformer) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    baselines.put_scales_and_shifts(vit)
+    return AdaptedModel("ssf", vit)
+
+
+def _side(vit: VisionTransformer) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    return AdaptedModel("side-tuning", baselines.SideTuned(vit))
+
+
+_PLACES = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "pad": FramedImages}
+
+
+def _prompted(vit: VisionTransformer, deep: bool, where: str = "prepend", **options) -> PromptedViT:
+    if where not in _PLACES:
+        raise UserError(f"where is {where!r}, but prompts can stand at {', '.join(_PLACES)}.")
+    kind = _PLACES[where]
+    offered = set(inspect.signature(kind).parameters) - {"vit"}
+    unknown = sorted(set(options) - offered)
+    if unknown or (deep and "deep" not in offered):
+        what = f"option {unknown[0]!r}" if unknown else "form for every layer: take 'vpt-shallow'"
+        raise UserError(f"prompts with where={where!r} have no {what}.")
+    return kind(vit, **options, **({"deep": deep} if "deep" in offered else {}))
+
+
 def _vpt_shallow(vit: VisionTransformer, **options) -> AdaptedModel:
-    return AdaptedModel("vpt-shallow", PromptedViT(vit, deep=False, **options))
+    return AdaptedModel("vpt-shallow", _prompted(vit, deep=False, **options))
 
 
 def _vpt_deep(vit: VisionTransformer, **options) -> AdaptedModel:
-    return AdaptedModel("vpt-deep", PromptedViT(vit, deep=True, **options))
+    net = _prompted(vit, deep=True, **options)
+    return AdaptedModel("vpt-deep", net, frozen_blocks=net.layers[0])
+
+
+def _vpt_deep_bias(vit: VisionTransformer, **options) -> AdaptedModel:
+    net = _prompted(vit, deep=True, **options)
+    _unfreeze_biases(vit)
+    return AdaptedModel("vpt-deep+bias", net)
 
 
 def _full(vit: VisionTransformer) -> AdaptedModel:
     return AdaptedModel("full", vit.requires_grad_(True))
+
+
+def _full_prompts(vit: VisionTransformer, **options) -> AdaptedModel:
+    net = _prompted(vit, deep=True, **options)
+    vit.requires_grad_(True)
+    return AdaptedModel("full+prompts", net, backbone_share=BACKBONE_SHARE)
+
+
+def _full_then_prompts(vit: VisionTransformer, **options) -> AdaptedModel:
+    net = _prompted(vit, deep=True, **options)
+    vit.requires_grad_(True)
+    return AdaptedModel("full-then-prompts", net, backbone_share=BACKBONE_SHARE, phases=("full", "prompts"))
+
+
+# ---- the table --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -105,21 +285,59 @@ class Method:
         title: the name in figures and tables.
         build: backbone with head (and options) to model.
         learning_rates: AdamW learning rates in the order in which a tuning budget of k candidates takes them.
-        uses_prompts: whether `num_prompts` and `dropout` are among its options.
+        source: the paper and section that describe it.
+        options: names of the options of `build_method`.
     """
 
     title: str
     build: Callable[..., AdaptedModel]
     learning_rates: tuple[float, ...]
-    uses_prompts: bool = False
+    source: str
+    options: tuple[str, ...] = ()
 
+    @property
+    def uses_prompts(self) -> bool:
+        """Whether `num_prompts` is among its options."""
+        return "num_prompts" in self.options
+
+
+PROMPT_OPTIONS = ("where", *(name for name in inspect.signature(PromptedViT).parameters if name not in ("vit", "deep")))
+_JIA, _HAN = "Jia et al., ECCV 2022, arXiv 2203.12119", "Han et al., ICLR 2024, arXiv 2401.12902"
 
 METHODS = {
-    "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1)),
-    "vpt-shallow": Method("VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), uses_prompts=True),
-    "vpt-deep": Method("VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), uses_prompts=True),
-    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4)),
+    "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1), f"{_JIA}, section 4.1"),
+    "vpt-shallow": Method(
+        "VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), f"{_JIA}, section 3.2, equations 4 to 6", PROMPT_OPTIONS
+    ),
+    "vpt-deep": Method(
+        "VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8", PROMPT_OPTIONS
+    ),
+    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1"),
+    "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1", ("blocks",)),
+    "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1", ("layers",)),
+    "bias": Method("Bias", _bias, (1e-3, 3e-4, 5e-3), "BitFit: Ben Zaken et al., ACL 2022, arXiv 2106.10199"),
+    "adapter": Method(
+        "Adapter", _adapter, (1e-3, 3e-4, 5e-3), "Houlsby et al., ICML 2019, arXiv 1902.00751", ("reduction",)
+    ),
+    "side-tuning": Method(
+        "Side-tuning", _side, (1e-3, 1e-2, 1e-4), "Zhang et al., ECCV 2020, arXiv 1912.13503, section 3"
+    ),
+    "lora": Method("LoRA", _lora, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685, section 4", ("rank",)),
+    "ssf": Method("SSF", _ssf, (1e-3, 3e-4, 5e-3), "Lian et al., NeurIPS 2022, arXiv 2210.08823, section 3"),
+    "vpt-deep+bias": Method(
+        "VPT-deep + bias",
+        _vpt_deep_bias,
+        (2e-3, 6e-3, 5e-4),
+        f"{_JIA}, appendix (VPT with bias tuning)",
+        PROMPT_OPTIONS,
+    ),
+    "full+prompts": Method("Mixed", _full_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (mixed)", PROMPT_OPTIONS),
+    "full-then-prompts": Method(
+        "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)", PROMPT_OPTIONS
+    ),
 }
+# What a study compares unless it is told otherwise.
+STANDARD = ("linear", "vpt-shallow", "vpt-deep", "full")
 
 
 def find_method(name: str) -> Method:
@@ -140,14 +358,19 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
         name: a name in `METHODS`.
         vit: the backbone; it is changed in place, so give each model its own.
         num_classes: C of the logits `B C`.
-        **options: the method's own, `num_prompts` and `dropout` for the prompted ones.
+        **options: the method's own, `METHODS[name].options`: for the prompted ones those of `PromptedViT` and `where`
+            ("prepend", or a place of `vptlib.locations`); `blocks` of partial-k, `layers` of mlp-k, `reduction` of
+            adapter, `rank` of lora.
 
     Raises:
-        UserError: unknown method or option.
+        UserError: unknown method or option, or a value out of range.
     """
     method = find_method(name)
-    unknown = set(options) - ({"num_prompts", "dropout", "fast"} if method.uses_prompts else set())
+    unknown = sorted(set(options) - set(method.options))
     if unknown:
-        raise UserError(f"method {name!r} has no option {sorted(unknown)[0]!r}.")
+        has = f"it has {', '.join(method.options)}" if method.options else "it has none"
+        raise UserError(f"method {name!r} has no option {unknown[0]!r}: {has}.")
     vit.reset_classifier(num_classes)
-    return method.build(vit, **options)
+    model = method.build(vit, **options)
+    model.options = options
+    return model

@@ -8,6 +8,7 @@ told apart with colour-blind eyes (Okabe & Ito), and lines are labelled where th
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,14 @@ from scipy.optimize import isotonic_regression
 
 from vptlib.curves import in_prose
 from vptlib.explain import CELLS
-from vptlib.methods import METHODS
+from vptlib.methods import METHODS, STANDARD
 from vptlib.wording import duration, per_cent, storage
 
 COLOURS = {"linear": "#333333", "vpt-shallow": "#009E73", "vpt-deep": "#0072B2", "full": "#D55E00"}
 MARKERS = {"linear": "s", "vpt-shallow": "^", "vpt-deep": "o", "full": "D"}
+_OTHERS = [name for name in METHODS if name not in STANDARD]  # told apart by their markers
+COLOURS |= dict(zip(_OTHERS, cycle(("#7A5200", "#7A3E9D", "#A3195B", "#2F6B5E", "#5A6675")), strict=False))
+MARKERS |= dict(zip(_OTHERS, "vPX<>ph*d8", strict=True))
 TITLES = {name: method.title for name, method in METHODS.items()}
 
 _INK, _SOFT, _OPEN, _LINE = "#1b2430", "#5a6675", "#8a939e", "#dde2e8"

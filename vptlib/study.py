@@ -30,7 +30,7 @@ from tqdm import tqdm
 from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
 from vptlib.data import Task, few_shot, fixed_test, load_task, prepare, split_validation
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel, build_method, find_method
+from vptlib.methods import STANDARD, AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
 from vptlib.training import Diverged, Evaluation, History, Recipe, best_device, evaluate, fit, frozen_features
 
@@ -66,7 +66,7 @@ class Study:
     """
 
     task: str
-    methods: tuple[str, ...] = ("linear", "vpt-shallow", "vpt-deep", "full")
+    methods: tuple[str, ...] = STANDARD
     sizes: tuple[int, ...] = (50, 150, 400)
     seeds: tuple[int, ...] = (0,)
     backbone: str = EMBEDDED

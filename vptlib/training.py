@@ -1,18 +1,19 @@
 """One plain training loop for every method, and one evaluation.
 
 AdamW with linear warm-up and cosine decay over a fixed number of optimiser steps; the weights that did best on
-validation data are the ones that remain. Where nothing before the head trains, features are computed once.
+validation data are the ones that remain. What lies below all that trains (the whole backbone of a linear probe, the
+blocks before the first late prompt) is computed once per image.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
@@ -20,6 +21,8 @@ from vptlib.errors import UserError
 from vptlib.methods import AdaptedModel
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
+# Tokens of frozen blocks are kept for all images where they take no more than this, and computed anew where they would.
+MOST_KEPT_BYTES = 2 * 2**30
 
 
 class Diverged(UserError):
@@ -38,6 +41,9 @@ class Recipe:
         warmup: share of the steps in which the rate rises linearly; then it falls as a cosine to 0.
         evaluations: how often validation data are looked at, evenly spread, the last time after the last step.
         seed: of the order of the batches (and of dropout).
+        autocast: compute in bfloat16 where that is safe; for GPUs (on most CPUs it is slower by far).
+        compile: run the model through `torch.compile`; for long runs on GPUs.
+        checkpointing: keep only the input of each block and compute the rest again going back: less memory, more time.
     """
 
     learning_rate: float
@@ -47,6 +53,9 @@ class Recipe:
     warmup: float = 0.1
     evaluations: int = 5
     seed: int = 0
+    autocast: bool = False
+    compile: bool = False
+    checkpointing: bool = False
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, ... steps - 1."""
@@ -100,7 +109,7 @@ class Evaluation:
 
 
 class FrozenFeatures(TensorDataset):
-    """Features `N F` in place of images, and labels `N`: what `frozen_features` gives."""
+    """What `model.stem` gives in place of images (features `N F` or tokens `N T D`), and labels `N`."""
 
 
 def best_device() -> torch.device:
@@ -133,7 +142,9 @@ def fit(
     """
     device = best_device()
     model.to(device)
+    model.vit.set_grad_checkpointing(recipe.checkpointing)
     net, train, val = _what_trains(model, train, val)
+    net = torch.compile(net) if recipe.compile else net
     optimiser = torch.optim.AdamW(model.parameter_groups(recipe.weight_decay), lr=recipe.learning_rate)
     run = _Run(model, optimiser, recipe)
     if checkpoint and checkpoint.is_file():
@@ -144,7 +155,10 @@ def fit(
     start, saved = time.perf_counter() - run.history.seconds, time.perf_counter()
     model.train()
     for step in range(len(run.history.train_loss), recipe.steps):
-        loss = _step(net, optimiser, recipe.rate_at(step), [t[next_].to(device) for t, next_ in _pair(train, batches)])
+        phase = run.enter_phase(step)
+        batch = [t[next_].to(device) for t, next_ in _pair(train, batches)]
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
+            loss = _step(net, optimiser, phase.rate_at(step - run.phase_start), batch)
         if not math.isfinite(loss):
             raise Diverged(
                 f"training of {model.method!r} diverged: the loss is {loss} at step {step + 1} with learning rate "
@@ -169,7 +183,7 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
     """Accuracy and loss of `model` on images `N 3 H W` (or `FrozenFeatures` `N F`) and labels `N`."""
     was_training = model.training
     model.eval()
-    net = model.head if isinstance(data, FrozenFeatures) else model
+    net = model.rest if isinstance(data, FrozenFeatures) else model
     device = next(model.parameters()).device
     inputs, labels = data.tensors
     logits = torch.cat([net(part.to(device)).float().cpu() for part in inputs.split(batch_size)])  # N C
@@ -186,21 +200,30 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
 
 @torch.no_grad()  # not inference_mode: the head's backward pass needs ordinary tensors
 def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) -> FrozenFeatures:
-    """Images `N 3 H W` to the features `N F` that the head reads, computed once."""
+    """Images `N 3 H W` to what lies below all that trains: features `N F` for a linear probe, tokens `N T D`."""
     model.to(best_device()).eval()
     inputs, labels = data.tensors
-    features = [model.features(part.to(best_device())).cpu() for part in inputs.split(batch_size)]
+    features = [model.stem(part.to(best_device())).cpu() for part in inputs.split(batch_size)]
     return FrozenFeatures(torch.cat(features), labels)
 
 
 def _what_trains(
     model: AdaptedModel, train: TensorDataset, val: TensorDataset | None
-) -> tuple[nn.Module, TensorDataset, TensorDataset | None]:
-    """The module to run and its data: the head on cached features where nothing before it trains."""
-    if not model.features_are_frozen:
+) -> tuple[Callable[[Tensor], Tensor], TensorDataset, TensorDataset | None]:
+    """What to run and its data: only what lies above the frozen stem, on what the stem gives, where there is one."""
+    given = isinstance(train, FrozenFeatures)
+    if not given and not (model.stem_is_frozen and _may_be_kept(model, train, val)):
         return model, train, val
     data = [d if d is None or isinstance(d, FrozenFeatures) else frozen_features(model, d) for d in (train, val)]
-    return model.head, *data
+    return model.rest, *data
+
+
+def _may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None) -> bool:
+    """Whether the memory for what the stem gives stays within `MOST_KEPT_BYTES`."""
+    if not len(train):
+        return True
+    one = frozen_features(model, TensorDataset(*(t[:1] for t in train.tensors))).tensors[0]
+    return one.numel() * one.element_size() * (len(train) + len(val or ())) <= MOST_KEPT_BYTES
 
 
 def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
@@ -220,10 +243,10 @@ def _pair(data: TensorDataset, batches: Iterator[Tensor]) -> list[tuple[Tensor, 
     return [(tensor, indices) for tensor in data.tensors]
 
 
-def _step(net: nn.Module, optimiser: torch.optim.Optimizer, rate: float, batch: list[Tensor]) -> float:
+def _step(net: Callable[[Tensor], Tensor], optimiser: torch.optim.Optimizer, rate: float, batch: list[Tensor]) -> float:
     inputs, labels = batch
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["share"]
     loss = F.cross_entropy(net(inputs), labels)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -238,13 +261,26 @@ class _Run:
         self.model, self.optimiser, self.recipe = model, optimiser, recipe
         self.history = History()
         self.best: dict[str, Tensor] | None = None
+        self.phase_start = 0
+        self._first_step = 0
+
+    def enter_phase(self, step: int) -> Recipe:
+        """The recipe of the phase that step 0, 1, ... belongs to; a phase begins with the best weights of the last."""
+        phases, steps = self.model.phases, self.recipe.steps
+        number = step * len(phases) // steps
+        begin, end = (-(-k * steps // len(phases)) for k in (number, number + 1))
+        if step == begin and number:
+            self.keep_best()
+            self.best = None
+        if step in (begin, self._first_step):
+            self.model.begin_phase(phases[number])
+        self.phase_start = begin
+        return replace(self.recipe, steps=end - begin)
 
     def note_validation(self, step: int, found: Evaluation) -> None:
         history = self.history
-        better = not history.val_steps or (found.accuracy, -found.loss) > (
-            history.best_val_accuracy,
-            -history.best_val_loss,
-        )
+        earlier = any(done > self.phase_start for done in history.val_steps)
+        better = not earlier or (found.accuracy, -found.loss) > (history.best_val_accuracy, -history.best_val_loss)
         history.val_steps.append(step)
         history.val_loss.append(found.loss)
         history.val_accuracy.append(found.accuracy)
@@ -285,6 +321,7 @@ class _Run:
                 f"checkpoint {path} belongs to another recipe: delete it, or give the recipe it was made by."
             )
         self.history = History(**stored["history"])
+        self._first_step = len(self.history.train_loss)
         self.model.load_state_dict(stored["trained"], strict=False)
         self.best = stored["best"]
         self.optimiser.load_state_dict(stored["optimiser"])
