@@ -169,11 +169,11 @@ def _markdown(table: pd.DataFrame) -> str:
 
 
 _PROMPTING_TEXT = (
-    "Ratios of medians taken in turn in one run; a training step is forward, backward and AdamW. Random weights, "
-    "random images. The *textbook* form runs prompts through the blocks as tokens; the *fast* form gives the same "
-    "numbers (tests hold it to 1e-10) with prompts as further keys and values. Memory is the peak of resident memory "
-    "above the built model, in a process for each case. *Kept tokens*: what the frozen blocks before the first prompt "
-    "give, computed once."
+    "All cases are taken in turn, eleven rounds in one run; a ratio is the median over the rounds of two cases within "
+    "a round. A training step is forward, backward and AdamW. Random weights, random images. The *textbook* form runs "
+    "prompts through the blocks as tokens; the *fast* form gives the same numbers (tests hold it to 1e-10) with "
+    "prompts as further keys and values. Memory is the peak of resident memory above the built model, in a process "
+    "for each case. *Kept tokens*: what the frozen blocks before the first prompt give, computed once."
 )
 _ABSOLUTES_TEXT = (
     "The figures behind the ratios. *× floor* is the measured time over the time that the matrix products which the "

@@ -122,6 +122,19 @@ def backbones() -> None:
 
 @app.command()
 @told_in_a_sentence
+def methods() -> None:
+    """List the ways to adapt a backbone: what a report's `methods` and `build_method` take."""
+    from vptlib.methods import METHODS
+
+    rows = []
+    for name, method in METHODS.items():
+        options = f"; options: {', '.join(method.options)}" if method.options else ""
+        rows.append((name, method.title, f"{method.source}{options}"))
+    _print_table(("method", "title", "source and options"), rows)
+
+
+@app.command()
+@told_in_a_sentence
 def doctor() -> None:
     """Look over this machine and say whether the quickstart report can be made on it (exit code 0 if so)."""
     from vptlib.doctor import examine

@@ -17,6 +17,7 @@ from vptlib.data import TASKS, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.methods import METHODS
+from vptlib.readers import is_spec, resolved
 from vptlib.study import Study
 
 # What the report sets side by side; the other methods are there for comparison.
@@ -28,7 +29,7 @@ class _ReportOnly(BaseModel):
 
     Attributes:
         title: over the first page.
-        tasks: names in `vptlib.data.TASKS`, one study each.
+        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
     """
@@ -85,7 +86,8 @@ def read_config(path: Path) -> ReportConfig:
     except ValidationError as error:
         findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
         raise UserError(_sentence(path, lines, findings[0])) from error
-    config = ReportConfig(path, settings)
+    own = {"tasks": tuple(resolved(t, path.parent) if is_spec(t) else t for t in settings.tasks)}
+    config = ReportConfig(path, settings.model_copy(update=own))
     _check_names(config, lines)
     return config
 
@@ -153,7 +155,8 @@ def _example_task() -> str:
 
 def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     settings, path = config.settings, config.path
-    _check_known(_where(path, lines, "tasks"), "task", settings.tasks, TASKS, "`vpt tasks` lists them")
+    embedded = tuple(task for task in settings.tasks if not is_spec(task))
+    _check_known(_where(path, lines, "tasks"), "task", embedded, TASKS, "`vpt tasks` lists them")
     _check_known(_where(path, lines, "methods"), "method", settings.methods, METHODS, f"take of {', '.join(METHODS)}")
     if len(set(settings.tasks)) < len(settings.tasks):
         raise UserError(f"{_where(path, lines, 'tasks')}: `tasks` names a task twice: delete one of the two.")
@@ -163,7 +166,7 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
             f"{_where(path, lines, 'methods')}: `methods` lacks {missing[0]!r}: a report compares "
             f"{' and '.join(COMPARED)}, so add it."
         )
-    for task in settings.tasks:
+    for task in embedded:
         available, why = task_is_available(task)
         if not available:
             raise UserError(f"{_where(path, lines, 'tasks')}: task {task!r} cannot be had here: {why}")

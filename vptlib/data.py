@@ -1,8 +1,9 @@
 """Tasks: labelled images, split once and for all into training and test, with their origin and licence.
 
-`load_task` gives one of the embedded tasks. A name always means the same images: what is committed (`data/`), what
-`vptlib.drawing` draws, or a package that the user installs; never one or the other, whichever is there. `prepare`
-makes of images what a backbone expects. Which images a run may use is decided in `vptlib.subsets`.
+`load_task` gives one of the embedded tasks, or images of the user's own (`vptlib.readers`). A name always means the
+same images: what is committed (`data/`), what `vptlib.drawing` draws, or a package that the user installs; never one or
+the other, whichever is there. `prepare` makes of images what a backbone expects. Which images a run may use is decided
+in `vptlib.subsets`.
 
 The groups are those of VTAB (Zhai et al., arXiv 1910.04867): natural, specialised, structured.
 """
@@ -25,9 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from vptlib import drawing
+from vptlib import drawing, readers
 from vptlib.backbones import Preprocessing
 from vptlib.errors import UserError
+from vptlib.images import LazyImages
 from vptlib.paths import cache_folder, repository
 from vptlib.subsets import few_shot, fixed_test, split_validation
 
@@ -78,20 +80,22 @@ class Task:
     """A classification task.
 
     Attributes:
-        group: VTAB's "natural", "specialised" or "structured".
-        objective: "classification", "location", "orientation" or "counting".
+        group: VTAB's "natural", "specialised" or "structured", or "own images".
+        objective: "classification", "location", "orientation", "counting" or "distance".
         licence, source: of the images, as every report prints them.
+        train_groups: int64 for each training image: the site or lot that must not be on both sides of a split; or None.
     """
 
     name: str
     title: str
-    train: ImageSet
-    test: ImageSet
+    train: ImageSet | LazyImages
+    test: ImageSet | LazyImages
     class_names: tuple[str, ...]
     group: str
     objective: str
     licence: str
     source: str
+    train_groups: np.ndarray | None = None
 
     def __post_init__(self):
         labels = np.concatenate([self.train.labels, self.test.labels])
@@ -109,6 +113,12 @@ class Task:
     def fingerprint(self) -> str:
         """SHA-256 over the class names and all images and labels of both splits."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())
+        if isinstance(self.train, LazyImages):
+            digest.update(self.train.source.digest.encode())
+            groups = () if self.train_groups is None else (self.train_groups,)
+            for array in (self.train.rows, self.train.labels, self.test.rows, self.test.labels, *groups):
+                digest.update(np.ascontiguousarray(array))
+            return digest.hexdigest()
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(f"{array.dtype} {array.shape}".encode())
             for row in array if array.ndim > 1 else [array]:
@@ -138,17 +148,30 @@ class TaskEntry:
 
 @lru_cache(maxsize=8)
 def load_task(name: str) -> Task:
-    """The task of that name in `TASKS`; a second call gives the same object.
+    """The task of that name in `TASKS`, or the images that `vptlib.readers` finds by it; a second call gives the same.
+
+    Args:
+        name: an embedded task, or `folder:PATH`, `table:PATH`, `vtab:PATH`, `hf:NAME`, `torchvision:NAME`, or a path.
 
     Raises:
-        UserError: if the name is unknown, or its images are not on this machine.
+        UserError: if the name is unknown, its images are not on this machine, or something is wrong with them.
     """
+    if name not in TASKS and readers.is_spec(name):
+        return _own_task(name)
     entry = _entry(name)
     if mend := entry.missing():
         raise UserError(f"task {name!r} is not on this machine: {mend}")
     train, test, class_names = entry.load()
     about = (entry.group, entry.objective, entry.licence, entry.source)
     return Task(name, entry.title, train, test, class_names, *about)
+
+
+def _own_task(spec: str) -> Task:
+    found = readers.read(spec)
+    (train, train_groups), (test, _) = found.part("train"), found.part("test")
+    title = readers.short_name(spec).replace("_", " ")
+    about = (found.group, found.objective, found.licence, found.source, train_groups)
+    return Task(spec, title, train, test, found.class_names, *about)
 
 
 def task_is_available(name: str) -> tuple[bool, str]:
@@ -168,7 +191,7 @@ def _entry(name: str) -> TaskEntry:
 # ---- from images to tensors -------------------------------------------------------------------------------------
 
 
-def prepare(images: ImageSet, preprocessing: Preprocessing) -> TensorDataset:
+def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> TensorDataset:
     """Images as the backbone expects them: float32 `N 3 S S`, normalised, with their labels as int64 `N`.
 
     Images are scaled to the square (as VTAB does, without cropping), antialiased where they shrink; beyond the result
@@ -179,6 +202,8 @@ def prepare(images: ImageSet, preprocessing: Preprocessing) -> TensorDataset:
     """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
         raise UserError(f"interpolation {preprocessing.interpolation!r} is not known: take bilinear or bicubic.")
+    if isinstance(images, LazyImages):
+        images = ImageSet(images.pixels(preprocessing.size, preprocessing.interpolation), images.labels)
     result = torch.empty(len(images), 3, preprocessing.size, preprocessing.size)  # N 3 S S
     chunk = 256
     for start in range(0, len(images), chunk):

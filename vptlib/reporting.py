@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from vptlib.doctor import FREE_BYTES_NEEDED, free_bytes
 from vptlib.errors import UserError
 from vptlib.pages import find_chromium, join, page, print_pdf
 from vptlib.paths import repository, store_folder
+from vptlib.readers import is_spec, short_name
 from vptlib.study import Study
 
 NOTEBOOKS_AT_ONCE = 2
@@ -107,8 +109,8 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
     shared = {"settings": config.study_settings, "margin": settings.margin}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
     jobs = {"overview": ("report_overview", overview | shared)}
-    for task in settings.tasks:
-        jobs[task] = ("report_task", {"task": task, "images_per_cell": settings.images_per_cell} | shared)
+    for task, name in zip(settings.tasks, _names(config), strict=True):
+        jobs[name] = ("report_task", {"task": task, "images_per_cell": settings.images_per_cell} | shared)
     folder.mkdir()
     pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
     try:
@@ -120,6 +122,15 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
         pool.shutdown(cancel_futures=True)
 
 
+def _names(config: ReportConfig) -> list[str]:
+    """A short name for each task, fit for a file: its own, or the folder's for images of the user's; none twice."""
+    names: list[str] = []
+    for task in config.settings.tasks:
+        name = re.sub(r"[^\w.-]+", "-", short_name(task) if is_spec(task) else task)
+        names.append(name if name not in names else f"{name}-{len(names) + 1}")
+    return names
+
+
 def _shown(path: Path) -> str:
     """The path of a configuration as the report prints it: within the repository, or its name alone."""
     path = path.resolve()
@@ -127,7 +138,7 @@ def _shown(path: Path) -> str:
 
 
 def _write_page(config: ReportConfig, draft: Path) -> None:
-    names = ["overview", *config.settings.tasks]
+    names = ["overview", *_names(config)]
     notebooks = [nbformat.read(draft / "notebooks" / f"report_{name}.ipynb", as_version=4) for name in names]
     (draft / "index.html").write_text(page(join(notebooks, config.settings.title)), encoding="utf-8")
 

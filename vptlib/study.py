@@ -30,6 +30,7 @@ from tqdm import tqdm
 from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
 from vptlib.data import Task, few_shot, fixed_test, load_task, prepare, split_validation
 from vptlib.errors import UserError
+from vptlib.images import LazyImages
 from vptlib.methods import STANDARD, AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
 from vptlib.training import Diverged, Evaluation, History, Recipe, best_device, evaluate, fit, frozen_features
@@ -54,7 +55,7 @@ class Study:
     """A task, a backbone, and the grid to run.
 
     Attributes:
-        task: a name in `vptlib.data.TASKS`.
+        task: as for `vptlib.load_task`: an embedded task, or where images of your own lie.
         methods: names in `vptlib.methods.METHODS`.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
         seeds: each draws its own images, batches and initial values; the first one's also choose the learning rate.
@@ -118,6 +119,7 @@ class Study:
         missing = self.missing()
         if missing:
             self.check()
+            self._decode()
         first, others = ([c for c in missing if (c.seed == self.seeds[0]) is tunes] for tunes in (True, False))
         total = sum(self._cost(cell) for cell in missing)
         with (
@@ -149,9 +151,9 @@ class Study:
         Raises:
             UserError: it cannot; the text says which size, and what can be given.
         """
-        labels = _material(self).task.train.labels
+        task = _material(self).task
         for n in self.sizes:
-            split_validation(labels, few_shot(labels, n, self.seeds[0]))
+            split_validation(task.train.labels, few_shot(task.train.labels, n, self.seeds[0]), groups=task.train_groups)
 
     def runs(self) -> pd.DataFrame:
         """The finished runs of this study, a row each.
@@ -229,6 +231,15 @@ class Study:
 
     # ---- within the room ----
 
+    def _decode(self) -> None:
+        """Decode all images of the study's own files once, before several processes ask for them."""
+        material = _material(self)
+        if isinstance(material.task.train, LazyImages):
+            chosen = [few_shot(material.task.train.labels, self.sizes[-1], seed) for seed in self.seeds]
+            wanted = preprocessing(material.vit)
+            material.task.train.select(np.unique(np.concatenate(chosen))).pixels(wanted.size, wanted.interpolation)
+            material.task.test.select(material.test_items).pixels(wanted.size, wanted.interpolation)
+
     def _cost(self, cell: Cell) -> float:
         """How long a run takes beside the others."""
         return STEP_COST.get(cell.method, 1.0) * (self.candidates if cell.seed == self.seeds[0] else 1)
@@ -275,7 +286,7 @@ class _Material:
     def labelled(self, n: int, seed: int) -> tuple[TensorDataset, TensorDataset]:
         """Training and validation images out of one budget of n."""
         train = self.task.train
-        parts = split_validation(train.labels, few_shot(train.labels, n, seed))
+        parts = split_validation(train.labels, few_shot(train.labels, n, seed), groups=self.task.train_groups)
         return tuple(prepare(train.select(part), preprocessing(self.vit)) for part in parts)
 
 
@@ -396,6 +407,11 @@ _QUIET = {
 }
 
 
+def _quoted(text: str) -> str:
+    """A text in the quotes of MLflow's filters, which know no escape."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
 @lru_cache(maxsize=1)
 def _client_at(uri: str):
     for name, value in _QUIET.items():
@@ -444,7 +460,7 @@ def _finished(study: Study) -> dict:
     while True:
         page = _client().search_runs(
             [_experiment()],
-            filter_string=f"attributes.status = 'FINISHED' and tags.task = '{study.task}'",
+            filter_string=f"attributes.status = 'FINISHED' and tags.task = {_quoted(study.task)}",
             max_results=1000,
             page_token=token,
         )

@@ -4,7 +4,10 @@
 images out of that budget, and `fixed_test` picks the test images.
 """
 
+import warnings
+
 import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
 
 from vptlib.errors import UserError
 
@@ -45,23 +48,53 @@ def fixed_test(labels: np.ndarray, n: int) -> np.ndarray:
     return np.sort(_stratified(labels, min(n, len(labels)), seed=0, at_least=0))
 
 
-def split_validation(labels: np.ndarray, indices: np.ndarray, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
+def split_validation(
+    labels: np.ndarray, indices: np.ndarray, share: float = 0.2, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A subset parted into indices to train on and to validate on, the latter about `share` of it and at least one.
 
     Stratified; every class keeps at least one training image. Nothing is drawn: within a class the images that came
     last into the subset validate, and left-over places go to the classes that fell shortest, earlier ones first.
+    With `groups` (an integer for each label) whole groups validate, and classes keep their shares as far as groups let.
 
     Raises:
-        UserError: if no class can spare an image, or `share` is not between 0 and 1.
+        UserError: if no class can spare an image, `share` is not between 0 and 1, or groups leave no such split.
     """
     if not 0 < share < 1:
         raise UserError(f"the validation share is {share}, but must lie between 0 and 1.")
+    if groups is not None:
+        return _split_by_group(labels[indices], groups[indices], indices, share)
     spare = [place for of_class in _by_class(labels[indices]) for place in _spare(of_class, share)]
     if not spare:
         raise UserError("no class of the subset has two images, so none is left to validate on: take a larger size.")
     wanted = max(1, round(share * len(indices)))
     validation = np.zeros(len(indices), dtype=bool)
     validation[[place for _, place in sorted(spare)[:wanted]]] = True
+    return indices[~validation], indices[validation]
+
+
+def _split_by_group(
+    labels: np.ndarray, groups: np.ndarray, indices: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the ways to set whole groups aside, the one that leaves every class some training images and fits `share`."""
+    folds = round(1 / share)
+    if len(np.unique(groups)) < folds:
+        raise UserError(
+            f"the {len(indices)} images come from {len(np.unique(groups))} groups, but {folds} are needed to set whole "
+            "groups aside for validation: take a larger size, or leave out the group column."
+        )
+    split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with few images is no news here
+        found = [aside for kept, aside in split.split(labels, labels, groups) if set(labels[kept]) == set(labels)]
+    if not found:
+        raise UserError(
+            "some class comes from one group only, so whole groups cannot be set aside for validation: take a larger "
+            "size, or leave out the group column."
+        )
+    aside = min(found, key=lambda places: abs(len(places) - share * len(labels)))
+    validation = np.zeros(len(indices), dtype=bool)
+    validation[aside] = True
     return indices[~validation], indices[validation]
 
 

@@ -1,0 +1,231 @@
+"""Image files of all kinds as RGB, decoded when they are needed and then kept, at the size that is asked for.
+
+Every file becomes 8-bit RGB: turned as its EXIF orientation says, 16-bit grey scaled (not clipped), alpha laid on
+white, palette, grey, 1-bit and CMYK converted. An image is decoded once for a size: the result lies as raw bytes in
+the cache folder, shared by all processes and later runs.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from vptlib.errors import UserError
+from vptlib.paths import cache_folder
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
+# Decoded images of one set are kept up to this size (in bytes, at one image size), and decoded anew beyond it.
+MOST_KEPT_BYTES = 8 * 2**30
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def decode(path: Path) -> Image.Image:
+    """The image in a file as 8-bit RGB, the right way up.
+
+    Raises:
+        UserError: if the file is missing, truncated or no image; the text names it.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return as_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: restore it, or take it out of the list.") from error
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as an image ({error}): replace it, or take it out.") from error
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as 8-bit RGB."""
+    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
+        grey = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.rint(grey.clip(0, 65535) / 257).astype(np.uint8))
+    elif image.mode == "F":
+        image = Image.fromarray(np.rint(255 * np.asarray(image).clip(0, 1)).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+class Images:
+    """Images in a fixed order, and what has been decoded of them. Sub-classes say how many and how to open one."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def open(self, row: int) -> Image.Image:
+        """One image as 8-bit RGB."""
+        raise NotImplementedError
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the images are."""
+        raise NotImplementedError
+
+    def pixels(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+        """The images at `rows` as uint8 `N S S 3`, scaled to the square without cropping; each is decoded once.
+
+        Raises:
+            UserError: a file that is no whole image, or a cache folder that cannot be written.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(self) * size * size * 3 > MOST_KEPT_BYTES:
+            return self.decoded(rows, size, interpolation)
+        kept, done = self._kept(size, interpolation)
+        missing = np.unique(rows[~done[rows]])
+        for start in range(0, len(missing), 256):
+            part = missing[start : start + 256]
+            kept[part] = self.decoded(part, size, interpolation)
+            done[part] = True  # after the pixels: a stopped process leaves no row that is called done and is not
+        return np.asarray(kept[rows])
+
+    def decoded(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+        """The images at `rows` as uint8 `N S S 3`, decoded now."""
+        images = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
+        with ThreadPoolExecutor(_threads()) as pool:
+            for place, image in enumerate(pool.map(lambda row: self._square(row, size, interpolation), rows.tolist())):
+                images[place] = image
+        return images
+
+    def _square(self, row: int, size: int, interpolation: str) -> np.ndarray:
+        image = self.open(row)
+        if image.size != (size, size):
+            image = image.resize((size, size), _RESAMPLING[interpolation])  # Pillow's is antialiased where it shrinks
+        return np.asarray(image)
+
+    def _kept(self, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Two files in the cache folder, as arrays: uint8 `N S S 3`, and which of its rows are filled."""
+        name = hashlib.sha256(f"{self.digest} {size} {interpolation}".encode()).hexdigest()[:32]
+        folder = cache_folder() / "decoded"
+        count = len(self)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return (
+                _mapped(folder / f"{name}.pixels", (count, size, size, 3), np.uint8),
+                _mapped(folder / f"{name}.done", (count,), np.bool_),
+            )
+        except OSError as error:
+            raise UserError(
+                f"decoded images cannot be kept in {folder} ({error}): free {count * size * size * 3 / 1e6:.0f} MB "
+                "there, or set VPTLIB_CACHE to a folder that can be written."
+            ) from error
+
+
+class ImageFiles(Images):
+    """Images that are files.
+
+    Attributes:
+        paths: one for each image.
+    """
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = tuple(paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def open(self, row: int) -> Image.Image:
+        """One image as 8-bit RGB; raises a UserError that names the file if it is no whole image."""
+        return decode(self.paths[row])
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the bytes of all files, in order; reads each once."""
+        whole = hashlib.sha256()
+        with ThreadPoolExecutor(_threads()) as pool:
+            for one in pool.map(_digest_of, self.paths):
+                whole.update(one)
+        return whole.hexdigest()
+
+
+class ListedImages(Images):
+    """Images that some library hands out one by one.
+
+    Args:
+        count: how many.
+        image_at: gives the Pillow image of a number from 0.
+    """
+
+    def __init__(self, count: int, image_at: Callable[[int], Image.Image]):
+        self._count, self._image_at = count, image_at
+
+    def __len__(self) -> int:
+        return self._count
+
+    def open(self, row: int) -> Image.Image:
+        """One image as 8-bit RGB, the right way up."""
+        return as_rgb(ImageOps.exif_transpose(self._image_at(row)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all pixels, in order; decodes each image once."""
+        whole = hashlib.sha256()
+        for row in range(len(self)):
+            image = self.open(row)
+            whole.update(f"{image.size}".encode())
+            whole.update(image.tobytes())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class LazyImages:
+    """Images that are decoded when they are needed, with labels; takes the place of a `vptlib.data.ImageSet`.
+
+    Attributes:
+        source: all images of the task.
+        rows: which of them these are, int64 `N`.
+        labels: int64 `N`, counted from 0.
+    """
+
+    source: Images
+    rows: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def select(self, indices: np.ndarray) -> "LazyImages":
+        """The images at `indices`, in that order."""
+        return LazyImages(self.source, self.rows[indices], self.labels[indices])
+
+    def pixels(self, size: int, interpolation: str) -> np.ndarray:
+        """All of them as uint8 `N S S 3`."""
+        return self.source.pixels(self.rows, size, interpolation)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All of them to look at, uint8 `N S S 3` at 224 px, not kept."""
+        return self.source.decoded(self.rows, 224, "bicubic")
+
+
+def _mapped(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """An array in a file, made of zeros where there is none; several processes may hold it at once."""
+    length = int(np.prod(shape)) * np.dtype(kind).itemsize
+    with path.open("a+b") as file:
+        if os.fstat(file.fileno()).st_size != length:
+            file.truncate(length)
+    return np.memmap(path, dtype=kind, mode="r+", shape=shape)
+
+
+def _digest_of(path: Path) -> bytes:
+    try:
+        return hashlib.sha256(path.read_bytes()).digest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): restore it, or take it out of the list.") from error
+
+
+def _threads() -> int:
+    """Pillow lets go of Python's lock while it decodes, so threads pay."""
+    return min(8, os.cpu_count() or 1)
+
+
+# A truncated file is an error, never half an image.
+ImageFile.LOAD_TRUNCATED_IMAGES = False
