@@ -1,6 +1,5 @@
 """vptlib.methods: what each method trains, counts and stores."""
 
-import copy
 from itertools import pairwise
 
 import pytest
@@ -179,8 +178,6 @@ def test_features_of_the_linear_probe_can_be_kept():
 def test_stem_and_rest_give_the_logits(method):
     options = {"layers": "last 2"} if method == "vpt-deep" else {}
     model = build(method, **options).eval()
-    if method == "side-tuning":
-        return  # nothing lies below all that trains
     torch.testing.assert_close(model.rest(model.stem(draw_images())), model(draw_images()))
     below = {"linear": True, "mlp-k": True, "partial-k": True, "vpt-deep": True}
     assert model.stem_is_frozen == below.get(method, False)
@@ -235,11 +232,7 @@ def test_an_unknown_option_is_named(method, option):
 @pytest.mark.parametrize(
     ("method", "options", "words"),
     [
-        ("partial-k", {"blocks": 4}, "blocks is 4.*1 to 3"),
-        ("partial-k", {"blocks": 0}, "blocks is 0"),
-        ("mlp-k", {"layers": 0}, "layers is 0"),
-        ("adapter", {"reduction": 17}, "reduction is 17.*16"),
-        ("lora", {"rank": 0}, "rank is 0"),
+        ("vpt-deep", {"where": ["add"]}, "'add'.*prepend, add, pixel, pad"),
         ("vpt-deep", {"where": "behind"}, "'behind'.*prepend, add, pixel, pad"),
         ("vpt-deep", {"where": "pad"}, "vpt-shallow"),
         ("vpt-shallow", {"where": "pixel", "gated": True}, "'pixel'.*'gated'"),
@@ -250,83 +243,74 @@ def test_values_out_of_range_are_named(method, options, words):
         build(method, **options)
 
 
+def test_options_are_those_that_the_builders_take():
+    own = {"partial-k": ("blocks",), "mlp-k": ("layers",), "adapter": ("reduction",), "lora": ("rank",)}
+    for name, method in METHODS.items():
+        if method.uses_prompts:
+            assert {"num_prompts", "dropout", "layers", "where", "init"} < set(method.options)
+            assert not {"vit", "deep", "options"} & set(method.options)
+        else:
+            assert method.options == own.get(name, ())
+
+
+@pytest.mark.parametrize("method", ["linear", "vpt-deep"])
+def test_a_wrong_number_of_classes_is_named(method):
+    for classes in (0, -1, 2.5, "5", None, True):
+        with pytest.raises(UserError, match=rf"num_classes is {classes!r}, .*whole number of 1 or more"):
+            build_method(method, build_vit(), classes)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224"])
+def test_a_model_that_is_no_vit_is_named(name):
+    with torch.device("meta"):  # shapes without numbers
+        other = timm.create_model(name)
+    for method in ("linear", "full", "lora", "vpt-deep"):
+        with pytest.raises(UserError, match=type(other).__name__):
+            build_method(method, other, CLASSES)
+
+
+# ---- phases -----------------------------------------------------------------------------------------------------
+
+
+def test_full_fine_tuning_comes_first_and_then_prompts_on_what_it_left():
+    model = build("full-then-prompts")
+    head = {"net.vit.head.weight", "net.vit.head.bias"}
+    everything = set(model.trained_state())
+    wanted = {"full": everything - {"net.prompts"}, "prompts": head | {"net.prompts"}}
+    assert model.phases == ("full", "prompts")
+    for phase in model.phases:
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        model.begin_phase(phase)
+        optimiser = torch.optim.AdamW(model.parameter_groups(0.1), lr=0.01)
+        F.cross_entropy(model(draw_images()), torch.tensor([0, 1])).backward()
+        optimiser.step()
+        assert {name for name, p in model.named_parameters() if p.requires_grad} == wanted[phase]
+        assert {name for name, p in model.named_parameters() if p.grad is not None} == wanted[phase]
+        assert {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])} == wanted[phase]
+        assert set(model.trained_state()) == everything  # all of it must be stored
+
+
+def test_there_are_no_prompts_in_the_first_phase():
+    model = build("full-then-prompts").eval()
+    prompted = model(draw_images())
+    model.begin_phase("full")
+    torch.testing.assert_close(model(draw_images()), model.vit(draw_images()), rtol=0, atol=0)
+    torch.testing.assert_close(model.head(model.features(draw_images())), model(draw_images()))
+    assert not torch.allclose(model(draw_images()), prompted)
+    model.begin_phase("prompts")
+    torch.testing.assert_close(model(draw_images()), prompted, rtol=0, atol=0)
+
+
+def test_a_phase_that_does_not_exist_is_named():
+    for method, there_are in (("linear", "all"), ("full-then-prompts", "full, prompts")):
+        with pytest.raises(UserError, match=f"{method}.*'warm-up'.*{there_are}"):
+            build(method).begin_phase("warm-up")
+
+
 def test_every_row_says_where_it_comes_from():
     for method in METHODS.values():
         assert "arXiv" in method.source and len(set(method.learning_rates)) == 3
     assert len({method.title for method in METHODS.values()}) == len(METHODS)
-
-
-# ---- what the baselines compute ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", ["adapter", "lora", "ssf"])
-def test_it_starts_as_the_plain_backbone(method):
-    plain, model = build("linear"), build(method)
-    torch.testing.assert_close(model.features(draw_images()), plain.features(draw_images()), rtol=1e-5, atol=1e-5)
-
-
-def disturbed(method, **options):
-    """The model with all that the method added drawn anew, and the untouched backbone beside it."""
-    model = build(method, **options).double().eval()
-    draw = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and ".head." not in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
-    return model, build("linear").double().eval().vit
-
-
-def test_an_adapter_adds_its_bottleneck_behind_the_mlp():
-    model, vit = disturbed("adapter", reduction=4)
-    tokens = vit._pos_embed(vit.patch_embed(draw_images().double()))
-    for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
-        tokens = tokens + block.attn(block.norm1(tokens))
-        out = block.mlp(block.norm2(tokens))
-        down = out @ adapted.mlp.down.weight.T + adapted.mlp.down.bias
-        tokens = tokens + out + F.gelu(down) @ adapted.mlp.up.weight.T + adapted.mlp.up.bias
-    assert adapted.mlp.down.out_features == 4
-    torch.testing.assert_close(model.net.forward_features(draw_images().double()), vit.norm(tokens))
-
-
-def test_lora_adds_a_product_of_two_thin_matrices():
-    model, vit = disturbed("lora", rank=2)
-    with torch.no_grad():
-        for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
-            lora = adapted.attn.qkv
-            block.attn.qkv.weight += lora.lora_B["default"].weight @ lora.lora_A["default"].weight
-    torch.testing.assert_close(
-        model.net.forward_features(draw_images().double()), vit.forward_features(draw_images().double())
-    )
-
-
-def test_ssf_scales_and_shifts_behind_every_operation():
-    model, vit = disturbed("ssf")
-
-    def ssf(x, of):
-        return x * of.scale + of.shift
-
-    def linear(x, plain, of):
-        return ssf(x @ plain.weight.T + plain.bias, of)
-
-    new = model.vit
-    tokens = vit._pos_embed(ssf(vit.patch_embed(draw_images().double()), new.patch_embed.norm))
-    for block, changed in zip(vit.blocks, new.blocks, strict=True):
-        normed = ssf(block.norm1(tokens), changed.norm1)
-        qkv = linear(normed, block.attn.qkv, changed.attn.qkv).unflatten(-1, (3, 2, WIDTH // 2)).permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2)
-        tokens = tokens + linear(attended, block.attn.proj, changed.attn.proj)
-        hidden = F.gelu(linear(ssf(block.norm2(tokens), changed.norm2), block.mlp.fc1, changed.mlp.fc1))
-        tokens = tokens + linear(hidden, block.mlp.fc2, changed.mlp.fc2)
-    torch.testing.assert_close(model.net.forward_features(draw_images().double()), ssf(vit.norm(tokens), new.norm))
-
-
-def test_side_tuning_blends_two_networks():
-    model = build("side-tuning").eval()
-    frozen = build("linear").features(draw_images())
-    for logit, share in ((0.0, 0.5), (2.0, 0.8807970779778823)):
-        model.net.blend.data.fill_(logit)
-        wanted = share * frozen + (1 - share) * model.net.side(draw_images())
-        torch.testing.assert_close(model.features(draw_images()), wanted)
 
 
 def test_mixed_backbone_weights_learn_more_slowly_than_prompts():
@@ -336,24 +320,6 @@ def test_mixed_backbone_weights_learn_more_slowly_than_prompts():
         own = name == "net.prompts" or ".head." in name
         assert share[id(parameter)] == (1.0 if own else BACKBONE_SHARE)
     assert {group["share"] for group in build("vpt-deep+bias").parameter_groups(0.1)} == {1.0}
-
-
-def test_a_distilled_deit_trains_both_heads_and_keeps_no_features():
-    vit = timm.create_model("deit_tiny_distilled_patch16_224", img_size=32, depth=2, embed_dim=24, num_heads=2).eval()
-    for method in ("linear", "mlp-k", "vpt-deep", "bias", "partial-k"):
-        model = build_method(method, copy.deepcopy(vit), CLASSES).eval()
-        names = {name.split(".")[-3] for name in model.trained_state() if ".head" in name} | {"head"}
-        assert not model.features_are_frozen
-        assert any("head_dist" in name for name in model.trained_state()), names
-        assert model(torch.randn(2, 3, 32, 32)).shape == (2, CLASSES)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_siglip_s_attention_pooling_is_no_hindrance(method):
-    vit = timm.create_model("vit_base_patch16_siglip_224", img_size=32, depth=2, embed_dim=24, num_heads=2).eval()
-    model = build_method(method, vit, CLASSES)
-    F.cross_entropy(model.train()(torch.randn(2, 3, 32, 32)), torch.tensor([0, 1])).backward()
-    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
 
 
 @pytest.mark.parametrize("where", ["add", "pixel", "pad"])

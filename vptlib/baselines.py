@@ -5,8 +5,10 @@
     side-tuning  a small network beside the backbone, blended with it (Zhang et al. 2020, arXiv 1912.13503)
     mlp-k        an MLP in place of the linear head (Jia et al. 2022, arXiv 2203.12119, section 4.1)
 
-Adapters and SSF are put into a timm `VisionTransformer` in place, which stays one.
+Adapters, SSF and LoRA (by the library `peft`) are put into a timm `VisionTransformer` in place, which stays one.
 """
+
+from numbers import Integral
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -22,11 +24,11 @@ SIDE_WIDTHS = (32, 64, 128)  # channels of the side network's three convolutions
 class Adapter(nn.Module):
     """An MLP with a bottleneck behind it: y + up(GELU(down(y))) with y = mlp(x); `up` starts at zero."""
 
-    def __init__(self, mlp: nn.Module, width: int, bottleneck: int):
+    def __init__(self, mlp: nn.Module, width: int, bottleneck: int, like: Tensor):
         super().__init__()
         self.mlp = mlp
-        self.down = nn.Linear(width, bottleneck)
-        self.up = nn.Linear(bottleneck, width)
+        self.down = nn.Linear(width, bottleneck).to(like)
+        self.up = nn.Linear(bottleneck, width).to(like)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 
@@ -39,11 +41,11 @@ class Adapter(nn.Module):
 class ScaleShift(nn.Module):
     """A learned scale (from 1) and shift (from 0) of each of F features, behind another module."""
 
-    def __init__(self, module: nn.Module, features: int):
+    def __init__(self, module: nn.Module, features: int, like: Tensor):
         super().__init__()
         self.module = module
-        self.scale = nn.Parameter(torch.ones(features))
-        self.shift = nn.Parameter(torch.zeros(features))
+        self.scale = nn.Parameter(like.new_ones(features))
+        self.shift = nn.Parameter(like.new_zeros(features))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Whatever the module takes to what it gives, `... F`, scaled and shifted."""
@@ -60,12 +62,13 @@ class SideTuned(nn.Module):
     def __init__(self, vit: VisionTransformer):
         super().__init__()
         self.vit = vit
-        layers, channels = [], 3
+        layers, channels, like = [], 3, _like(vit)
         for width in SIDE_WIDTHS:
             layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU()]
             channels = width
-        self.side = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, _features(vit)))
-        self.blend = nn.Parameter(torch.zeros(()))
+        layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, vit.head.in_features)]
+        self.side = nn.Sequential(*layers).to(like)
+        self.blend = nn.Parameter(like.new_zeros(()))
 
     def features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to what the head reads, `B F`."""
@@ -74,8 +77,9 @@ class SideTuned(nn.Module):
         return share * frozen + (1 - share) * self.side(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` to logits `B C`."""
-        return self.vit.head(self.features(images))
+        """Images `B 3 H W` to logits `B C`, of two heads their mean."""
+        features = self.features(images)
+        return torch.stack([head(features) for head in heads(self.vit)]).mean(dim=0)
 
 
 class MlpHead(nn.Sequential):
@@ -90,55 +94,99 @@ class MlpHead(nn.Sequential):
 
 
 def put_adapters(vit: VisionTransformer, reduction: int) -> None:
-    """An adapter behind each MLP, with a bottleneck of D / `reduction`."""
-    if not 1 <= reduction <= vit.embed_dim:
-        raise UserError(f"reduction is {reduction}, but must lie between 1 and the backbone's width {vit.embed_dim}.")
+    """An adapter behind each MLP, with a bottleneck of D / `reduction`.
+
+    Raises:
+        UserError: blocks without one attention and one MLP, or an impossible reduction.
+    """
+    check_whole("reduction", reduction, 1, vit.embed_dim, "the backbone's width")
+    _check_blocks(vit, "adapter")
     for block in vit.blocks:
-        block.mlp = Adapter(block.mlp, vit.embed_dim, vit.embed_dim // reduction)
+        block.mlp = Adapter(block.mlp, vit.embed_dim, vit.embed_dim // reduction, _like(vit))
 
 
 def put_scales_and_shifts(vit: VisionTransformer) -> None:
     """SSF behind the patch embedding, all norms, and all linear maps of the blocks.
 
     Raises:
-        UserError: blocks without timm's plain attention and MLP.
+        UserError: blocks without one attention and one MLP, or patches embedded by another network.
     """
-    vit.patch_embed.norm = ScaleShift(vit.patch_embed.norm, vit.embed_dim)
-    vit.norm = ScaleShift(vit.norm, vit.embed_dim)
+    _check_blocks(vit, "ssf")
+    if not hasattr(vit.patch_embed, "norm"):
+        raise UserError(
+            f"method 'ssf' needs patches embedded by one convolution, not {type(vit.patch_embed).__name__}."
+        )
+    like = _like(vit)
+    _scale(vit.patch_embed, "norm", vit.embed_dim, like)  # nothing in most ViTs: behind the embedding then
+    for name in ("norm_pre", "norm", "fc_norm"):
+        if not isinstance(getattr(vit, name), nn.Identity):
+            _scale(vit, name, vit.embed_dim, like)
     for block in vit.blocks:
-        if not all(isinstance(getattr(block, name, None), nn.Module) for name in ("norm1", "norm2", "attn", "mlp")):
-            raise UserError(f"method 'ssf' needs blocks with one attention and one MLP, not {type(block).__name__}.")
-        block.norm1 = ScaleShift(block.norm1, vit.embed_dim)
-        block.norm2 = ScaleShift(block.norm2, vit.embed_dim)
-        for module, name in ((block.attn, "qkv"), (block.attn, "proj"), (block.mlp, "fc1"), (block.mlp, "fc2")):
-            linear = getattr(module, name)
-            setattr(module, name, ScaleShift(linear, linear.out_features))
+        _scale(block, "norm1", vit.embed_dim, like)
+        _scale(block, "norm2", vit.embed_dim, like)
+        for part in (block.attn, block.mlp):
+            linears = {name: child for name, child in part.named_children() if isinstance(child, nn.Linear)}
+            for name, linear in linears.items():
+                _scale(part, name, linear.out_features, like)
 
 
 def put_lora(vit: VisionTransformer, rank: int) -> None:
     """LoRA (Hu et al. 2022, arXiv 2106.09685) on the joint qkv projection of each block, by the library `peft`.
 
     Raises:
-        UserError: `peft` is not installed, or an impossible rank.
+        UserError: `peft` is not installed, an impossible rank, or blocks without such a projection.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UserError("method 'lora' needs the library peft: run `pip install -e '.[lora]'`.") from error
-    if rank < 1:
-        raise UserError(f"rank is {rank}, but must be 1 or more.")
+    check_whole("rank", rank, 1)
+    if not any(name.endswith(".qkv") for name, _ in vit.blocks.named_modules()):
+        raise UserError(f"method 'lora' needs blocks with a joint qkv projection, not {type(vit.blocks[0]).__name__}.")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=["qkv"]), vit)
 
 
 def put_mlp_head(vit: VisionTransformer, layers: int) -> None:
-    """An MLP of `layers` linear layers in place of the linear head, or of both heads of a distilled DeiT."""
-    if layers < 1:
-        raise UserError(f"layers is {layers}, but must be 1 or more.")
+    """An MLP of `layers` linear layers in place of the linear head, or of both heads of a distilled DeiT.
+
+    Raises:
+        UserError: an impossible number of layers.
+    """
+    check_whole("layers", layers, 1)
     for name in ("head", "head_dist")[: len(heads(vit))]:
         linear = getattr(vit, name)
         setattr(vit, name, MlpHead(linear.in_features, linear.out_features, layers).to(linear.weight))
 
 
-def _features(vit: VisionTransformer) -> int:
-    """How many numbers the head reads."""
-    return vit.head.in_features
+# ---- checks -----------------------------------------------------------------------------------------------------
+
+
+def check_whole(name: str, value: object, low: int, high: int | None = None, limit: str = "") -> None:
+    """Refuse a `value` of the parameter `name` that is not a whole number from `low` (to `high`, which is `limit`)."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        wanted = f"from {low} to {high}, {limit}" if high is not None else f"of {low} or more"
+        raise UserError(f"{name} is {value!r}, but must be a whole number {wanted}.")
+
+
+def check_untouched(vit: VisionTransformer) -> None:
+    """Refuse a backbone into which a method has put its modules already: two methods would be measured as one."""
+    if any(isinstance(module, (Adapter, ScaleShift)) or hasattr(module, "lora_A") for module in vit.modules()):
+        raise UserError("this backbone holds adapters, scales or LoRA already: give each model a fresh one, or a copy.")
+
+
+def _check_blocks(vit: VisionTransformer, method: str) -> None:
+    for block in vit.blocks:
+        if not all(isinstance(getattr(block, name, None), nn.Module) for name in ("norm1", "norm2", "attn", "mlp")):
+            raise UserError(
+                f"method {method!r} needs blocks with one attention and one MLP, not {type(block).__name__}."
+            )
+
+
+def _scale(parent: nn.Module, name: str, features: int, like: Tensor) -> None:
+    setattr(parent, name, ScaleShift(getattr(parent, name), features, like))
+
+
+def _like(vit: VisionTransformer) -> Tensor:
+    """A tensor of the device and type that new ones take."""
+    return vit.patch_embed.proj.weight

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vptlib import baselines
 from vptlib.errors import UserError
 from vptlib.locations import AddedPrompts, FramedImages, PixelPrompts
-from vptlib.prompts import PromptedViT, embed, heads
+from vptlib.prompts import PromptedViT, embed, heads, run
 
 # Backbone weights that train together with prompts take this share of the prompts' learning rate: with the rates of
 # `METHODS` it is about what full fine-tuning takes by itself.
@@ -57,7 +57,12 @@ class AdaptedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to logits `B C`."""
-        return self.vit(images) if self._phase == "full" else self.net(images)
+        return self._in_use(images)
+
+    @property
+    def _in_use(self) -> nn.Module:
+        """What computes the logits in the present phase."""
+        return self.vit if self._phase == "full" else self.net
 
     @property
     def vit(self) -> VisionTransformer:
@@ -73,7 +78,7 @@ class AdaptedModel(nn.Module):
         """Images `B 3 H W` to what the head reads, `B F`."""
         if isinstance(self.net, baselines.SideTuned):
             return self.net.features(images)
-        return self.vit.forward_head(self.net.forward_features(images), pre_logits=True)
+        return self.vit.forward_head(self._in_use.forward_features(images), pre_logits=True)
 
     @property
     def stem_is_frozen(self) -> bool:
@@ -81,9 +86,11 @@ class AdaptedModel(nn.Module):
         return self.features_are_frozen or self.frozen_blocks > 0
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` through what lies below all that trains: to features `B F` or tokens `B N D`."""
+        """Images `B 3 H W` through what lies below all that trains: features `B F`, tokens `B N D`, or the images."""
         if self.features_are_frozen:
             return self.features(images)
+        if not self.stem_is_frozen:
+            return images
         tokens = embed(self.vit, images)  # B N D
         for block in self.vit.blocks[: self.frozen_blocks]:
             tokens = block(tokens)
@@ -93,31 +100,41 @@ class AdaptedModel(nn.Module):
         """What `stem` gave to logits `B C`."""
         if self.features_are_frozen:
             return self.head(kept)
+        if not self.stem_is_frozen:
+            return self(kept)
         if isinstance(self.net, PromptedViT):
             return self.net.rest(kept)
-        for block in self.vit.blocks[self.frozen_blocks :]:
-            kept = block(kept)
+        for number in range(self.frozen_blocks, len(self.vit.blocks)):
+            kept = run(self, number, kept)
         return self.vit.forward_head(self.vit.norm(kept))
 
     def train(self, mode: bool = True) -> "AdaptedModel":
-        """Training mode; what has nothing to learn stays in evaluation mode."""
+        """Training mode; parts of the backbone that have nothing to learn stay in evaluation mode."""
         super().train(mode)
-        for part in (self.vit.patch_embed, *self.vit.blocks, self.vit.norm):
-            if not any(p.requires_grad for p in part.parameters()):
-                part.eval()
+        vit = self.vit
+        embedding = nn.ModuleList([vit.patch_embed, vit.pos_drop, vit.patch_drop])
+        for part in (embedding, vit.norm_pre, *vit.blocks, vit.norm):
+            part.train(mode and any(p.requires_grad for p in part.parameters()))
         if self.features_are_frozen:
             self.net.eval()
             self.head.train(mode)
         return self
 
     def begin_phase(self, phase: str) -> None:
-        """Let learn what learns in `phase`, one of `phases`; only *FT-then-PT* has more than one."""
+        """Let learn what learns in `phase`, one of `phases`; only *FT-then-PT* has more than one.
+
+        Raises:
+            UserError: there is no such phase.
+        """
+        if phase not in self.phases:
+            raise UserError(f"method {self.method!r} has no phase {phase!r}: it has {', '.join(self.phases)}.")
         self._phase = phase
         for name, parameter in self.named_parameters():
             belongs = phase == "all" or (name in self._prompt_names) == (phase == "prompts") or name in self._head_names
             parameter.requires_grad_(name in self._trained and belongs)
             if not parameter.requires_grad:
                 parameter.grad = None
+        self.train(self.training)
 
     @property
     def _prompt_names(self) -> set[str]:
@@ -176,19 +193,18 @@ def _unfreeze_biases(vit: VisionTransformer) -> None:
 
 def _linear(vit: VisionTransformer) -> AdaptedModel:
     _freeze_all_but_head(vit)
-    return AdaptedModel("linear", vit, features_are_frozen=True)
+    return AdaptedModel("linear", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
 
 
 def _mlp(vit: VisionTransformer, layers: int = 3) -> AdaptedModel:
     baselines.put_mlp_head(vit, layers)
     _freeze_all_but_head(vit)
-    return AdaptedModel("mlp-k", vit, features_are_frozen=True)
+    return AdaptedModel("mlp-k", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
 
 
 def _partial(vit: VisionTransformer, blocks: int = 1) -> AdaptedModel:
     depth = len(vit.blocks)
-    if not 1 <= blocks <= depth:
-        raise UserError(f"blocks is {blocks}, but this backbone has {depth}: take 1 to {depth}.")
+    baselines.check_whole("blocks", blocks, 1, depth, "the backbone's number of blocks")
     _freeze_all_but_head(vit)
     for part in (*vit.blocks[depth - blocks :], vit.norm, vit.fc_norm):
         part.requires_grad_(True)
@@ -232,7 +248,7 @@ _PLACES = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "
 
 
 def _prompted(vit: VisionTransformer, deep: bool, where: str = "prepend", **options) -> PromptedViT:
-    if where not in _PLACES:
+    if not isinstance(where, str) or where not in _PLACES:
         raise UserError(f"where is {where!r}, but prompts can stand at {', '.join(_PLACES)}.")
     kind = _PLACES[where]
     offered = set(inspect.signature(kind).parameters) - {"vit"}
@@ -286,14 +302,18 @@ class Method:
         build: backbone with head (and options) to model.
         learning_rates: AdamW learning rates in the order in which a tuning budget of k candidates takes them.
         source: the paper and section that describe it.
-        options: names of the options of `build_method`.
     """
 
     title: str
     build: Callable[..., AdaptedModel]
     learning_rates: tuple[float, ...]
     source: str
-    options: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options of `build_method`: those of the builder, and of prompts where it passes them on."""
+        _, *own = inspect.signature(self.build).parameters.values()
+        return tuple(name for option in own for name in _names(option))
 
     @property
     def uses_prompts(self) -> bool:
@@ -301,39 +321,34 @@ class Method:
         return "num_prompts" in self.options
 
 
-PROMPT_OPTIONS = ("where", *(name for name in inspect.signature(PromptedViT).parameters if name not in ("vit", "deep")))
+def _names(option: inspect.Parameter) -> tuple[str, ...]:
+    if option.kind is not inspect.Parameter.VAR_KEYWORD:
+        return (option.name,)
+    return "where", *(name for name in inspect.signature(PromptedViT).parameters if name not in ("vit", "deep"))
+
+
 _JIA, _HAN = "Jia et al., ECCV 2022, arXiv 2203.12119", "Han et al., ICLR 2024, arXiv 2401.12902"
 
 METHODS = {
     "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1), f"{_JIA}, section 4.1"),
-    "vpt-shallow": Method(
-        "VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), f"{_JIA}, section 3.2, equations 4 to 6", PROMPT_OPTIONS
-    ),
-    "vpt-deep": Method(
-        "VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8", PROMPT_OPTIONS
-    ),
+    "vpt-shallow": Method("VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), f"{_JIA}, section 3.2, equations 4 to 6"),
+    "vpt-deep": Method("VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8"),
     "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1"),
-    "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1", ("blocks",)),
-    "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1", ("layers",)),
+    "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1"),
+    "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1"),
     "bias": Method("Bias", _bias, (1e-3, 3e-4, 5e-3), "BitFit: Ben Zaken et al., ACL 2022, arXiv 2106.10199"),
-    "adapter": Method(
-        "Adapter", _adapter, (1e-3, 3e-4, 5e-3), "Houlsby et al., ICML 2019, arXiv 1902.00751", ("reduction",)
-    ),
+    "adapter": Method("Adapter", _adapter, (1e-3, 3e-4, 5e-3), "Houlsby et al., ICML 2019, arXiv 1902.00751"),
     "side-tuning": Method(
         "Side-tuning", _side, (1e-3, 1e-2, 1e-4), "Zhang et al., ECCV 2020, arXiv 1912.13503, section 3"
     ),
-    "lora": Method("LoRA", _lora, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685, section 4", ("rank",)),
+    "lora": Method("LoRA", _lora, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685, section 4"),
     "ssf": Method("SSF", _ssf, (1e-3, 3e-4, 5e-3), "Lian et al., NeurIPS 2022, arXiv 2210.08823, section 3"),
     "vpt-deep+bias": Method(
-        "VPT-deep + bias",
-        _vpt_deep_bias,
-        (2e-3, 6e-3, 5e-4),
-        f"{_JIA}, appendix (VPT with bias tuning)",
-        PROMPT_OPTIONS,
+        "VPT-deep + bias", _vpt_deep_bias, (2e-3, 6e-3, 5e-4), f"{_JIA}, appendix (VPT with bias tuning)"
     ),
-    "full+prompts": Method("Mixed", _full_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (mixed)", PROMPT_OPTIONS),
+    "full+prompts": Method("Mixed", _full_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (mixed)"),
     "full-then-prompts": Method(
-        "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)", PROMPT_OPTIONS
+        "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)"
     ),
 }
 # What a study compares unless it is told otherwise.
@@ -363,13 +378,17 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
             adapter, `rank` of lora.
 
     Raises:
-        UserError: unknown method or option, or a value out of range.
+        UserError: unknown method or option, a value out of range, or a backbone that is no timm ViT or already adapted.
     """
     method = find_method(name)
     unknown = sorted(set(options) - set(method.options))
     if unknown:
         has = f"it has {', '.join(method.options)}" if method.options else "it has none"
         raise UserError(f"method {name!r} has no option {unknown[0]!r}: {has}.")
+    if not isinstance(vit, VisionTransformer):
+        raise UserError(f"build_method needs a timm VisionTransformer, but got a {type(vit).__name__}.")
+    baselines.check_untouched(vit)
+    baselines.check_whole("num_classes", num_classes, 1)
     vit.reset_classifier(num_classes)
     model = method.build(vit, **options)
     model.options = options

@@ -1,0 +1,335 @@
+"""vptlib.baselines: what the baselines compute, by separate arithmetic, and that all methods fit all kinds of ViT."""
+
+import copy
+import sys
+
+import pytest
+import torch
+from timm.layers import SwiGLU
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, VisionTransformer
+from torch import nn
+from torch.nn import functional as F
+
+from vptlib.backbones import ClsMeanViT
+from vptlib.errors import UserError
+from vptlib.methods import METHODS, build_method
+
+WIDTH, DEPTH, CLASSES, HEADS = 16, 3, 5, 2
+KINDS = {
+    "class token": (VisionTransformer, {}),
+    "mean of patches": (VisionTransformer, {"global_pool": "avg"}),
+    "no class token": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
+    "attention pooling, as SigLIP": (VisionTransformer, {"global_pool": "map", "class_token": False}),
+    "class token and mean": (ClsMeanViT, {}),
+    "registers": (VisionTransformer, {"reg_tokens": 2}),
+    "norm before the blocks, as CLIP": (VisionTransformer, {"pre_norm": True}),
+    "layer scale, as DINOv2": (VisionTransformer, {"init_values": 0.1}),
+    "gated MLP": (VisionTransformer, {"mlp_layer": SwiGLU}),
+    "two heads, as DeiT": (VisionTransformerDistilled, {}),
+}
+STARTS_AS_NOTHING = ("adapter", "lora", "ssf")
+
+
+def build_vit(kind="class token", **options):
+    vit, own = KINDS[kind]
+    torch.manual_seed(0)
+    shape = {"img_size": 28, "patch_size": 14, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
+    return vit(**shape, num_classes=0, **own, **options).eval()
+
+
+def build(method, kind="class token", **options):
+    if METHODS[method].uses_prompts:
+        options = {"num_prompts": 2} | options
+    return build_method(method, build_vit(kind), CLASSES, **options)
+
+
+def draw_images(batch=2, dtype=torch.float32):
+    return torch.randn(batch, 3, 28, 28, generator=torch.Generator().manual_seed(7)).to(dtype)
+
+
+def train_a_little(model, images, steps=2):
+    """Steps of AdamW; gives the names of what has changed."""
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimiser = torch.optim.AdamW(model.train().parameter_groups(0.1), lr=0.01)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        F.cross_entropy(model(images).float(), torch.arange(len(images))).backward()
+        optimiser.step()
+    model.eval()
+    return {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+
+
+# ---- every method on every kind of ViT --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_trained_is_what_changes_and_all_that_a_task_needs(method, kind):
+    model, images = build(method, kind), draw_images()
+    assert train_a_little(model, images) == model.trained_state().keys()
+    torch.testing.assert_close(model(images), model(images), rtol=0, atol=0)  # in evaluation mode nothing is drawn
+    torch.testing.assert_close(model.rest(model.stem(images)), model(images))
+    fresh = build(method, kind).eval()
+    assert not torch.allclose(fresh(images), model(images))
+    fresh.load_state_dict(model.trained_state(), strict=False)
+    torch.testing.assert_close(fresh(images), model(images), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", STARTS_AS_NOTHING)
+def test_it_starts_as_the_plain_backbone(method, kind):
+    vit = build_vit(kind)
+    plain = vit.forward_head(vit.forward_features(draw_images()), pre_logits=True)
+    torch.testing.assert_close(build(method, kind).eval().features(draw_images()), plain, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_added_takes_the_type_of_the_backbone(method, dtype):
+    options = {"num_prompts": 2} if METHODS[method].uses_prompts else {}
+    model = build_method(method, build_vit().to(dtype), CLASSES, **options)
+    assert {p.dtype for p in model.parameters()} == {dtype}
+    assert train_a_little(model, draw_images(dtype=dtype), steps=1) <= model.trained_state().keys()
+
+
+def test_two_heads_both_learn_and_no_features_are_kept():
+    for method in ("linear", "mlp-k"):
+        model = build(method, "two heads, as DeiT")
+        assert not model.features_are_frozen
+        assert {name.split(".")[1] for name in model.trained_state()} == {"head", "head_dist"}
+        tokens = model.stem(draw_images())  # of all blocks: these may be kept
+        assert model.stem_is_frozen and tokens.shape == (2, 6, WIDTH) and not tokens.requires_grad
+
+
+# ---- how many numbers options add, counted by hand --------------------------------------------------------------
+
+HEAD = WIDTH * CLASSES + CLASSES
+BLOCK = (3 * WIDTH * WIDTH + 3 * WIDTH) + (WIDTH * WIDTH + WIDTH) + (8 * WIDTH * WIDTH + 5 * WIDTH) + 4 * WIDTH
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "numbers"),
+    [
+        ("partial-k", {"blocks": 2}, HEAD + 2 * BLOCK + 2 * WIDTH),
+        ("partial-k", {"blocks": DEPTH}, HEAD + DEPTH * BLOCK + 2 * WIDTH),
+        ("mlp-k", {"layers": 1}, HEAD),
+        ("mlp-k", {"layers": 2}, HEAD + WIDTH * WIDTH + WIDTH),
+        ("adapter", {"reduction": 4}, HEAD + DEPTH * (WIDTH * 4 + 4 + 4 * WIDTH + WIDTH)),
+        ("adapter", {"reduction": WIDTH}, HEAD + DEPTH * (WIDTH + 1 + WIDTH + WIDTH)),
+        ("lora", {"rank": 1}, HEAD + DEPTH * (WIDTH + 3 * WIDTH)),
+    ],
+)
+def test_options_add_as_many_numbers_as_counted_by_hand(method, options, numbers):
+    model = build(method, **options)
+    assert model.trainable_parameters == numbers and model.bytes_per_task == 4 * numbers
+
+
+def test_ssf_on_other_kinds_counts_each_norm_once():
+    linears = 3 * WIDTH + WIDTH + 4 * WIDTH + WIDTH
+    for kind, norms in (("class token", 1), ("mean of patches", 1), ("norm before the blocks, as CLIP", 2)):
+        scaled = WIDTH + DEPTH * (linears + 2 * WIDTH) + norms * WIDTH  # patches, blocks, norms around them
+        assert build("ssf", kind).trainable_parameters == HEAD + 2 * scaled
+
+
+def test_two_heads_count_twice():
+    assert build("linear", "two heads, as DeiT").trainable_parameters == 2 * HEAD
+    assert build("mlp-k", "two heads, as DeiT", layers=2).trainable_parameters == 2 * (HEAD + WIDTH * WIDTH + WIDTH)
+
+
+# ---- what they compute ------------------------------------------------------------------------------------------
+
+
+def disturbed(method, kind="class token", **options):
+    """The model with all that the method added drawn anew, and the untouched backbone beside it."""
+    model = build(method, kind, **options).double().eval()
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and ".head." not in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+    return model, build_vit(kind).double()
+
+
+def test_an_adapter_adds_its_bottleneck_behind_the_mlp():
+    model, vit = disturbed("adapter", reduction=4)
+    tokens = vit._pos_embed(vit.patch_embed(draw_images().double()))
+    for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+        tokens = tokens + block.attn(block.norm1(tokens))
+        out = block.mlp(block.norm2(tokens))
+        down = out @ adapted.mlp.down.weight.T + adapted.mlp.down.bias
+        tokens = tokens + out + F.gelu(down) @ adapted.mlp.up.weight.T + adapted.mlp.up.bias
+    assert adapted.mlp.down.out_features == 4
+    torch.testing.assert_close(model.net.forward_features(draw_images().double()), vit.norm(tokens))
+
+
+def test_lora_adds_a_product_of_two_thin_matrices():
+    model, vit = disturbed("lora", rank=2)
+    with torch.no_grad():
+        for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+            lora = adapted.attn.qkv
+            block.attn.qkv.weight += lora.lora_B["default"].weight @ lora.lora_A["default"].weight
+    torch.testing.assert_close(
+        model.net.forward_features(draw_images().double()), vit.forward_features(draw_images().double())
+    )
+
+
+@pytest.mark.parametrize("kind", ["class token", "mean of patches", "norm before the blocks, as CLIP"])
+def test_ssf_scales_and_shifts_behind_every_operation(kind):
+    model, vit = disturbed("ssf", kind)
+
+    def ssf(x, of):
+        return x if isinstance(of, nn.Identity) else x * of.scale + of.shift
+
+    def linear(x, plain, of):
+        return ssf(x @ plain.weight.T + plain.bias, of)
+
+    new = model.vit
+    tokens = vit._pos_embed(ssf(vit.patch_embed(draw_images().double()), new.patch_embed.norm))
+    tokens = ssf(vit.norm_pre(tokens), new.norm_pre)
+    for block, changed in zip(vit.blocks, new.blocks, strict=True):
+        normed = ssf(block.norm1(tokens), changed.norm1)
+        qkv = linear(normed, block.attn.qkv, changed.attn.qkv).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(*qkv).transpose(1, 2).flatten(2)
+        tokens = tokens + linear(attended, block.attn.proj, changed.attn.proj)
+        hidden = F.gelu(linear(ssf(block.norm2(tokens), changed.norm2), block.mlp.fc1, changed.mlp.fc1))
+        tokens = tokens + linear(hidden, block.mlp.fc2, changed.mlp.fc2)
+    tokens = ssf(vit.norm(tokens), new.norm)
+    pooled = tokens[:, 1:].mean(dim=1) if kind == "mean of patches" else tokens[:, 0]
+    wanted = ssf(vit.fc_norm(pooled), new.fc_norm)
+    torch.testing.assert_close(model.features(draw_images().double()), wanted)
+
+
+def test_side_tuning_blends_two_networks():
+    model = build("side-tuning").eval()
+    frozen = build("linear").features(draw_images())
+    for logit, share in ((0.0, 0.5), (2.0, 0.8807970779778823)):
+        model.net.blend.data.fill_(logit)
+        wanted = share * frozen + (1 - share) * model.net.side(draw_images())
+        torch.testing.assert_close(model.features(draw_images()), wanted)
+
+
+def test_side_tuning_with_two_heads_gives_their_mean():
+    model = build("side-tuning", "two heads, as DeiT").eval()
+    features = model.features(draw_images())
+    wanted = (model.vit.head(features) + model.vit.head_dist(features)) / 2
+    torch.testing.assert_close(model(draw_images()), wanted)
+
+
+def test_an_mlp_head_is_linear_maps_with_relu_between():
+    model = build("mlp-k", layers=3)
+    x = model.features(draw_images())
+    for number, linear in enumerate(part for part in model.head if isinstance(part, nn.Linear)):
+        x = (x.relu() if number else x) @ linear.weight.T + linear.bias
+    torch.testing.assert_close(model(draw_images()), x)
+
+
+def test_partial_k_with_checkpoints_has_the_same_gradients():
+    plain, saving = build("partial-k", blocks=2).train(), build("partial-k", blocks=2).train()
+    saving.vit.set_grad_checkpointing(True)
+    saving.load_state_dict(plain.state_dict())
+    for model in (plain, saving):
+        F.cross_entropy(model.rest(model.stem(draw_images())), torch.tensor([0, 1])).backward()
+    gradients = ({n: p.grad for n, p in model.named_parameters() if p.requires_grad} for model in (plain, saving))
+    torch.testing.assert_close(*gradients)
+
+
+# ---- chance in training -----------------------------------------------------------------------------------------
+
+CHANCE = {"pos_drop_rate": 0.3, "patch_drop_rate": 0.5, "drop_path_rate": 0.5}
+
+
+def drawn_parts(model):
+    """Where something is left to chance as the model is: the numbers of blocks, and "embedding"."""
+    vit = model.vit
+    blocks = {number for number, block in enumerate(vit.blocks) if number and block.drop_path1.training}
+    assert vit.pos_drop.training == vit.patch_drop.training
+    return blocks | ({"embedding"} if vit.pos_drop.training else set())
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [
+        ("linear", set()),
+        ("mlp-k", set()),
+        ("vpt-shallow", set()),
+        ("vpt-deep", set()),
+        ("side-tuning", set()),
+        ("partial-k", {2}),
+        ("adapter", {1, 2}),
+        ("lora", {1, 2}),
+        ("bias", {"embedding", 1, 2}),
+        ("vpt-deep+bias", {"embedding", 1, 2}),
+        ("ssf", {"embedding", 1, 2}),
+        ("full", {"embedding", 1, 2}),
+        ("full+prompts", {"embedding", 1, 2}),
+    ],
+)
+def test_frozen_parts_leave_nothing_to_chance(method, wanted):
+    model = build_method(method, build_vit(**CHANCE), CLASSES)
+    assert drawn_parts(model.train()) == wanted
+    assert drawn_parts(model.eval()) == set()
+
+
+def test_tokens_below_partial_k_are_the_same_in_training():
+    model = build_method("partial-k", build_vit(**CHANCE), CLASSES).eval()
+    kept = model.stem(draw_images())
+    torch.testing.assert_close(model.train().stem(draw_images()), kept, rtol=0, atol=0)
+    logits = [model.rest(kept) for _ in range(8)]
+    assert not all(torch.equal(one, logits[0]) for one in logits)  # the last block does draw
+
+
+def test_phases_leave_to_chance_what_learns_in_them():
+    model = build_method("full-then-prompts", build_vit(**CHANCE), CLASSES).train()
+    model.begin_phase("full")
+    assert drawn_parts(model) == {"embedding", 1, 2}
+    model.begin_phase("prompts")
+    assert drawn_parts(model) == set()
+    assert model.net.dropout.training
+
+
+# ---- bad input --------------------------------------------------------------------------------------------------
+
+LIMITS = {
+    ("partial-k", "blocks"): ([0, DEPTH + 1], "1 to 3"),
+    ("mlp-k", "layers"): ([0], "1 or more"),
+    ("adapter", "reduction"): ([0, WIDTH + 1], "1 to 16"),
+    ("lora", "rank"): ([0], "1 or more"),
+}
+
+
+@pytest.mark.parametrize(("method", "option"), LIMITS)
+def test_values_out_of_range_are_named(method, option):
+    beyond, limits = LIMITS[method, option]
+    for value in (*beyond, -1, 1.5, "2", None, True):
+        with pytest.raises(UserError, match=f"^{option} is {value!r}, but must be a whole number .*{limits}"):
+            build(method, **{option: value})
+
+
+@pytest.mark.parametrize("method", STARTS_AS_NOTHING)
+def test_blocks_of_another_kind_are_named(method):
+    vit = build_vit(block_fn=ParallelScalingBlock)
+    with pytest.raises(UserError, match=f"{method}.*ParallelScalingBlock"):
+        build_method(method, vit, CLASSES)
+
+
+def test_lora_finds_the_projections_of_attentions_side_by_side():
+    model = build_method("lora", build_vit(block_fn=ParallelThingsBlock), CLASSES)
+    assert model.trainable_parameters == HEAD + DEPTH * 2 * 8 * (WIDTH + 3 * WIDTH)
+
+
+@pytest.mark.parametrize("first", STARTS_AS_NOTHING)
+@pytest.mark.parametrize("second", ["linear", "full", "vpt-deep", *STARTS_AS_NOTHING])
+def test_a_backbone_that_is_adapted_already_is_refused(first, second):
+    vit = build_vit()
+    untouched = copy.deepcopy(vit)
+    build_method(first, vit, CLASSES)
+    with pytest.raises(UserError, match="already"):
+        build_method(second, vit, CLASSES)
+    build_method(second, untouched, CLASSES)
+
+
+def test_without_peft_the_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(UserError, match=r"peft.*pip install"):
+        build("lora")
