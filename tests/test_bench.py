@@ -31,8 +31,8 @@ def test_the_floor_is_what_the_fast_form_multiplies(prompts):
 
 def test_memory_counts_what_lies_above_the_built_model():
     before = bench._in_use_now()
-    held = torch.ones(30 * 2**20 // 4)
-    assert 25 * 2**20 < bench._peak() - before < 60 * 2**20
+    held = torch.ones(64 * 2**20 // 4)  # larger than any piece that malloc keeps back and hands out again
+    assert 60 * 2**20 < bench._peak() - before < 100 * 2**20
     assert held[0] == 1
 
 

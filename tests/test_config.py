@@ -98,6 +98,11 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "batch_size": 8,
         "candidates": 1,
         "test_images": 50,
+        "label_noise": 0.2,
+        "noise": "pair",
+        "imbalance": 4.0,
+        "corruption": "blur",
+        "severity": 2,
     }
     assert set(values) | {"task"} == {field.name for field in fields(Study)}
     lines = [f"{key}: {list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]

@@ -133,6 +133,38 @@ def methods() -> None:
     _print_table(("method", "title", "source and options"), rows)
 
 
+data_app = typer.Typer(help="Images of your own.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("check")
+@told_in_a_sentence
+def check(
+    place: Annotated[str, typer.Argument(help="A folder, a table, or another place: see vptlib/readers.py.")],
+    out: Annotated[Path | None, typer.Option(help="The page [default: reports/data-NAME.html].")] = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of labelled images that a study would ask for.")] = "50,150,400",
+) -> None:
+    """Open all images once and say what is wrong, before any training (exit code 0 if a study can go on)."""
+    from vptlib.datacheck import check_data
+    from vptlib.datapage import write_page
+    from vptlib.paths import repository
+    from vptlib.readers import short_name
+
+    if not all(size.strip().isdigit() for size in sizes.split(",")):
+        raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")
+    found = check_data(place, tuple(int(size) for size in sizes.split(",")))
+    rows = [(name, str(row["train"]), str(row["test"])) for name, row in found.counts().iterrows()]
+    _print_table(("class", "train", "test"), rows)
+    typer.echo()
+    for finding in found.findings:
+        _print_row((finding.level, finding.text), [7])
+    target = out or repository() / "reports" / f"data-{short_name(place)}.html"
+    write_page(found, f"The images of {short_name(place)}", target)
+    typer.echo(f"\nThe page is at {target}")
+    if not found.passed:
+        _stop("A study cannot go on with these images: mend the errors.", 1)
+
+
 @app.command()
 @told_in_a_sentence
 def doctor() -> None:

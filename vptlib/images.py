@@ -41,6 +41,15 @@ def decode(path: Path) -> Image.Image:
         raise UserError(f"{path} cannot be read as an image ({error}): replace it, or take it out.") from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a file is an image that can be read to its end."""
+    try:
+        decode(path)
+    except UserError:
+        return False
+    return True
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """An image of any mode as 8-bit RGB."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):

@@ -5,6 +5,7 @@ A task is named by what it is and where it lies:
     folder:PATH                   a sub-folder for each class, or train/ val/ test/ above them
     table:PATH.csv                (.tsv, .parquet) columns path and label, and if there are, group and split
     table:PATH.csv?label=kind     ... whose columns have other names: path=, label=, group=, split=
+    folder:PATH?skip=unreadable   ... without the files that are no whole images (also for tables)
     vtab:ROOT/FOLDER              one of the 19 tasks of VTAB-1k, such as vtab:/data/vtab-1k/dtd
     hf:DIR or hf:OWNER/NAME       an image data set of Hugging Face, saved to disk or on the hub
     torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR
@@ -15,18 +16,18 @@ tests, stratified, always the same; images of one group (a site, a production lo
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
 
 from vptlib.errors import UserError
-from vptlib.images import SUFFIXES, ImageFiles, Images, LazyImages, ListedImages
-from vptlib.subsets import fixed_test
+from vptlib.images import SUFFIXES, ImageFiles, Images, LazyImages, ListedImages, is_whole
+from vptlib.subsets import fixed_test, folds_of_groups
 
 _SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
 _SPLITS |= {"dev": "train", "test": "test", "testing": "test"}
@@ -98,12 +99,25 @@ def read(spec: str, folder: Path | None = None) -> Listing:
     place, _, query = rest.partition("?")
     options = dict(parse_qsl(query, keep_blank_values=True))
     reader, offered = _READERS[kind]
+    skip = options.pop("skip", "") if kind in ("folder", "table", "vtab") else ""
+    if skip not in ("", "unreadable"):
+        raise UserError(f"{spec}: skip is {skip!r}, but must be 'unreadable'.")
     for name in options:
         if name not in offered:
             close = get_close_matches(name, offered, n=1) or offered or ["none"]
             raise UserError(f"{spec}: {kind!r} has no option {name!r}: did you mean {close[0]!r}?")
     listing = reader(place if kind in ("hf", "torchvision") else _under(place, folder), **options)
-    return _checked(spec, listing)
+    return _checked(spec, _without_unreadable(listing) if skip else listing)
+
+
+def _without_unreadable(listing: Listing) -> Listing:
+    """The images whose files are whole; opens every one."""
+    with ThreadPoolExecutor() as pool:
+        whole = np.array(list(pool.map(is_whole, listing.images.paths)), dtype=bool)
+    paths = [path for path, good in zip(listing.images.paths, whole, strict=True) if good]
+    kept = {"labels": listing.labels[whole], "splits": listing.splits[whole]}
+    groups = None if listing.groups is None else listing.groups[whole]
+    return replace(listing, images=ImageFiles(paths), groups=groups, **kept)
 
 
 def _under(place: str, folder: Path | None) -> Path:
@@ -141,8 +155,7 @@ def _with_split(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
         return splits
     if len(np.unique(groups)) < 4:
         raise UserError(f"there are {len(np.unique(groups))} groups: a test of whole groups needs at least 4.")
-    folds = StratifiedGroupKFold(n_splits=4, shuffle=True, random_state=0)
-    splits[next(iter(folds.split(labels, labels, groups)))[1]] = "test"
+    splits[next(folds_of_groups(labels, groups, 4))[1]] = "test"
     return splits
 
 

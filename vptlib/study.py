@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,8 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
-from vptlib.data import Task, few_shot, fixed_test, load_task, prepare, split_validation
+from vptlib.conditions import Conditions, corrupt, long_tail, wrong_labels
+from vptlib.data import ImageSet, Task, few_shot, fixed_test, load_task, prepare, split_validation
 from vptlib.errors import UserError
 from vptlib.images import LazyImages
 from vptlib.methods import STANDARD, AdaptedModel, build_method, find_method
@@ -64,6 +65,7 @@ class Study:
         steps, batch_size: of every training run of every method.
         candidates: learning rates tried per method and size.
         test_images: how many of the task's test images are used, always the same ones.
+        label_noise, noise, imbalance, corruption, severity: as in `vptlib.conditions.Conditions`.
     """
 
     task: str
@@ -78,6 +80,11 @@ class Study:
     batch_size: int = 16
     candidates: int = 2
     test_images: int = 400
+    label_noise: float = 0.0
+    noise: str = "symmetric"
+    imbalance: float = 1.0
+    corruption: str = ""
+    severity: int = 3
 
     def __post_init__(self):
         for name in ("methods", "sizes", "seeds"):
@@ -89,10 +96,16 @@ class Study:
         for name in ("steps", "batch_size", "candidates", "test_images"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}, but must be 1 or more.")
+        _ = self.conditions  # which checks itself
         for method in self.methods:
             offered = len(find_method(method).learning_rates)
             if self.candidates > offered:
                 raise UserError(f"candidates is {self.candidates}, but {method!r} has {offered} learning rates to try.")
+
+    @property
+    def conditions(self) -> Conditions:
+        """What this study meets beyond clean, balanced images."""
+        return Conditions(self.label_noise, self.noise, self.imbalance, self.corruption, self.severity)
 
     # ---- the grid ----
 
@@ -151,9 +164,8 @@ class Study:
         Raises:
             UserError: it cannot; the text says which size, and what can be given.
         """
-        task = _material(self).task
         for n in self.sizes:
-            split_validation(task.train.labels, few_shot(task.train.labels, n, self.seeds[0]), groups=task.train_groups)
+            _material(self).parts(n, self.seeds[0], self.conditions)
 
     def runs(self) -> pd.DataFrame:
         """The finished runs of this study, a row each.
@@ -205,7 +217,7 @@ class Study:
     def data(self, n: int, seed: int) -> tuple[TensorDataset, TensorDataset, TensorDataset]:
         """Training, validation and test images, prepared (`N 3 S S`), of one size and seed."""
         material = _material(self)
-        return *material.labelled(n, seed), material.test
+        return *material.labelled(n, seed, self.conditions), material.test_under(self.conditions)
 
     def test_items(self) -> np.ndarray:
         """Indices, in the task's test set, of the test images in the order of `correct` and `predictions`."""
@@ -227,7 +239,7 @@ class Study:
             "Seeds": f"{seeds} ({_listed(self.seeds)})"
             + ("." if seeds > 1 else ": a quick look. Intervals show the choice of test images only."),
             "Prompts": f"{self.num_prompts} per prompted layer.",
-        }
+        } | ({"Conditions": self.conditions.sentence()} if self.conditions.sentence() else {})
 
     # ---- within the room ----
 
@@ -235,7 +247,7 @@ class Study:
         """Decode all images of the study's own files once, before several processes ask for them."""
         material = _material(self)
         if isinstance(material.task.train, LazyImages):
-            chosen = [few_shot(material.task.train.labels, self.sizes[-1], seed) for seed in self.seeds]
+            chosen = [np.concatenate(material.parts(n, s, self.conditions)[:2]) for n in self.sizes for s in self.seeds]
             wanted = preprocessing(material.vit)
             material.task.train.select(np.unique(np.concatenate(chosen))).pixels(wanted.size, wanted.interpolation)
             material.task.test.select(material.test_items).pixels(wanted.size, wanted.interpolation)
@@ -275,19 +287,41 @@ class _Material:
         self.fingerprint = fingerprint(self.vit)
         self.test_items = fixed_test(self.task.test.labels, test_images)
 
-    @cached_property
-    def test(self) -> TensorDataset:
-        return prepare(self.task.test.select(self.test_items), preprocessing(self.vit))
+    @lru_cache(maxsize=2)  # noqa: B019 (a material lives as long as its process)
+    def test_under(self, conditions: Conditions) -> TensorDataset:
+        """The test images, prepared; corrupted, if that is a condition."""
+        images, wanted = self.task.test.select(self.test_items), preprocessing(self.vit)
+        if conditions.corruption:
+            lazy = isinstance(images, LazyImages)
+            pixels = images.pixels(wanted.size, wanted.interpolation) if lazy else images.images
+            images = ImageSet(corrupt(pixels, conditions.corruption, conditions.severity), images.labels)
+        return prepare(images, wanted)
 
-    @cached_property
-    def test_features(self) -> TensorDataset:
-        return frozen_features(build_method("linear", copy.deepcopy(self.vit), self.task.num_classes), self.test)
+    @lru_cache(maxsize=2)  # noqa: B019
+    def test_features(self, conditions: Conditions) -> TensorDataset:
+        """What a linear head reads of the test images."""
+        model = build_method("linear", copy.deepcopy(self.vit), self.task.num_classes)
+        return frozen_features(model, self.test_under(conditions))
 
-    def labelled(self, n: int, seed: int) -> tuple[TensorDataset, TensorDataset]:
-        """Training and validation images out of one budget of n."""
-        train = self.task.train
-        parts = split_validation(train.labels, few_shot(train.labels, n, seed), groups=self.task.train_groups)
-        return tuple(prepare(train.select(part), preprocessing(self.vit)) for part in parts)
+    def parts(self, n: int, seed: int, conditions: Conditions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Indices of the images to train and to validate on, out of one budget of n, and all labels as told."""
+        labels = self.task.train.labels
+        if conditions.imbalance > 1:
+            chosen = long_tail(labels, n, conditions.imbalance, seed)
+        else:
+            chosen = few_shot(labels, n, seed)
+        if conditions.label_noise:
+            told = labels.copy()
+            share = conditions.label_noise
+            told[chosen] = wrong_labels(labels[chosen], share, conditions.noise, self.task.num_classes, seed)
+            labels = told
+        return *split_validation(labels, chosen, groups=self.task.train_groups), labels
+
+    def labelled(self, n: int, seed: int, conditions: Conditions) -> tuple[TensorDataset, TensorDataset]:
+        """Training and validation images out of one budget of n, prepared, with their labels as they are told."""
+        *parts, labels = self.parts(n, seed, conditions)
+        images = [prepare(self.task.train.select(part), preprocessing(self.vit)).tensors[0] for part in parts]
+        return tuple(TensorDataset(x, torch.tensor(labels[part])) for x, part in zip(images, parts, strict=True))
 
 
 @lru_cache(maxsize=2)
@@ -330,10 +364,11 @@ def _run_alone(study: Study, cell: Cell, rates: list[float]) -> tuple[Cell, _Res
 def _run_cell(study: Study, cell: Cell, rates: list[float]) -> _Result:
     """Train with each candidate, keep the one best on validation images, test it once."""
     material = _material(study)
-    train, val = material.labelled(cell.n, cell.seed)
-    test = material.test
+    train, val = material.labelled(cell.n, cell.seed, study.conditions)
+    test = material.test_under(study.conditions)
     if (probe := study.build(cell.method)).features_are_frozen:
-        train, val, test = frozen_features(probe, train), frozen_features(probe, val), material.test_features
+        train, val = frozen_features(probe, train), frozen_features(probe, val)
+        test = material.test_features(study.conditions)
     start = time.perf_counter()
     best, tried, failure = None, {}, None
     for rate in rates:
@@ -395,7 +430,7 @@ def _key(study: Study, cell: Cell) -> str:
         "steps": study.steps,
         "batch_size": study.batch_size,
         "test_items": len(material.test_items),
-    }
+    } | study.conditions.facts()
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 

@@ -5,9 +5,10 @@ images out of that budget, and `fixed_test` picks the test images.
 """
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from vptlib.errors import UserError
 
@@ -83,10 +84,7 @@ def _split_by_group(
             f"the {len(indices)} images come from {len(np.unique(groups))} groups, but {folds} are needed to set whole "
             "groups aside for validation: take a larger size, or leave out the group column."
         )
-    split = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class with few images is no news here
-        found = [aside for kept, aside in split.split(labels, labels, groups) if set(labels[kept]) == set(labels)]
+    found = [aside for kept, aside in folds_of_groups(labels, groups, folds) if set(labels[kept]) == set(labels)]
     if not found:
         raise UserError(
             "some class comes from one group only, so whole groups cannot be set aside for validation: take a larger "
@@ -96,6 +94,15 @@ def _split_by_group(
     validation = np.zeros(len(indices), dtype=bool)
     validation[aside] = True
     return indices[~validation], indices[validation]
+
+
+def folds_of_groups(labels: np.ndarray, groups: np.ndarray, folds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Ways to set about 1 / `folds` of the places aside in whole groups, stratified where classes are large enough."""
+    enough = np.unique(labels, return_counts=True)[1].max() >= folds
+    kind = StratifiedGroupKFold if enough else GroupKFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with few images is no news here
+        yield from kind(n_splits=folds, shuffle=True, random_state=0).split(labels, labels, groups)
 
 
 def _spare(places: np.ndarray, share: float) -> list[tuple[float, int]]:

@@ -1,0 +1,258 @@
+"""What is wrong with a set of images, found before any training: `vpt data check`.
+
+Every file is opened once: counts per class and split, sizes and modes, files that are no whole image, exact duplicates
+(SHA-256 of the file) and near ones (perceptual hash of the library imagehash, at most `NEAR` of 64 bits apart), within
+a split and across. An image that stands on both sides of a split makes test results look better than they are.
+"""
+
+import hashlib
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from PIL import Image
+from tqdm import tqdm
+
+from vptlib.errors import UserError
+from vptlib.images import ImageFiles, as_rgb, decode
+from vptlib.readers import Listing, read
+from vptlib.subsets import few_shot, split_validation
+
+NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
+IMBALANCE = 10  # the largest class has so many times the images of the smallest: worth a word
+_CHUNK = 500  # files that a process inspects before it reports
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found: "error" (a study cannot go on), "warning" (its results may mislead) or "note"."""
+
+    level: str
+    text: str
+
+
+@dataclass
+class DataCheck:
+    """What was found.
+
+    Attributes:
+        listing: the images, with labels and splits.
+        files: a row for each image: width, height, mode, error, sha256, hash (64-bit), class, split, path.
+        duplicates: a row for each pair: kind ("exact" or "near"), where ("within train", "across ..."), first, second.
+        findings: errors first.
+    """
+
+    listing: Listing
+    files: pd.DataFrame
+    duplicates: pd.DataFrame
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether a study can go on with these images."""
+        return not any(finding.level == "error" for finding in self.findings)
+
+    def counts(self) -> pd.DataFrame:
+        """Images of each class (rows, in order) in each split."""
+        order = list(self.listing.class_names)
+        table = pd.crosstab(self.files["class"], self.files["split"]).reindex(order, fill_value=0)
+        return table.reindex(columns=["train", "test"], fill_value=0)
+
+
+def check_data(spec: str, sizes: tuple[int, ...] = (50, 150, 400), progress: bool = True) -> DataCheck:
+    """Open every image that `spec` names (`vptlib.readers`) once, and say what is wrong.
+
+    Args:
+        spec: where the images lie.
+        sizes: numbers of labelled images that a study would ask for.
+        progress: show a bar with the time left.
+
+    Raises:
+        UserError: the images cannot even be listed.
+    """
+    listing = read(spec)
+    files = _inspected(listing, progress)
+    files["class"] = [listing.class_names[label] for label in listing.labels]
+    files["split"] = listing.splits
+    found = DataCheck(listing, files, _duplicates(files))
+    found.findings = sorted(_findings(found, sizes), key=lambda f: ("error", "warning", "note").index(f.level))
+    return found
+
+
+# ---- each file --------------------------------------------------------------------------------------------------
+
+
+def inspect(path: Path) -> dict:
+    """Size, mode and hashes of one file; with "error" where it is no whole image."""
+    about = {"path": str(path), "width": 0, "height": 0, "mode": "", "error": "", "sha256": "", "hash": np.uint64(0)}
+    try:
+        about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        with warnings.catch_warnings(), Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            about |= {"width": image.width, "height": image.height, "mode": image.mode}
+            if image.format == "JPEG":
+                image.draft("L", (64, 64))  # decodes the whole file all the same, but to a small image
+                image.load()
+                small = image
+            else:
+                small = decode(path)
+            about["hash"] = _bits(small)
+    except UserError as error:
+        about["error"] = str(error)
+    except Exception as error:  # Pillow's plugins raise what they like
+        about["error"] = f"{path} cannot be read as an image ({error}): replace it, or take it out."
+    return about
+
+
+def _bits(image: Image.Image) -> np.uint64:
+    """The 64 bits of the perceptual hash."""
+    return np.packbits(imagehash.phash(image).hash.flatten()).view(">u8")[0].astype(np.uint64)
+
+
+def _inspected(listing: Listing, progress: bool) -> pd.DataFrame:
+    source = listing.images
+    with tqdm(total=len(source), desc="opening images", unit="", disable=not progress) as bar:
+        if not isinstance(source, ImageFiles):
+            rows = []
+            for number in range(len(source)):
+                rows.append(_inspected_image(source, number))
+                bar.update()
+            return pd.DataFrame(rows)
+        chunks = [source.paths[k : k + _CHUNK] for k in range(0, len(source), _CHUNK)]
+        rows = []
+        jobs = 1 if len(source) < 2 * _CHUNK else -1
+        for part in Parallel(n_jobs=jobs, return_as="generator")(delayed(_inspect_all)(chunk) for chunk in chunks):
+            rows += part
+            bar.update(len(part))
+    return pd.DataFrame(rows)
+
+
+def _inspect_all(paths: tuple[Path, ...]) -> list[dict]:
+    return [inspect(path) for path in paths]
+
+
+def _inspected_image(source, number: int) -> dict:
+    image = as_rgb(source.open(number))
+    digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+    about = {"path": f"image {number}", "width": image.width, "height": image.height, "mode": image.mode}
+    return about | {"error": "", "sha256": digest, "hash": _bits(image)}
+
+
+# ---- duplicates -------------------------------------------------------------------------------------------------
+
+
+def _duplicates(files: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of files that hold the same bytes, or images that look the same."""
+    whole = np.flatnonzero(files["error"].to_numpy() == "")
+    digests = files["sha256"].to_numpy()[whole]
+    near = [(a, b) for a, b in near_pairs(files["hash"].to_numpy()[whole]) if digests[a] != digests[b]]
+    splits, paths = files["split"].to_numpy()[whole], files["path"].to_numpy()[whole]
+    rows = [("exact", *pair) for pair in _exact_pairs(digests, splits)] + [("near", *pair) for pair in near]
+    return pd.DataFrame(
+        [
+            (kind, f"within {splits[a]}" if splits[a] == splits[b] else "across train and test", paths[a], paths[b])
+            for kind, a, b in rows
+        ],
+        columns=["kind", "where", "first", "second"],
+    )
+
+
+def _exact_pairs(digests: np.ndarray, splits: np.ndarray) -> list[tuple[int, int]]:
+    """Each file that is not the first of its bytes in its split, with that one; and each test file with a train one."""
+    first: dict[tuple[str, str], int] = {}
+    places = list(enumerate(zip(splits.tolist(), digests.tolist(), strict=True)))
+    within = [(first[place], k) for k, place in places if first.setdefault(place, k) != k]
+    across = [(first["train", d], k) for k, (split, d) in places if split == "test" and ("train", d) in first]
+    return within + across
+
+
+def near_pairs(hashes: np.ndarray, most: int = 10_000) -> list[tuple[int, int]]:
+    """Pairs (first < second) of 64-bit hashes at most `NEAR` bits apart, `most` of them."""
+    hashes = hashes.astype(np.uint64)
+    pairs: list[tuple[int, int]] = []
+    for start in range(0, len(hashes), 64):
+        apart = np.bitwise_count(hashes[start : start + 64, None] ^ hashes[None, start:])  # c N
+        for a, b in zip(*np.nonzero(apart <= NEAR), strict=True):
+            if b > a:
+                pairs.append((start + int(a), start + int(b)))
+        if len(pairs) >= most:
+            return pairs[:most]
+    return pairs
+
+
+# ---- what it means ----------------------------------------------------------------------------------------------
+
+
+def _findings(found: DataCheck, sizes: tuple[int, ...]) -> list[Finding]:
+    return [*_unreadable(found), *_sizes(found, sizes), *_doubles(found), *_balance(found), *_notes(found)]
+
+
+def _unreadable(found: DataCheck) -> list[Finding]:
+    bad = found.files[found.files["error"] != ""]
+    if bad.empty:
+        return []
+    shown = "; ".join(bad["error"].head(3))
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return [
+        Finding(
+            "error",
+            f"{len(bad)} of {len(found.files)} files cannot be read: {shown}{more}. Or add ?skip=unreadable to the "
+            "name of the task to leave them out.",
+        )
+    ]
+
+
+def _sizes(found: DataCheck, sizes: tuple[int, ...]) -> list[Finding]:
+    train = found.listing.splits == "train"
+    labels = found.listing.labels[train]
+    groups = None if found.listing.groups is None else found.listing.groups[train]
+    findings = []
+    for n in sizes:
+        try:
+            split_validation(labels, few_shot(labels, n, seed=0), groups=groups)
+        except UserError as error:
+            findings.append(Finding("error", f"A study with {n} labelled images: {error}"))
+    return findings
+
+
+def _doubles(found: DataCheck) -> list[Finding]:
+    findings = []
+    for (kind, where), rows in found.duplicates.groupby(["kind", "where"]):
+        across = where.startswith("across")
+        what = "the same file" if kind == "exact" else "almost the same image"
+        example = f"{rows['first'].iloc[0]} and {rows['second'].iloc[0]}"
+        text = f"{len(rows)} pairs {where} hold {what}, such as {example}"
+        mend = ": test results will flatter; keep such images on one side." if across else "."
+        findings.append(Finding("warning" if across or kind == "exact" else "note", text + mend))
+    return findings
+
+
+def _balance(found: DataCheck) -> list[Finding]:
+    counts = found.counts()["train"]
+    if counts.max() < IMBALANCE * counts.min():
+        return []
+    return [
+        Finding(
+            "warning",
+            f"Class {counts.idxmax()!r} has {counts.max()} training images and {counts.idxmin()!r} {counts.min()}: "
+            "accuracy then says little about the rare class.",
+        )
+    ]
+
+
+def _notes(found: DataCheck) -> list[Finding]:
+    whole = found.files[found.files["error"] == ""]
+    modes = ", ".join(f"{mode} {number}" for mode, number in Counter(whole["mode"]).most_common())
+    notes = [Finding("note", f"Modes: {modes}. All are turned into 8-bit RGB.")] if len(whole) else []
+    small = int((whole[["width", "height"]].min(axis=1) < 32).sum())
+    if small:
+        notes.append(Finding("note", f"{small} images are smaller than 32 px on a side, and will be enlarged."))
+    if found.listing.groups is not None:
+        number = len(np.unique(found.listing.groups))
+        notes.append(Finding("note", f"{number} groups: none of them is on both sides of a split."))
+    return [*notes, Finding("note", f"Licence: {found.listing.licence}.")]
