@@ -71,10 +71,33 @@ def test_the_same_file_within_and_across_splits(folder):
 def test_almost_the_same_image_across_splits(folder):
     picture(0).resize((60, 60)).save(folder / "test" / "crack" / "again.jpg", quality=70)  # of train/crack/0.png
     found = check(folder)
-    assert found.duplicates.values.tolist() == [
-        ["near", "across train and test", str(folder / "test/crack/again.jpg"), str(folder / "train/crack/0.png")]
-    ] or found.duplicates["kind"].tolist() == ["near"]
+    (pair,) = found.duplicates.itertuples()
+    assert (pair.kind, pair.where, pair.classes) == ("near", "across train and test", "same")
+    assert {pair.first, pair.second} == {str(folder / "test/crack/again.jpg"), str(folder / "train/crack/0.png")}
+    assert found.files["path"].iloc[list(pair.rows)].tolist() == [pair.first, pair.second]
     assert any("almost the same image" in text for text in texts(found, "warning"))
+
+
+def test_images_that_only_the_hash_takes_for_the_same_are_no_duplicates(folder):
+    image = np.asarray(picture(0)).astype(float)
+    Image.fromarray((0.7 * image + 60).clip(0, 255).astype(np.uint8)).save(folder / "train" / "crack" / "paler.png")
+    found = check(folder)
+    hashes = found.files.set_index("path")["hash"]
+    apart = hashes[str(folder / "train/crack/0.png")] ^ hashes[str(folder / "train/crack/paler.png")]
+    assert int(apart).bit_count() <= 4 and found.duplicates.empty
+
+
+def test_one_image_under_two_classes_is_a_warning(folder):
+    (folder / "train" / "sound" / "copy.png").write_bytes((folder / "train" / "crack" / "0.png").read_bytes())
+    found = check(folder)
+    assert found.duplicates["classes"].tolist() == ["different"]
+    assert any("of different classes" in text and "labels is wrong" in text for text in texts(found, "warning"))
+
+
+def test_embedded_tasks_can_be_checked():
+    found = check_data("digits", (50,), progress=False)
+    assert found.passed and found.counts().sum().to_dict() == {"train": 1200, "test": 597}
+    assert "UCI" in found.listing.source
 
 
 def test_sizes_that_cannot_be_given_are_errors(folder):

@@ -1,8 +1,10 @@
 """What is wrong with a set of images, found before any training: `vpt data check`.
 
 Every file is opened once: counts per class and split, sizes and modes, files that are no whole image, exact duplicates
-(SHA-256 of the file) and near ones (perceptual hash of the library imagehash, at most `NEAR` of 64 bits apart), within
-a split and across. An image that stands on both sides of a split makes test results look better than they are.
+(SHA-256 of the file) and near ones, within a split and across. Near means that the perceptual hashes (by imagehash)
+are at most `NEAR` of 64 bits apart and the greys of 8 × 8 miniatures on average at most `NEAR_GREY` of 255; the hash
+alone takes any two pairs of trousers for the same. An image that stands on both sides of a split makes test results
+look better than they are.
 """
 
 import hashlib
@@ -18,12 +20,14 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm import tqdm
 
+from vptlib.data import TASKS, load_task
 from vptlib.errors import UserError
-from vptlib.images import ImageFiles, as_rgb, decode
+from vptlib.images import ImageFiles, ListedImages, as_rgb, decode
 from vptlib.readers import Listing, read
 from vptlib.subsets import few_shot, split_validation
 
 NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
+NEAR_GREY = 2.5  # enlarged and saved anew as JPEG (quality 60), Fashion-MNIST differs by up to 1.9; look-alikes by 3.3
 IMBALANCE = 10  # the largest class has so many times the images of the smallest: worth a word
 _CHUNK = 500  # files that a process inspects before it reports
 
@@ -42,8 +46,10 @@ class DataCheck:
 
     Attributes:
         listing: the images, with labels and splits.
-        files: a row for each image: width, height, mode, error, sha256, hash (64-bit), class, split, path.
-        duplicates: a row for each pair: kind ("exact" or "near"), where ("within train", "across ..."), first, second.
+        files: a row for each image: width, height, mode, error, sha256, hash (64-bit), miniature (64 bytes), class,
+            split, path.
+        duplicates: a row for each pair: kind ("exact" or "near"), where ("within train", "across train and test", ...),
+            first and second (paths), rows (their places in `files`), classes ("same" or "different").
         findings: errors first.
     """
 
@@ -65,17 +71,17 @@ class DataCheck:
 
 
 def check_data(spec: str, sizes: tuple[int, ...] = (50, 150, 400), progress: bool = True) -> DataCheck:
-    """Open every image that `spec` names (`vptlib.readers`) once, and say what is wrong.
+    """Open every image that `spec` names once, and say what is wrong.
 
     Args:
-        spec: where the images lie.
+        spec: where the images lie (`vptlib.readers`), or an embedded task.
         sizes: numbers of labelled images that a study would ask for.
         progress: show a bar with the time left.
 
     Raises:
         UserError: the images cannot even be listed.
     """
-    listing = read(spec)
+    listing = _embedded(spec) if spec in TASKS else read(spec)
     files = _inspected(listing, progress)
     files["class"] = [listing.class_names[label] for label in listing.labels]
     files["split"] = listing.splits
@@ -84,12 +90,23 @@ def check_data(spec: str, sizes: tuple[int, ...] = (50, 150, 400), progress: boo
     return found
 
 
+def _embedded(name: str) -> Listing:
+    """An embedded task in the form of a reader's listing."""
+    task = load_task(name)
+    pictures = np.concatenate([task.train.images, task.test.images])  # N H W 3
+    labels = np.concatenate([task.train.labels, task.test.labels])
+    splits = np.repeat(np.array(["train", "test"], dtype=object), [len(task.train), len(task.test)])
+    images = ListedImages(len(labels), lambda row: Image.fromarray(pictures[row]))
+    about = (task.source, task.licence, task.group, task.objective)
+    return Listing(images, labels, splits, task.class_names, None, *about)
+
+
 # ---- each file --------------------------------------------------------------------------------------------------
 
 
 def inspect(path: Path) -> dict:
     """Size, mode and hashes of one file; with "error" where it is no whole image."""
-    about = {"path": str(path), "width": 0, "height": 0, "mode": "", "error": "", "sha256": "", "hash": np.uint64(0)}
+    about = {"path": str(path), "width": 0, "height": 0, "mode": "", "error": "", "sha256": ""} | _look(None)
     try:
         about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         with warnings.catch_warnings(), Image.open(path) as image:
@@ -101,7 +118,7 @@ def inspect(path: Path) -> dict:
                 small = image
             else:
                 small = decode(path)
-            about["hash"] = _bits(small)
+            about |= _look(small)
     except UserError as error:
         about["error"] = str(error)
     except Exception as error:  # Pillow's plugins raise what they like
@@ -109,9 +126,12 @@ def inspect(path: Path) -> dict:
     return about
 
 
-def _bits(image: Image.Image) -> np.uint64:
-    """The 64 bits of the perceptual hash."""
-    return np.packbits(imagehash.phash(image).hash.flatten()).view(">u8")[0].astype(np.uint64)
+def _look(image: Image.Image | None) -> dict:
+    """What an image looks like: the 64 bits of its perceptual hash, and its 8 × 8 greys."""
+    if image is None:
+        return {"hash": np.uint64(0), "miniature": bytes(64)}
+    bits = np.packbits(imagehash.phash(image).hash.flatten()).view(">u8")[0].astype(np.uint64)
+    return {"hash": bits, "miniature": image.convert("L").resize((8, 8), Image.Resampling.BILINEAR).tobytes()}
 
 
 def _inspected(listing: Listing, progress: bool) -> pd.DataFrame:
@@ -140,7 +160,7 @@ def _inspected_image(source, number: int) -> dict:
     image = as_rgb(source.open(number))
     digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
     about = {"path": f"image {number}", "width": image.width, "height": image.height, "mode": image.mode}
-    return about | {"error": "", "sha256": digest, "hash": _bits(image)}
+    return about | {"error": "", "sha256": digest} | _look(image)
 
 
 # ---- duplicates -------------------------------------------------------------------------------------------------
@@ -150,15 +170,27 @@ def _duplicates(files: pd.DataFrame) -> pd.DataFrame:
     """Pairs of files that hold the same bytes, or images that look the same."""
     whole = np.flatnonzero(files["error"].to_numpy() == "")
     digests = files["sha256"].to_numpy()[whole]
-    near = [(a, b) for a, b in near_pairs(files["hash"].to_numpy()[whole]) if digests[a] != digests[b]]
-    splits, paths = files["split"].to_numpy()[whole], files["path"].to_numpy()[whole]
+    greys = np.frombuffer(b"".join(files["miniature"].iloc[whole]), np.uint8).reshape(-1, 64).astype(float)
+    near = [
+        (a, b)
+        for a, b in near_pairs(files["hash"].to_numpy()[whole])
+        if digests[a] != digests[b] and np.abs(greys[a] - greys[b]).mean() <= NEAR_GREY
+    ]
+    splits, paths, classes = (files[name].to_numpy()[whole] for name in ("split", "path", "class"))
     rows = [("exact", *pair) for pair in _exact_pairs(digests, splits)] + [("near", *pair) for pair in near]
     return pd.DataFrame(
         [
-            (kind, f"within {splits[a]}" if splits[a] == splits[b] else "across train and test", paths[a], paths[b])
+            (
+                kind,
+                f"within {splits[a]}" if splits[a] == splits[b] else "across train and test",
+                paths[a],
+                paths[b],
+                (int(whole[a]), int(whole[b])),
+                "same" if classes[a] == classes[b] else "different",
+            )
             for kind, a, b in rows
         ],
-        columns=["kind", "where", "first", "second"],
+        columns=["kind", "where", "first", "second", "rows", "classes"],
     )
 
 
@@ -224,12 +256,19 @@ def _doubles(found: DataCheck) -> list[Finding]:
     findings = []
     for (kind, where), rows in found.duplicates.groupby(["kind", "where"]):
         across = where.startswith("across")
-        what = "the same file" if kind == "exact" else "almost the same image"
-        example = f"{rows['first'].iloc[0]} and {rows['second'].iloc[0]}"
-        text = f"{len(rows)} pairs {where} hold {what}, such as {example}"
+        what = "the same image" if kind == "exact" else "almost the same image"
         mend = ": test results will flatter; keep such images on one side." if across else "."
-        findings.append(Finding("warning" if across or kind == "exact" else "note", text + mend))
+        findings.append(Finding("warning" if across or kind == "exact" else "note", _pairs(rows, where, what) + mend))
+    for kind, rows in found.duplicates[found.duplicates["classes"] == "different"].groupby("kind"):
+        what = "the same image" if kind == "exact" else "almost the same image"
+        text = _pairs(rows, "of different classes", what) + ": one of the two labels is wrong, or the classes overlap."
+        findings.append(Finding("warning" if kind == "exact" else "note", text))
     return findings
+
+
+def _pairs(rows: pd.DataFrame, which: str, what: str) -> str:
+    number = f"{len(rows)} pairs {which} show" if len(rows) > 1 else f"1 pair {which} shows"
+    return f"{number} {what}, such as {rows['first'].iloc[0]} and {rows['second'].iloc[0]}"
 
 
 def _balance(found: DataCheck) -> list[Finding]:

@@ -231,6 +231,7 @@ def read_table(file: Path, path: str = "path", label: str = "label", group: str 
     if missing is not None:
         raise UserError(f"{file}, row {missing + 1}: there is no image at {paths[missing]}: mend the path.")
     kinds = frame[columns["label"]].astype(str)
+    _check_one_label_each(file, paths, kinds.tolist())
     names = tuple(sorted(kinds.unique(), key=_as_number))
     labels = kinds.map({name: k for k, name in enumerate(names)}).to_numpy(np.int64)
     groups = None
@@ -253,6 +254,17 @@ def _table(file: Path) -> pd.DataFrame:
     if frame.empty:
         raise UserError(f"{file} has no rows: it needs one for each image.")
     return frame
+
+
+def _check_one_label_each(file: Path, paths: list[Path], kinds: list[str]) -> None:
+    first: dict[Path, int] = {}
+    for row, place in enumerate(paths):
+        earlier = first.setdefault(place, row)
+        if kinds[earlier] != kinds[row]:
+            raise UserError(
+                f"{file}, row {row + 1}: {place.name} is {kinds[row]!r} here and {kinds[earlier]!r} in row "
+                f"{earlier + 1}: keep the row that is right."
+            )
 
 
 def _given_splits(file: Path, column: pd.Series) -> np.ndarray:
