@@ -66,7 +66,8 @@ class Conditions:
             parts.append(f"the commonest class has {self.imbalance:g} times the images of the rarest")
         if self.corruption:
             parts.append(f"test images suffer {self.corruption}, severity {self.severity} of 5")
-        return "; ".join(parts).capitalize() + "." if parts else ""
+        text = "; ".join(parts)
+        return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 # ---- labels -----------------------------------------------------------------------------------------------------

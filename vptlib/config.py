@@ -4,6 +4,7 @@ The settings of the study are the fields of `vptlib.study.Study` itself, with it
 a title, the tasks, the margin of the decision and the size of the GradCAM page.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from json import dumps
@@ -13,7 +14,8 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from vptlib.data import TASKS, task_is_available
+from vptlib.conditions import Conditions
+from vptlib.data import PHOTOGRAPHS, TASKS, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.methods import METHODS
@@ -32,6 +34,8 @@ class _ReportOnly(BaseModel):
         tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
+        conditions: harder ones (`vptlib.conditions.Conditions`), under each of which the largest size is run anew.
+        reference: images to measure the tasks' distance from, "photographs" or a task (`vptlib.transfer`); "" for none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -40,6 +44,8 @@ class _ReportOnly(BaseModel):
     tasks: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.01, gt=0, lt=1)
     images_per_cell: int = Field(2, ge=1, le=4)
+    conditions: tuple[dict[str, str | int | float], ...] = ()
+    reference: str = ""
 
 
 def _study_fields() -> dict[str, tuple]:
@@ -72,6 +78,10 @@ class ReportConfig:
         """One study a task, in the order of the file."""
         return [Study(task=task, **self.study_settings) for task in self.settings.tasks]
 
+    def harder_studies(self) -> list[Study]:
+        """Each task under each of the harder conditions."""
+        return [study.under(**changes) for study in self.studies() for changes in self.settings.conditions]
+
 
 def read_config(path: Path) -> ReportConfig:
     """Read and check everything that can be checked without data or weights.
@@ -86,8 +96,8 @@ def read_config(path: Path) -> ReportConfig:
     except ValidationError as error:
         findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
         raise UserError(_sentence(path, lines, findings[0])) from error
-    own = {"tasks": tuple(resolved(t, path.parent) if is_spec(t) else t for t in settings.tasks)}
-    config = ReportConfig(path, settings.model_copy(update=own))
+    reference, *tasks = (resolved(t, path.parent) if is_spec(t) else t for t in (settings.reference, *settings.tasks))
+    config = ReportConfig(path, settings.model_copy(update={"tasks": tuple(tasks), "reference": reference}))
     _check_names(config, lines)
     return config
 
@@ -99,7 +109,7 @@ def check_material(config: ReportConfig) -> None:
         UserError: a task or backbone that cannot be had, an image size or depth that the backbone does not have,
             sizes larger than the data, classes with too few images.
     """
-    for study in config.studies():
+    for study in [*config.studies(), *config.harder_studies()]:
         try:
             study.check()
         except UserError as error:
@@ -170,13 +180,29 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
         available, why = task_is_available(task)
         if not available:
             raise UserError(f"{_where(path, lines, 'tasks')}: task {task!r} cannot be had here: {why}")
+    _check_conditions(config, _where(path, lines, "conditions"))
+    if settings.reference and not is_spec(settings.reference):
+        where, known = _where(path, lines, "reference"), (PHOTOGRAPHS, *TASKS)
+        _check_known(where, "reference", (settings.reference,), known, f"take {PHOTOGRAPHS!r} or a task")
     try:
         config.studies()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
 
-def _check_known(where: str, kind: str, names: tuple[str, ...], known: dict, otherwise: str) -> None:
+def _check_conditions(config: ReportConfig, where: str) -> None:
+    names = [field.name for field in fields(Conditions)]
+    for changes in config.settings.conditions:
+        _check_known(where, "condition", tuple(changes), names, f"take of {', '.join(names)}")
+        try:
+            harder = Conditions(**changes)
+        except (UserError, TypeError) as error:
+            raise UserError(f"{where}: {changes} cannot be a condition: {error}") from error
+        if not harder.sentence():
+            raise UserError(f"{where}: {changes} changes nothing: give label_noise, imbalance or corruption.")
+
+
+def _check_known(where: str, kind: str, names: tuple[str, ...], known: Collection[str], otherwise: str) -> None:
     for name in names:
         if name not in known:
             raise UserError(f"{where}: there is no {kind} {name!r}: {_did_you_mean(name, known, otherwise)}")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -40,6 +41,7 @@ __all__ = [
     "TaskEntry",
     "few_shot",
     "fixed_test",
+    "load_reference",
     "load_task",
     "prepare",
     "split_validation",
@@ -164,6 +166,36 @@ def load_task(name: str) -> Task:
     train, test, class_names = entry.load()
     about = (entry.group, entry.objective, entry.licence, entry.source)
     return Task(name, entry.title, train, test, class_names, *about)
+
+
+PHOTOGRAPHS = "photographs"
+
+
+def load_reference(name: str) -> ImageSet | LazyImages:
+    """Images to measure a task's distance from, such as those of pre-training (`vptlib.transfer`).
+
+    Args:
+        name: "photographs" (600 crops of the two photographs that come with scikit-learn, CC BY: a stand-in where the
+            images of pre-training cannot be had), or a task or place of images as for `load_task`, whose training
+            images are taken.
+    """
+    return _photographs() if name == PHOTOGRAPHS else load_task(name).train
+
+
+@lru_cache(maxsize=1)
+def _photographs(count: int = 600, side: int = 96) -> ImageSet:
+    from sklearn.datasets import load_sample_images
+
+    rng = np.random.RandomState(0)  # its stream is frozen by NumPy (NEP 19)
+    photographs = load_sample_images().images
+    crops, labels = np.empty((count, side, side, 3), np.uint8), np.arange(count) % len(photographs)
+    for crop, label in zip(crops, labels, strict=True):
+        photograph = photographs[label]  # H W 3
+        width = rng.randint(side, min(photograph.shape[:2]))
+        top, left = (rng.randint(0, edge - width) for edge in photograph.shape[:2])
+        square = Image.fromarray(photograph[top : top + width, left : left + width])
+        crop[:] = np.asarray(square.resize((side, side), Image.Resampling.BICUBIC))
+    return ImageSet(crops, labels.astype(np.int64))
 
 
 def _own_task(spec: str) -> Task:

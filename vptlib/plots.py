@@ -24,7 +24,7 @@ from scipy.optimize import isotonic_regression
 from vptlib.curves import in_prose
 from vptlib.explain import CELLS
 from vptlib.methods import METHODS, STANDARD
-from vptlib.wording import duration, per_cent, storage
+from vptlib.wording import duration, per_cent, points, storage
 
 COLOURS = {"linear": "#333333", "vpt-shallow": "#009E73", "vpt-deep": "#0072B2", "full": "#D55E00"}
 MARKERS = {"linear": "s", "vpt-shallow": "^", "vpt-deep": "o", "full": "D"}
@@ -110,6 +110,46 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
         _panel_title(right, "Time of one training run")
         _fit_bars(fig, (left, right))
     return fig
+
+
+def quadrant_figure(placed: pd.DataFrame) -> Figure:
+    """Tasks in the four quadrants, each in the colour of the method that was ahead.
+
+    Args:
+        placed: from `vptlib.transfer.tasks_and_pretraining`, with the column title.
+    """
+    middle = placed["distance"].median()
+    with _figure(3.9) as (fig, ax):
+        similar = placed["quadrant"].str.startswith("similar")
+        low, high = placed["distance"].min(), placed["distance"].max()
+        edge = 0.12 * max(high - low, 1e-9)
+        ax.set_ylim(low - edge, high + edge)
+        ax.set_xlim(0, 2)
+        ax.axhline(middle, color=_OPEN, linewidth=1)
+        ax.axvline(1, color=_OPEN, linewidth=1)
+        ax.set_xticks([0.5, 1.5], ["To tell classes apart, as in pre-training", "Another objective"])
+        ax.set_yticks([middle], ["median"])
+        ax.grid(False)
+        ax.set_ylabel("Distance from the reference images")
+        for column, inside in ((0, similar), (1, ~similar)):
+            _tasks_of_column(ax, column, placed[inside])
+        _head(
+            fig, ax, "Where the tasks lie to pre-training", "Colour: which method was ahead, with its lead in points."
+        )
+        fig.subplots_adjust(left=0.12, right=0.98)
+    return fig
+
+
+def _tasks_of_column(ax: Axes, column: int, rows: pd.DataFrame) -> None:
+    if rows.empty:
+        return
+    low, high = ax.get_ylim()
+    heights = spread_apart(rows["distance"].tolist(), [0.085 * (high - low)] * len(rows), (low, high))
+    for row, height in zip(rows.itertuples(), heights, strict=True):
+        colour = COLOURS["vpt-deep" if row.actual == "vpt" else "full"]
+        ax.plot([column + 0.06], [row.distance], "o", color=colour, markersize=9)
+        lead = f"{'VPT-deep' if row.actual == 'vpt' else 'full'} {points(abs(row.difference))}"
+        ax.text(column + 0.1, height, f"{row.title}: {lead}", va="center", color=colour, fontsize=10)
 
 
 # ---- the frame of a figure --------------------------------------------------------------------------------------

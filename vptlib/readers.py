@@ -135,6 +135,8 @@ def _recognised(spec: str, folder: Path | None) -> str:
 
 
 def _checked(spec: str, listing: Listing) -> Listing:
+    if len(listing.class_names) < 2:
+        raise UserError(f"{spec}: there is only one class, {listing.class_names[0]!r}: a task needs two or more.")
     for split in ("train", "test"):
         if not (listing.splits == split).any():
             raise UserError(f"{spec}: there are no {split} images: add some, or leave out the split altogether.")
@@ -142,8 +144,6 @@ def _checked(spec: str, listing: Listing) -> Listing:
     if (counts == 0).any():
         missing = listing.class_names[int(counts.argmin())]
         raise UserError(f"{spec}: class {missing!r} has test images but none to train on: add some, or leave it out.")
-    if len(listing.class_names) < 2:
-        raise UserError(f"{spec}: there is only one class, {listing.class_names[0]!r}: a task needs two or more.")
     return listing
 
 
@@ -227,9 +227,8 @@ def read_table(file: Path, path: str = "path", label: str = "label", group: str 
         if empty.any():
             raise UserError(f"{file}, row {int(empty.argmax()) + 1}: {columns[what]!r} is empty: fill it in.")
     paths = [file.parent / place for place in frame[columns["path"]].astype(str)]
-    missing = next((row for row, place in enumerate(paths) if not place.is_file()), None)
-    if missing is not None:
-        raise UserError(f"{file}, row {missing + 1}: there is no image at {paths[missing]}: mend the path.")
+    for row, place in enumerate(paths, start=1):
+        _check_image(f"{file}, row {row}", place, file.parent)
     kinds = frame[columns["label"]].astype(str)
     _check_one_label_each(file, paths, kinds.tolist())
     names = tuple(sorted(kinds.unique(), key=_as_number))
@@ -241,6 +240,14 @@ def read_table(file: Path, path: str = "path", label: str = "label", group: str 
     return Listing(ImageFiles(paths), labels, splits, names, groups, f"the table {file.name}")
 
 
+def _check_image(where: str, place: Path, folder: Path) -> None:
+    """An image that a list names must be there, and in the folder of the list."""
+    if not Path(os.path.normpath(place)).is_relative_to(os.path.normpath(folder)):
+        raise UserError(f"{where}: {place} lies outside {folder}: put the list into a folder above all its images.")
+    if not place.is_file():
+        raise UserError(f"{where}: there is no image at {place}: mend the path, or fetch the image.")
+
+
 def _table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise UserError(f"there is no table at {file}: name a .csv, .tsv or .parquet file.")
@@ -250,7 +257,7 @@ def _table(file: Path) -> pd.DataFrame:
     try:
         frame = read_it(file)
     except Exception as error:  # pandas and pyarrow each raise their own
-        raise UserError(f"{file} cannot be read as a table ({error}): save it again.") from error
+        raise UserError(f"{file} cannot be read as a table ({' '.join(str(error).split())}): save it again.") from error
     if frame.empty:
         raise UserError(f"{file} has no rows: it needs one for each image.")
     return frame
@@ -351,12 +358,10 @@ def _vtab_list(path: Path, name: str) -> list[tuple[Path, int]]:
         place, _, label = line.strip().rpartition(" ")
         if not place or not label.lstrip("-").isdigit():
             raise UserError(f"{file}, line {number}: {line.strip()!r} is not a path and a label.")
+        _check_image(f"{file}, line {number}", path / place, path)
         entries.append((path / place, int(label)))
     if not entries:
         raise UserError(f"{file} is empty: it needs a line for each image.")
-    missing = next((place for place, _ in entries if not place.is_file()), None)
-    if missing is not None:
-        raise UserError(f"{file} names {missing}, which is not there: fetch the data set again.")
     return entries
 
 

@@ -56,7 +56,7 @@ def make_report(config_path: Path, out: Path | None = None) -> Path:
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
         check_material(config)
-        _run_studies(config.studies())
+        _run_studies([*config.studies(), *config.harder_studies()])
         _write_notebooks(config, draft)
         _write_page(config, draft)
         _write_summary(config, draft)
@@ -99,7 +99,8 @@ def _run_studies(studies: list[Study]) -> None:
     for number, study in enumerate(studies, 1):
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
-        _say(f"[{number}/{len(studies)}] {study.task}: {state}")
+        harder = study.conditions.sentence()
+        _say(f"[{number}/{len(studies)}] {study.task}{f' ({harder})' if harder else ''}: {state}")
         study.run(progress=True)
 
 
@@ -108,9 +109,11 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
     settings, folder = config.settings, draft / "notebooks"
     shared = {"settings": config.study_settings, "margin": settings.margin}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
+    overview["reference"] = settings.reference
     jobs = {"overview": ("report_overview", overview | shared)}
     for task, name in zip(settings.tasks, _names(config), strict=True):
-        jobs[name] = ("report_task", {"task": task, "images_per_cell": settings.images_per_cell} | shared)
+        own = {"task": task, "images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
+        jobs[name] = ("report_task", own | shared)
     folder.mkdir()
     pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
     try:

@@ -214,8 +214,10 @@ def how_well(table: pd.DataFrame) -> pd.DataFrame:
     count, right = len(table), int(table["right"].sum())
     interval = stats.binomtest(right, count).proportion_ci(method="wilson")
     rows = [("quadrant", count, right / count, interval.low, interval.high, np.nan)]
-    known = {"task", "objective", "vpt", "full", "quadrant", "predicted", "actual", "difference", "right"}
-    for name in [column for column in table.columns if column not in known]:
+    known = ["task", "objective", "distance_error", "vpt", "full"]
+    for name in table.columns.difference(
+        [*known, "quadrant", "predicted", "actual", "difference", "right"], sort=False
+    ):
         correlation = stats.spearmanr(table[name], table["difference"]).statistic if count > 2 else np.nan
         rows.append((name, count, np.nan, np.nan, np.nan, correlation))
     return pd.DataFrame(rows, columns=["by", "tasks", "right", "low", "high", "rank_correlation"])

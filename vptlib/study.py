@@ -14,7 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from safetensors.torch import load_file, save_file
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
@@ -106,6 +107,14 @@ class Study:
     def conditions(self) -> Conditions:
         """What this study meets beyond clean, balanced images."""
         return Conditions(self.label_noise, self.noise, self.imbalance, self.corruption, self.severity)
+
+    def under(self, **conditions) -> "Study":
+        """The same comparison at the largest size alone, under harder conditions.
+
+        Args:
+            **conditions: as in `vptlib.conditions.Conditions`.
+        """
+        return replace(self, sizes=self.sizes[-1:], **conditions)
 
     # ---- the grid ----
 
@@ -283,8 +292,7 @@ class _Material:
 
     def __init__(self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int):
         self.task: Task = load_task(task)
-        self.vit = load_backbone(backbone, image_size, depth)
-        self.fingerprint = fingerprint(self.vit)
+        self.vit, self.fingerprint = _load_backbone(backbone, image_size, depth)
         self.test_items = fixed_test(self.task.test.labels, test_images)
 
     @lru_cache(maxsize=2)  # noqa: B019 (a material lives as long as its process)
@@ -322,6 +330,13 @@ class _Material:
         *parts, labels = self.parts(n, seed, conditions)
         images = [prepare(self.task.train.select(part), preprocessing(self.vit)).tensors[0] for part in parts]
         return tuple(TensorDataset(x, torch.tensor(labels[part])) for x, part in zip(images, parts, strict=True))
+
+
+@lru_cache(maxsize=2)
+def _load_backbone(*names) -> tuple[VisionTransformer, str]:
+    """The backbone, for copies of it to be adapted, and its fingerprint."""
+    vit = load_backbone(*names)
+    return vit, fingerprint(vit)
 
 
 @lru_cache(maxsize=2)

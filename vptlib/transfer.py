@@ -1,0 +1,68 @@
+"""How the tasks of some studies lie to pre-training, and whether that told who would win: measured, not assumed.
+
+For each task the distance of its images from reference images and three scores that need no training, all on features
+of the frozen backbone, beside the accuracy of VPT-deep and of full fine-tuning that the studies found.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from vptlib.backbones import preprocessing
+from vptlib.data import ImageSet, load_reference, load_task, prepare
+from vptlib.errors import UserError
+from vptlib.images import LazyImages
+from vptlib.methods import AdaptedModel
+from vptlib.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
+from vptlib.study import Study
+from vptlib.subsets import fixed_test
+from vptlib.training import frozen_features
+
+SCORES = {"knn": knn_accuracy, "log_me": log_me, "h_score": h_score}
+
+
+def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int = 500) -> pd.DataFrame:
+    """A row for each finished study: distance and scores, quadrant, what it predicts, and what was measured.
+
+    Args:
+        studies: on one backbone, with runs of "vpt-deep" and "full".
+        reference: images to measure the distance from (`vptlib.data.load_reference`).
+        images: of each set that are looked at, at most; the same number of all, as the distance depends on it.
+
+    Returns:
+        `vptlib.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet, extrapolated),
+        distance_error (its standard error), knn, log_me, h_score, vpt and full (fractions, at the largest size).
+
+    Raises:
+        UserError: fewer than two studies, for near and far have a meaning only among tasks.
+    """
+    if len(studies) < 2:
+        raise UserError("one task alone is neither near nor far: compare two or more, or leave out `reference`.")
+    probe = studies[0].build("linear")
+    sets = [load_reference(reference), *(load_task(study.task).train for study in studies)]
+    images = min(images, *map(len, sets))
+    away, *features = [_features(probe, one, images) for one in sets]
+    rows = [_row(study, away, *found) for study, found in zip(studies, features, strict=True)]
+    return transfer_table(pd.DataFrame(rows))
+
+
+def _features(probe: AdaptedModel, images: ImageSet | LazyImages, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the head reads of `count` images, `N F`, and their labels `N`."""
+    chosen = images.select(fixed_test(images.labels, count))
+    return frozen_features(probe, prepare(chosen, preprocessing(probe.vit))).tensors[0].numpy(), chosen.labels
+
+
+def _row(study: Study, away: tuple[np.ndarray, np.ndarray], features: np.ndarray, labels: np.ndarray) -> dict:
+    runs = study.runs()
+    last = runs[runs["n"] == study.sizes[-1]].groupby("method")["accuracy"].mean()
+    distance = frechet_distance_at_infinity(features, away[0])
+    return {
+        "task": study.task,
+        "objective": load_task(study.task).objective,
+        "distance": distance.value,
+        "distance_error": distance.error,
+        **{name: score(features, labels) for name, score in SCORES.items()},
+        "vpt": last["vpt-deep"],
+        "full": last["full"],
+    }
