@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vptlib import bench_prompting as bench
+from vptlib.paths import repository
 from vptlib.prompts import PromptedViT
 
 
@@ -63,3 +64,11 @@ def test_a_ratio_above_its_target_is_not_met():
     table = bench.ratios(seconds, memory, 0.01).set_index("case")
     expected = pd.Series(["no", "no", "no", "yes", "yes", "no", "yes", "yes", "no", "yes"], index=table.index)
     pd.testing.assert_series_equal(table["met"], expected, check_names=False)
+
+
+def test_the_readme_shows_the_measured_table():
+    def rows(*place):
+        lines = repository().joinpath(*place).read_text().splitlines()
+        return [line for line in lines if line.endswith(("| yes |", "| no |"))]
+
+    assert rows("README.md") == rows("reports", "benchmarks", "prompting.md") != []

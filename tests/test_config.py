@@ -110,6 +110,35 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
     assert config.studies() == [Study("digits", **values)]
 
 
+def test_harder_conditions_become_studies_of_their_own(tmp_path):
+    text = "tasks: [digits, object-count]\nsizes: [20, 60]\nconditions:\n- {label_noise: 0.4}\n- {corruption: blur}"
+    config = read_config(written(tmp_path, text))
+    harder = config.harder_studies()
+    assert [(s.task, s.sizes, s.label_noise, s.corruption) for s in harder] == [
+        ("digits", (60,), 0.4, ""),
+        ("digits", (60,), 0.0, "blur"),
+        ("object-count", (60,), 0.4, ""),
+        ("object-count", (60,), 0.0, "blur"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("conditions: [{label_nose: 0.4}]", r"line 2: there is no condition 'label_nose': did you mean 'label_noise'"),
+        ("conditions: [{label_noise: 1.5}]", r"line 2: .*label_noise is 1.5"),
+        ("conditions: [{corruption: fog}]", r"line 2: .*corruption is 'fog'"),
+        ("conditions: [{label_noise: many}]", r"line 2: .*cannot be a condition"),
+        ("conditions: [{severity: 4}]", r"line 2: .*changes nothing"),
+        ("conditions: [0.4]", r"line 2"),
+        ("reference: photograph", r"line 2: there is no reference 'photograph': did you mean 'photographs'"),
+    ],
+)
+def test_wrong_conditions_and_references_are_named(tmp_path, lines, words):
+    with pytest.raises(UserError, match=words):
+        read_config(written(tmp_path, f"tasks: [digits]\n{lines}"))
+
+
 def test_sizes_larger_than_the_data_are_found_before_training(tmp_path):
     config = read_config(written(tmp_path, "tasks: [digits]\nsizes: [50, 999999]\nimage_size: 28\ndepth: 1"))
     with pytest.raises(UserError, match=r"mine\.yaml: task 'digits': .*999999"):

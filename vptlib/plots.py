@@ -149,7 +149,8 @@ def _tasks_of_column(ax: Axes, column: int, rows: pd.DataFrame) -> None:
         colour = COLOURS["vpt-deep" if row.actual == "vpt" else "full"]
         ax.plot([column + 0.06], [row.distance], "o", color=colour, markersize=9)
         lead = f"{'VPT-deep' if row.actual == 'vpt' else 'full'} {points(abs(row.difference))}"
-        ax.text(column + 0.1, height, f"{row.title}: {lead}", va="center", color=colour, fontsize=10)
+        short = row.title.partition(" (")[0]
+        ax.text(column + 0.1, height, f"{short}: {lead}", va="center", color=colour, fontsize=10)
 
 
 # ---- the frame of a figure --------------------------------------------------------------------------------------
