@@ -229,7 +229,7 @@ class LazyPixels:
         size, interpolation = self._preprocessing.size, self._preprocessing.interpolation
         part = self._images.select(places if isinstance(places, slice) else places.numpy())
         raw = part.pixels(size, interpolation) if isinstance(part, LazyImages) else part.images  # B H W 3
-        return _normalised(raw, self._preprocessing)
+        return _normalised(raw, self._preprocessing).contiguous()  # convolutions round by how the numbers lie
 
     def split(self, count: int) -> Iterator[Tensor]:
         """All of them in their order, `count` at a time, float32 `B 3 S S`."""

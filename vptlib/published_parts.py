@@ -115,7 +115,9 @@ def departures(studies: list[Study]) -> dict[str, str]:
     if first.rules == VTAB and first.candidates != ALL:
         found["Tuning"] = f"{first.candidates} settings a method. In the papers: the whole grid of each method."
     if first.rules == VTAB and first.epochs != PUBLISHED_EPOCHS:
-        found["Training"] = f"{first.epochs} passes over the images. In the papers: {PUBLISHED_EPOCHS}."
+        found["Training"] = (
+            f"{first.epochs} pass{'es' if first.epochs > 1 else ''} over the images. In the papers: {PUBLISHED_EPOCHS}."
+        )
     if first.conditions.sentence():
         found["Conditions"] = first.conditions.sentence()
     if len(studies) < len(VTAB_TASKS):
@@ -143,9 +145,9 @@ def reproduction(table: pd.DataFrame) -> str:
             gap = table[OURS, method] - table[paper, method]
             worst = int(np.abs(gap.to_numpy()).argmax())
             where = _paper_name(table["task", ""].iloc[worst])
-            parts.append(f"{title} {gap.mean():+.1f} points on average (most: {where}, {gap.iloc[worst]:+.1f})")
+            parts.append(f"{title} {_signed(gap.mean())} points on average (most: {where}, {_signed(gap.iloc[worst])})")
         sentences.append(f"{paper}: {', '.join(parts)}.")
-    return " ".join(sentences).replace("-", "\u2212").replace("VPT\u2212deep", "VPT-deep")
+    return " ".join(sentences)
 
 
 # ---- the table ------------------------------------------------------------------------------------------------
@@ -172,8 +174,8 @@ def _table(table: pd.DataFrame, seeds: int) -> HTML:
         columns=["Task", *(3 * [*WHOSE])],
         groups=[*groups, last],
         caption=f"Accuracy on the test images in per cent. Ours: mean{spread}. In brackets: a lead of ours on a task "
-        "whose 95\u202f% interval does not leave out 0. Level: less than 0.05 points apart, in figures printed with one "
-        "decimal. Means carry no interval.",
+        "whose 95\u202f% interval does not leave out 0. Level: less than 0.05 points apart, in figures printed with "
+        "one decimal. Means carry no interval.",
     )
 
 
@@ -202,6 +204,10 @@ def _wins(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Of how many tasks VPT-deep is ahead, by the printed figures."""
     ahead = [int((table[whose, "vpt"] - table[whose, "full"] >= 0.05).sum()) for whose in WHOSE]
     return [("", "VPT-deep ahead in"), *(6 * [("", "")]), *(("", f"{count} of {len(table)}") for count in ahead)]
+
+
+def _signed(number: float) -> str:
+    return f"{number:+.1f}".replace("-", "\u2212")
 
 
 def _paper_name(folder: str) -> str:

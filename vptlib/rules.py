@@ -111,7 +111,7 @@ def published_sentences(
         tried += " (a larger grid is a larger chance to find a good setting: the published grids are not equal)"
     if candidates != ALL:
         tried += ", the first of an order drawn once from the published grid (seed 0)"
-    optimiser = {"sgd": "SGD", "adamw": "AdamW"}
+    optimiser, passes = {"sgd": "SGD", "adamw": "AdamW"}, f"{epochs} pass{'es' if epochs > 1 else ''}"
     by_optimiser = [f"{METHODS[name].title} with {optimiser[_GRIDS[name][0]]}" for name in methods]
     return {
         "Tuning": "Settings (learning rate, weight decay, prompt length) are chosen on the images that "
@@ -120,7 +120,7 @@ def published_sentences(
         + f"Tried: {tried}.",
         "Final run": "All n images train with the chosen setting, one run a seed. Nothing is chosen afterwards: the "
         "weights after the last step are tested. A run that diverges counts with what it then predicts.",
-        "Training": f"{epochs} passes over the images, up to {batch_size} a step, linear warm-up over the first tenth, "
+        "Training": f"{passes} over the images, up to {batch_size} a step, linear warm-up over the first tenth, "
         f"cosine decay, no augmentation: {', '.join(by_optimiser)} (momentum 0.9 with SGD).",
         "Prompts": f"Their number is part of the setting ({', '.join(map(str, _PROMPT_LENGTHS))}); deep prompts have a "
         f"dropout of {DEEP_DROPOUT:g}.",
