@@ -29,7 +29,8 @@ class _ReportOnly(BaseModel):
 
     Attributes:
         title: over the first page.
-        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each.
+        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each; `vtab:ROOT` is all 19
+            of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
     """
