@@ -30,6 +30,13 @@ MISTAKES = {
     "tasks: [digits]\nmargin: .nan": ("line 2", "`margin` must be"),
     "tasks: [digits]\nimages_per_cell: 0": ("line 2", "`images_per_cell` must be 1 or more"),
     "tasks: [digits]\ncandidates: 99": ("candidates is 99", "learning rates"),
+    "tasks: [digits]\ncandidates: many": ("line 2", "`candidates` must be a whole number", '"many"'),
+    "tasks: [digits]\ntest_images: 0": ("test_images is 0", "1 or more or all"),
+    "tasks: [digits]\nrules: mine": ("rules is 'mine'", "equal budget, vtab-1k"),
+    "tasks: [digits]\nmethods: [full, vpt-deep, lora]\nrules: vtab-1k": ("no published grid for 'lora'", "take of"),
+    "tasks: [digits]\nrules: vtab-1k\ncandidates: 17": ("candidates is 17, but 'full' has 16 published settings",),
+    "tasks: vtab:nowhere": ("line 1", "there is no folder at", "nowhere"),
+    "tasks: [vtab:.]": ("line 1", "must hold the 19 folders of VTAB-1k", "holds none of them"),
     "tasks: [digits]\nbackbone: no": ("line 2", "`backbone` must be text", "false"),
     "tasks: [digitts]": ("line 1", "there is no task 'digitts'", "did you mean 'digits'"),
     "tasks: [xyz]": ("line 1", "there is no task 'xyz'", "`vpt tasks`"),
@@ -103,6 +110,8 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "imbalance": 4.0,
         "corruption": "blur",
         "severity": 2,
+        "rules": "equal budget",
+        "epochs": 3,
     }
     assert set(values) | {"task"} == {field.name for field in fields(Study)}
     lines = [f"{key}: {list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from vptlib import data
 from vptlib import images as module
 from vptlib.backbones import Preprocessing
 from vptlib.data import ImageSet, prepare
 from vptlib.errors import UserError
 from vptlib.images import ImageFiles, LazyImages, decode
+from vptlib.methods import build_method
+from vptlib.training import Recipe, evaluate, fit
 
 PLAIN = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
@@ -176,3 +180,52 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="VPTLIB_CACHE"):
         ImageFiles(files(tmp_path)).pixels(np.array([0]), 8, "bilinear")
+
+
+# ---- large sets -------------------------------------------------------------------------------------------------
+
+
+def test_a_large_set_is_prepared_batch_by_batch_with_the_same_numbers(tmp_path, monkeypatch):
+    lazy = LazyImages(ImageFiles(files(tmp_path)), np.arange(5), np.array([0, 1, 0, 1, 0]))
+    array = ImageSet(lazy.pixels(13, "bilinear"), lazy.labels)  # of another size than the backbone's
+    for images in (lazy, array):
+        whole = prepare(images, PLAIN).tensors[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(data, "MOST_PREPARED_BYTES", 10)
+            by_batch, labels = prepare(images, PLAIN).tensors
+        assert isinstance(by_batch, data.LazyPixels) and by_batch.shape == whole.shape and len(by_batch) == 5
+        assert by_batch.nbytes == whole.nbytes and labels.tolist() == [0, 1, 0, 1, 0]
+        order = torch.tensor([3, 0, 3])
+        assert torch.equal(by_batch[order], whole[order])
+        assert torch.equal(by_batch[1:3], whole[1:3]) and torch.equal(by_batch[-1], whole[-1])
+        assert torch.equal(torch.cat(list(by_batch.split(2))), whole)
+
+
+def test_training_on_a_large_set_is_the_same_training(tmp_path, monkeypatch, tiny_vit):
+    lazy = LazyImages(ImageFiles(files(tmp_path, 8)), np.arange(8), np.arange(8) % 2)
+    wanted = Preprocessing(28, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "bicubic")
+    histories, found = [], []
+    for most in (2**30, 10):
+        monkeypatch.setattr(data, "MOST_PREPARED_BYTES", most)
+        prepared = prepare(lazy, wanted)
+        torch.manual_seed(0)
+        model = build_method("vpt-deep", tiny_vit(), 2)
+        histories.append(fit(model, prepared, prepared, Recipe(1e-2, steps=6, batch_size=3)))
+        found.append(evaluate(model, prepared))
+    assert histories[0].train_loss == histories[1].train_loss and histories[0].val_loss == histories[1].val_loss
+    assert found[0].loss == found[1].loss and found[0].predictions.tolist() == found[1].predictions.tolist()
+
+
+def test_keeping_decodes_without_holding_and_says_how_far_it_is(tmp_path, monkeypatch):
+    source, seen = ImageFiles(files(tmp_path)), []
+    LazyImages(source, np.array([1, 3]), np.array([0, 1])).keep(8, "bilinear", seen.append)
+    assert seen == [2]
+    monkeypatch.setattr(module, "decode", lambda path: pytest.fail("decoded again"))
+    source.pixels(np.array([3, 1]), 8, "bilinear")
+
+
+def test_a_full_disk_is_told_before_decoding(tmp_path, monkeypatch):
+    source = ImageFiles(files(tmp_path))
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
+    with pytest.raises(UserError, match=r"0 MB are free\): free .* VPTLIB_CACHE"):
+        source.pixels(np.arange(5), 8, "bilinear")

@@ -9,12 +9,15 @@ import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,7 +27,8 @@ from tqdm import tqdm
 
 from vptlib import bench_prompting
 from vptlib.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
-from vptlib.data import few_shot, fixed_test, load_task, prepare
+from vptlib.data import LazyPixels, few_shot, fixed_test, load_task, prepare
+from vptlib.images import ImageFiles, LazyImages
 from vptlib.methods import STANDARD, AdaptedModel, build_method
 from vptlib.paths import repository
 from vptlib.training import best_device
@@ -37,7 +41,12 @@ def main() -> None:
     """Run all measurements and write their tables; with names of tables as arguments, only those."""
     folder = repository() / "reports" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    tables = {"prompting": _prompting, "training_steps": _training_steps, "embedded_default": _embedded_default}
+    tables = {
+        "prompting": _prompting,
+        "training_steps": _training_steps,
+        "loading": _loading,
+        "embedded_default": _embedded_default,
+    }
     wanted = sys.argv[1:] or tables
     for name in wanted:
         if name not in tables:
@@ -65,6 +74,10 @@ def _training_steps(_: Path) -> tuple[str, list]:
     return "One training step on the embedded default", [_STEPS_TEXT, training_steps()]
 
 
+def _loading(_: Path) -> tuple[str, list]:
+    return "How long a training step waits for its images", [_LOADING_TEXT, loading()]
+
+
 def _embedded_default(_: Path) -> tuple[str, list]:
     return "Image size and depth of the embedded backbone", [_DEFAULT_TEXT, frozen_features()]
 
@@ -89,6 +102,49 @@ def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:
         for name, s in seconds.items()
     ]
     return pd.DataFrame(rows)
+
+
+def loading(batch: int = 16, images: int = 400, rounds: int = 15) -> pd.DataFrame:
+    """Time to get a batch ready, and its share of a whole training step of VPT-deep, by where the images come from."""
+    vit = load_backbone()
+    wanted = preprocessing(vit)
+    small = prepare(load_task("fashion-mnist").train.select(np.arange(images)), wanted).tensors[0]
+    model = build_method("vpt-deep", vit, 10).to(best_device()).train()
+    step = _step(model, small[:batch].to(best_device()), torch.arange(batch, device=best_device()) % 10)
+    with tempfile.TemporaryDirectory() as folder:
+        lazy = LazyPixels(LazyImages(_photographs(Path(folder), images), np.arange(images), np.zeros(images)), wanted)
+        lazy[:]  # decodes them, once for all
+        sources = {"the embedded default: all prepared in memory": small, "a large set: decoded bytes on disk": lazy}
+        draws = {name: _draw(source, batch) for name, source in sources.items()}
+        seconds = _alternated({"step": step} | draws, rounds)
+    rows = [
+        {
+            "images": name,
+            "ms for a batch": round(1000 * seconds[name], 2),
+            "ms for the rest of the step": round(1000 * seconds["step"], 1),
+            "share of waiting": f"{100 * seconds[name] / (seconds[name] + seconds['step']):.1f} %",
+        }
+        for name in sources
+    ]
+    return pd.DataFrame(rows)
+
+
+def _photographs(folder: Path, count: int) -> ImageFiles:
+    """JPEG files of 300 px with noise."""
+    draw, paths = np.random.default_rng(0), [folder / f"{k:05}.jpg" for k in range(count)]
+    for path in paths:
+        Image.fromarray(draw.integers(0, 255, (300, 300, 3), dtype=np.uint8)).save(path)
+    return ImageFiles(paths)
+
+
+def _draw(source: torch.Tensor | LazyPixels, batch: int) -> Callable[[], None]:
+    """Takes a batch at random places, as `fit` does."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> None:
+        source[torch.randperm(len(source), generator=generator)[:batch]].to(best_device())
+
+    return draw
 
 
 def frozen_features(train_images: int = 1000, test_images: int = 500) -> pd.DataFrame:
@@ -184,6 +240,13 @@ _STEPS_TEXT = (
     f"Forward, backward and AdamW on 32 images of {EMBEDDED_IMAGE_SIZE} px, first {EMBEDDED_DEPTH} blocks of ViT-S/14, "
     "10 prompts; medians of alternated rounds. The linear probe is timed without its cache of features: with it, a "
     "step costs next to nothing."
+)
+_LOADING_TEXT = (
+    f"Sixteen images of {EMBEDDED_IMAGE_SIZE} px at random places of 400, for a training step of VPT-deep on the "
+    "embedded backbone (forward, backward and AdamW); medians of alternated rounds. The set on disk was decoded "
+    "before, from JPEG files of 300 px: bytes are read from a mapped file and normalised for each batch. Nothing is "
+    "loaded ahead, so all of it is waiting. Trust the share, not the times, where other work ran on the machine. On a "
+    "GPU, where a step is shorter, the share is larger; measure it there."
 )
 _DEFAULT_TEXT = (
     "Per cent of 500 test images that a logistic regression (stopped at tolerance 0.01) on the frozen features of "

@@ -19,7 +19,7 @@ from vptlib.data import PHOTOGRAPHS, TASKS, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.methods import METHODS
-from vptlib.readers import is_spec, resolved
+from vptlib.readers import expanded, is_spec, resolved
 from vptlib.study import Study
 
 # What the report sets side by side; the other methods are there for comparison.
@@ -31,7 +31,8 @@ class _ReportOnly(BaseModel):
 
     Attributes:
         title: over the first page.
-        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each.
+        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each; `vtab:ROOT` is all 19
+            of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
         conditions: harder ones (`vptlib.conditions.Conditions`), under each of which the largest size is run anew.
@@ -91,13 +92,17 @@ def read_config(path: Path) -> ReportConfig:
     """
     text = _read(path)
     values, lines = _parse(path, text)
+    if isinstance(values.get("tasks"), str) and values["tasks"].startswith("vtab:"):  # one name for 19 tasks
+        values["tasks"] = [values["tasks"]]
     try:
         settings = _Settings.model_validate_json(dumps(values, default=str))
     except ValidationError as error:
         findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
         raise UserError(_sentence(path, lines, findings[0])) from error
-    reference, *tasks = (resolved(t, path.parent) if is_spec(t) else t for t in (settings.reference, *settings.tasks))
-    config = ReportConfig(path, settings.model_copy(update={"tasks": tuple(tasks), "reference": reference}))
+    own = {"tasks": _tasks(settings.tasks, path, lines)}
+    if is_spec(settings.reference):
+        own["reference"] = resolved(settings.reference, path.parent)
+    config = ReportConfig(path, settings.model_copy(update=own))
     _check_names(config, lines)
     return config
 
@@ -114,6 +119,16 @@ def check_material(config: ReportConfig) -> None:
             study.check()
         except UserError as error:
             raise UserError(f"{config.path}: task {study.task!r}: {error}") from error
+
+
+def _tasks(names: tuple[str, ...], path: Path, lines: dict[str, int]) -> tuple[str, ...]:
+    """Embedded tasks by name, images of the user's own by their whole path; all 19 for the folder of VTAB-1k."""
+    try:
+        return tuple(
+            task for name in names for task in (expanded(resolved(name, path.parent)) if is_spec(name) else [name])
+        )
+    except UserError as error:
+        raise UserError(f"{_where(path, lines, 'tasks')}: {error}") from error
 
 
 # ---- reading --------------------------------------------------------------------------------------------------
@@ -228,6 +243,7 @@ _EXPECTED = {
     "less_than_equal": "{le} or less",
     "greater_than": "above {gt}",
     "less_than": "below {lt}",
+    "literal_error": "{expected}",
 }
 
 

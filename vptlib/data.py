@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, lru_cache
@@ -37,6 +37,7 @@ from vptlib.subsets import few_shot, fixed_test, split_validation
 __all__ = [
     "TASKS",
     "ImageSet",
+    "LazyPixels",
     "Task",
     "TaskEntry",
     "few_shot",
@@ -86,6 +87,8 @@ class Task:
         objective: "classification", "location", "orientation", "counting" or "distance".
         licence, source: of the images, as every report prints them.
         train_groups: int64 for each training image: the site or lot that must not be on both sides of a split; or None.
+        validation: for each training image whether the makers of the task set it aside to validate on (bool `N`); None
+            where they do not say. Only the rules "vtab-1k" of a study follow it.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Task:
     licence: str
     source: str
     train_groups: np.ndarray | None = None
+    validation: np.ndarray | None = None
 
     def __post_init__(self):
         labels = np.concatenate([self.train.labels, self.test.labels])
@@ -148,7 +152,7 @@ class TaskEntry:
     missing: Callable[[], str] = lambda: ""
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def load_task(name: str) -> Task:
     """The task of that name in `TASKS`, or the images that `vptlib.readers` finds by it; a second call gives the same.
 
@@ -203,7 +207,7 @@ def _own_task(spec: str) -> Task:
     (train, train_groups), (test, _) = found.part("train"), found.part("test")
     title = readers.short_name(spec).replace("_", " ")
     about = (found.group, found.objective, found.licence, found.source, train_groups)
-    return Task(spec, title, train, test, found.class_names, *about)
+    return Task(spec, title, train, test, found.class_names, *about, found.validation)
 
 
 def task_is_available(name: str) -> tuple[bool, str]:
@@ -223,24 +227,67 @@ def _entry(name: str) -> TaskEntry:
 # ---- from images to tensors -------------------------------------------------------------------------------------
 
 
+# Prepared sets up to this size are held in memory as a whole; of larger ones a batch at a time is made.
+MOST_PREPARED_BYTES = 2**30
+
+
+class LazyPixels:
+    """Images as a backbone expects them, made when a batch of them is asked for.
+
+    Stands where a tensor float32 `N 3 S S` of all of them would, and gives the same numbers bit for bit. What is kept
+    of the user's own images is the decoded bytes, on disk (`vptlib.images`).
+    """
+
+    def __init__(self, images: ImageSet | LazyImages, preprocessing: Preprocessing):
+        self._images, self._preprocessing = images, preprocessing
+        self.shape = torch.Size((len(images), 3, preprocessing.size, preprocessing.size))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def size(self, axis: int) -> int:
+        """As of a tensor."""
+        return self.shape[axis]
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them would take in memory."""
+        return 4 * self.shape.numel()
+
+    def __getitem__(self, places: Tensor | slice | int) -> Tensor:
+        """The images at `places` (int64 `B`, or a slice), float32 `B 3 S S`; of a number, that image `3 S S`."""
+        if isinstance(places, int):
+            return self[places : places + 1 or None][0]
+        size, interpolation = self._preprocessing.size, self._preprocessing.interpolation
+        part = self._images.select(places if isinstance(places, slice) else places.numpy())
+        raw = part.pixels(size, interpolation) if isinstance(part, LazyImages) else part.images  # B H W 3
+        return _normalised(raw, self._preprocessing).contiguous()  # convolutions round by how the numbers lie
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """All of them in their order, `count` at a time, float32 `B 3 S S`."""
+        for start in range(0, len(self), count):
+            yield self[start : start + count]
+
+
 def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> TensorDataset:
     """Images as the backbone expects them: float32 `N 3 S S`, normalised, with their labels as int64 `N`.
 
     Images are scaled to the square (as VTAB does, without cropping), antialiased where they shrink; beyond the result
-    only a few hundred images are held at a time.
+    only a few hundred images are held at a time. Where the result would take more than `MOST_PREPARED_BYTES`,
+    `LazyPixels` stand in the place of its images.
 
     Raises:
         UserError: if the backbone wants an interpolation other than bilinear or bicubic.
     """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
         raise UserError(f"interpolation {preprocessing.interpolation!r} is not known: take bilinear or bicubic.")
-    if isinstance(images, LazyImages):
-        images = ImageSet(images.pixels(preprocessing.size, preprocessing.interpolation), images.labels)
-    result = torch.empty(len(images), 3, preprocessing.size, preprocessing.size)  # N 3 S S
-    chunk = 256
-    for start in range(0, len(images), chunk):
-        result[start : start + chunk] = _normalised(images.images[start : start + chunk], preprocessing)
-    return TensorDataset(result, torch.tensor(images.labels))
+    lazy, labels = LazyPixels(images, preprocessing), torch.tensor(images.labels)
+    if lazy.nbytes > MOST_PREPARED_BYTES:
+        return TensorDataset(lazy, labels)
+    result, chunk = torch.empty(lazy.shape), 256  # N 3 S S
+    for start, part in zip(range(0, len(images), chunk), lazy.split(chunk), strict=True):
+        result[start : start + chunk] = part
+    return TensorDataset(result, labels)
 
 
 def _normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:

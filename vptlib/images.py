@@ -7,6 +7,7 @@ the cache folder, shared by all processes and later runs.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from vptlib.errors import UserError
 from vptlib.paths import cache_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-# Decoded images of one set are kept up to this size (in bytes, at one image size), and decoded anew beyond it.
+# Decoded images of one task are kept on disk up to this size (in bytes, at one image size), and beyond it decoded anew
+# whenever a batch of them is asked for.
 MOST_KEPT_BYTES = 8 * 2**30
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -86,15 +88,23 @@ class Images:
             UserError: a file that is no whole image, or a cache folder that cannot be written.
         """
         rows = np.asarray(rows, dtype=np.int64)
-        if len(self) * size * size * 3 > MOST_KEPT_BYTES:
+        if not self._may_be_kept(size):
             return self.decoded(rows, size, interpolation)
-        kept, done = self._kept(size, interpolation)
-        missing = np.unique(rows[~done[rows]])
-        for start in range(0, len(missing), 256):
-            part = missing[start : start + 256]
-            kept[part] = self.decoded(part, size, interpolation)
-            done[part] = True  # after the pixels: a stopped process leaves no row that is called done and is not
-        return np.asarray(kept[rows])
+        return np.asarray(self._filled(rows, size, interpolation)[rows])
+
+    def keep(
+        self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Decode the images at `rows` that are not kept yet, a few at a time, where all may be kept.
+
+        Args:
+            progress: called with the number of images that have just been decoded.
+
+        Raises:
+            UserError: as `pixels`.
+        """
+        if self._may_be_kept(size):
+            self._filled(np.asarray(rows, dtype=np.int64), size, interpolation, progress)
 
     def decoded(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
@@ -110,6 +120,25 @@ class Images:
             image = image.resize((size, size), _RESAMPLING[interpolation])  # Pillow's is antialiased where it shrinks
         return np.asarray(image)
 
+    def _may_be_kept(self, size: int) -> bool:
+        return len(self) * size * size * 3 <= MOST_KEPT_BYTES
+
+    def _filled(
+        self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """The kept images, uint8 `N S S 3`, those at `rows` decoded."""
+        kept, done = self._kept(size, interpolation)
+        missing = np.unique(rows[~done[rows]])
+        if len(missing):
+            _check_room(len(missing) * size * size * 3)
+        for start in range(0, len(missing), 256):
+            part = missing[start : start + 256]
+            kept[part] = self.decoded(part, size, interpolation)
+            done[part] = True  # after the pixels: a stopped process leaves no row that is called done and is not
+            if progress:
+                progress(len(part))
+        return kept
+
     def _kept(self, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
         """Two files in the cache folder, as arrays: uint8 `N S S 3`, and which of its rows are filled."""
         name = hashlib.sha256(f"{self.digest} {size} {interpolation}".encode()).hexdigest()[:32]
@@ -122,10 +151,7 @@ class Images:
                 _mapped(folder / f"{name}.done", (count,), np.bool_),
             )
         except OSError as error:
-            raise UserError(
-                f"decoded images cannot be kept in {folder} ({error}): free {count * size * size * 3 / 1e6:.0f} MB "
-                "there, or set VPTLIB_CACHE to a folder that can be written."
-            ) from error
+            raise UserError(_cannot_be_kept(folder, str(error), count * size * size * 3)) from error
 
 
 class ImageFiles(Images):
@@ -209,10 +235,29 @@ class LazyImages:
         """All of them as uint8 `N S S 3`."""
         return self.source.pixels(self.rows, size, interpolation)
 
+    def keep(self, size: int, interpolation: str, progress: Callable[[int], None] | None = None) -> None:
+        """Decode all of them once, where they may be kept, holding only a few in memory; see `Images.keep`."""
+        self.source.keep(self.rows, size, interpolation, progress)
+
     @property
     def images(self) -> np.ndarray:
         """All of them to look at, uint8 `N S S 3` at 224 px, not kept."""
         return self.source.decoded(self.rows, 224, "bicubic")
+
+
+def _check_room(needed: int) -> None:
+    """Pages of a mapped file that the disk has no room for would end the process without a word."""
+    folder = cache_folder() / "decoded"
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(_cannot_be_kept(folder, f"{free / 1e6:.0f} MB are free", needed))
+
+
+def _cannot_be_kept(folder: Path, reason: str, needed: int) -> str:
+    return (
+        f"decoded images cannot be kept in {folder} ({reason}): free {needed / 1e6:.0f} MB there, or set VPTLIB_CACHE "
+        "to a folder that can be written."
+    )
 
 
 def _mapped(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:

@@ -88,7 +88,7 @@ def opening(title: str, studies: list[Study]) -> HTML:
     scope = [
         date.today().strftime("%-d %B %Y"),
         f"{len(studies)} task{'s' if len(studies) > 1 else ''}",
-        f"{first.sizes[0]:,} to {first.sizes[-1]:,} labelled images",
+        " to ".join(f"{n:,}" for n in dict.fromkeys((first.sizes[0], first.sizes[-1]))) + " labelled images",
         methods,
         f"backbone {first.backbone}",
     ]

@@ -120,9 +120,11 @@ def group_means(table: pd.DataFrame) -> pd.DataFrame:
         table: from `vtab1k`, or any rows of it.
 
     Returns:
-        One row a method: natural, specialised, structured, mean_of_tasks (of 19), mean_of_groups (of 3).
+        One row a method: natural, specialised, structured, mean_of_tasks (of 19), mean_of_groups (of 3); without the
+        groups of which there is no task.
     """
-    means = table.pivot_table(index="method", columns="group", values="top1", sort=False)[list(GROUPS)]
+    present = [group for group in GROUPS if (table["group"] == group).any()]
+    means = table.pivot_table(index="method", columns="group", values="top1", sort=False)[present]
     of_tasks = table.groupby("method", sort=False)["top1"].mean()
     return means.assign(mean_of_tasks=of_tasks, mean_of_groups=means.mean(axis=1)).rename_axis(columns=None)
 

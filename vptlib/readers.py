@@ -7,6 +7,7 @@ A task is named by what it is and where it lies:
     table:PATH.csv?label=kind     ... whose columns have other names: path=, label=, group=, split=
     folder:PATH?skip=unreadable   ... without the files that are no whole images (also for tables)
     vtab:ROOT/FOLDER              one of the 19 tasks of VTAB-1k, such as vtab:/data/vtab-1k/dtd
+    vtab:ROOT                     all 19, in the order of the papers (in the YAML file of a report)
     hf:DIR or hf:OWNER/NAME       an image data set of Hugging Face, saved to disk or on the hub
     torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR
 
@@ -46,6 +47,7 @@ class Listing:
         source: where they come from, as reports print it.
         licence: as reports print it.
         group, objective: VTAB's kind of image, and what is asked of it.
+        validation: for each training image whether the data's own lists set it aside to validate on, or None.
     """
 
     images: Images
@@ -57,6 +59,7 @@ class Listing:
     licence: str = "yours to know: not stated by the data"
     group: str = "own images"
     objective: str = "classification"
+    validation: np.ndarray | None = None
 
     def part(self, split: str) -> tuple[LazyImages, np.ndarray | None]:
         """The images of one split, and their groups."""
@@ -107,7 +110,9 @@ def read(spec: str, folder: Path | None = None) -> Listing:
             close = get_close_matches(name, offered, n=1) or offered or ["none"]
             raise UserError(f"{spec}: {kind!r} has no option {name!r}: did you mean {close[0]!r}?")
     listing = reader(place if kind in ("hf", "torchvision") else _under(place, folder), **options)
-    return _checked(spec, _without_unreadable(listing) if skip else listing)
+    listing = _without_unreadable(listing) if skip else listing
+    # published lists are as they are: among 1,000 images of sun397 some of its 397 classes are missing
+    return listing if kind == "vtab" else _checked(spec, listing)
 
 
 def _without_unreadable(listing: Listing) -> Listing:
@@ -116,6 +121,8 @@ def _without_unreadable(listing: Listing) -> Listing:
         whole = np.array(list(pool.map(is_whole, listing.images.paths)), dtype=bool)
     paths = [path for path, good in zip(listing.images.paths, whole, strict=True) if good]
     kept = {"labels": listing.labels[whole], "splits": listing.splits[whole]}
+    if listing.validation is not None:
+        kept["validation"] = listing.validation[whole[listing.splits == "train"]]
     groups = None if listing.groups is None else listing.groups[whole]
     return replace(listing, images=ImageFiles(paths), groups=groups, **kept)
 
@@ -316,10 +323,42 @@ VTAB_TASKS: dict[str, tuple[int, int, str, str]] = {
 }
 
 
+def vtab_name(spec: str) -> str | None:
+    """The folder's name if `spec` is one of the 19 tasks of VTAB-1k, such as "dtd"; else None."""
+    kind, _, place = spec.partition("?")[0].partition(":")
+    folder = Path(place if kind == "vtab" else spec)
+    is_vtab = kind == "vtab" or (folder / "train800val200.txt").is_file()
+    return folder.name if is_vtab and folder.name in VTAB_TASKS else None
+
+
+def expanded(spec: str) -> list[str]:
+    """The 19 tasks, in the order of the papers, if `spec` is `vtab:` with the folder of them all; else `spec` itself.
+
+    Raises:
+        UserError: there is no such folder, or some of the 19 are not in it; the text names them all.
+    """
+    kind, _, place = spec.partition(":")
+    root = Path(place.partition("?")[0])
+    is_one = root.name in VTAB_TASKS or (root / "train800val200.txt").is_file()
+    if kind != "vtab" or is_one:
+        return [spec]
+    if not root.is_dir():
+        raise UserError(f"{spec}: there is no folder at {root}: name the one that holds the 19 of VTAB-1k.")
+    missing = [name for name in VTAB_TASKS if not (root / name).is_dir()]
+    if missing:
+        which = f"lacks {', '.join(missing)}" if len(missing) < len(VTAB_TASKS) else "holds none of them"
+        raise UserError(
+            f"{spec} must hold the 19 folders of VTAB-1k, but {which}: add them, or list the tasks that you want "
+            f"(such as vtab:{root / next(iter(VTAB_TASKS))})."
+        )
+    return [f"vtab:{root / name}" for name in VTAB_TASKS]
+
+
 def read_vtab(path: Path) -> Listing:
     """One of the 19 tasks: `train800val200.txt` trains and `test.txt` tests, each line a path and a label.
 
-    The lines of `train800.txt` come before those of `val200.txt` in the official list, and stay in their order.
+    The lines of `train800.txt` come before those of `val200.txt` in the official list, and stay in their order. Where
+    `val200.txt` is there, its images are those that are set aside to validate on.
     """
     name = path.name
     if name not in VTAB_TASKS:
@@ -344,7 +383,23 @@ def read_vtab(path: Path) -> Listing:
         "that of the original data set",
         group,
         objective,
+        _vtab_validation(path, [file for file, _ in train]),
     )
+
+
+def _vtab_validation(path: Path, training: list[Path]) -> np.ndarray | None:
+    """Which of the training images `val200.txt` sets aside, bool `N`; None without that list."""
+    if not (path / "val200.txt").is_file():
+        return None
+    aside = {file for file, _ in _vtab_list(path, "val200.txt")}
+    if strange := sorted(aside - set(training)):
+        raise UserError(
+            f"{path / 'val200.txt'} names {strange[0]}, which train800val200.txt does not: fetch the lists again."
+        )
+    validation = np.array([file in aside for file in training])
+    if validation.all():
+        raise UserError(f"{path / 'val200.txt'} sets all training images aside: fetch the lists again.")
+    return validation
 
 
 def _vtab_list(path: Path, name: str) -> list[tuple[Path, int]]:

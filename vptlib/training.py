@@ -1,8 +1,8 @@
 """One plain training loop for every method, and one evaluation.
 
-AdamW with linear warm-up and cosine decay over a fixed number of optimiser steps; the weights that did best on
-validation data are the ones that remain. What lies below all that trains (the whole backbone of a linear probe, the
-blocks before the first late prompt) is computed once per image.
+AdamW (or SGD, for the published rules) with linear warm-up and cosine decay over a fixed number of optimiser steps;
+the weights that did best on validation data are the ones that remain. What lies below all that trains (the whole
+backbone of a linear probe, the blocks before the first late prompt) is computed once per image.
 """
 
 import math
@@ -23,6 +23,7 @@ from vptlib.methods import AdaptedModel
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # Tokens of frozen blocks are kept for all images where they take no more than this, and computed anew where they would.
 MOST_KEPT_BYTES = 2 * 2**30
+OPTIMISERS = ("adamw", "sgd")
 
 
 class Diverged(UserError):
@@ -34,16 +35,17 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-        learning_rate: peak learning rate of AdamW.
+        learning_rate: peak learning rate of the optimiser.
         steps: optimiser steps.
         batch_size: images a step, or all of them where there are fewer.
-        weight_decay: on weight matrices only.
+        weight_decay: on weight matrices only; with SGD on prompts too, as in the code of Jia et al.
         warmup: share of the steps in which the rate rises linearly; then it falls as a cosine to 0.
         evaluations: how often validation data are looked at, evenly spread, the last time after the last step.
         seed: of the order of the batches (and of dropout).
         autocast: compute in bfloat16 where that is safe; for GPUs (on most CPUs it is slower by far).
         compile: run the model through `torch.compile`; for long runs on GPUs.
         checkpointing: keep only the input of each block and compute the rest again going back: less memory, more time.
+        optimiser: "adamw", or "sgd" with momentum 0.9.
     """
 
     learning_rate: float
@@ -56,6 +58,11 @@ class Recipe:
     autocast: bool = False
     compile: bool = False
     checkpointing: bool = False
+    optimiser: str = "adamw"
+
+    def __post_init__(self):
+        if self.optimiser not in OPTIMISERS:
+            raise UserError(f"optimiser is {self.optimiser!r}, but must be one of {', '.join(OPTIMISERS)}.")
 
     def rate_at(self, step: int) -> float:
         """Learning rate of step 0, 1, ... steps - 1."""
@@ -131,7 +138,7 @@ def fit(
 
     Args:
         model: from `build_method`.
-        train: images `N 3 H W` (or `FrozenFeatures`) and labels `N`.
+        train: images `N 3 H W` (a tensor, or `vptlib.data.LazyPixels`; or `FrozenFeatures`) and labels `N`.
         val: the same, for choosing; never test data.
         recipe: steps, rate, batch size, seed.
         checkpoint: file from which a stopped run goes on, and which a long run writes once a minute.
@@ -145,7 +152,7 @@ def fit(
     model.vit.set_grad_checkpointing(recipe.checkpointing)
     net, train, val = _what_trains(model, train, val)
     net = torch.compile(net) if recipe.compile else net
-    optimiser = torch.optim.AdamW(model.parameter_groups(recipe.weight_decay), lr=recipe.learning_rate)
+    optimiser = _optimiser(model, recipe)
     run = _Run(model, optimiser, recipe)
     if checkpoint and checkpoint.is_file():
         run.read(checkpoint)
@@ -224,6 +231,19 @@ def _may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset |
         return True
     one = frozen_features(model, TensorDataset(*(t[:1] for t in train.tensors))).tensors[0]
     return one.numel() * one.element_size() * (len(train) + len(val or ())) <= MOST_KEPT_BYTES
+
+
+def _optimiser(model: AdaptedModel, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = model.parameter_groups(recipe.weight_decay)
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+    by_kind = [
+        group | {"params": kind, "weight_decay": recipe.weight_decay * decays}
+        for group in groups
+        for decays in (True, False)
+        if (kind := [p for p in group["params"] if (p.ndim > 1) is decays])
+    ]
+    return torch.optim.SGD(by_kind, lr=recipe.learning_rate, momentum=0.9)
 
 
 def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
