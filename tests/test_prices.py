@@ -70,17 +70,27 @@ def test_where_both_will_do_the_lighter_one_operates(level, full_ahead):
     assert (only_full.step, only_full.method) == ("operate", "full")
 
 
+def test_an_open_comparison_need_not_stop_the_work():
+    """With few test images nobody can say which is better, and both are good enough all the same."""
+    runs = planted_runs({"vpt-deep": law(1.56, 0.5), "full": law(1.56, 0.5)}, images=150, seed_spread=0.01)
+    found = plan(runs, 0.75, 2, 1, margin=0.001)
+    assert found.advice.choice == "collect more data"
+    assert (found.step, found.method) == ("operate", "vpt-deep")
+    assert "Both do what is needed, so take the lighter one." in found.reasons
+
+
 def test_the_bill_is_labels_times_tasks_times_price(level):
     found = plan(level, 0.95, label_price=2.5, tasks=8)
     more = found.needs[found.method].labels - 400
     assert found.further_labels == 8 * more > 0
     assert found.price == pytest.approx(2.5 * 8 * more)
-    assert f"{found.further_labels:,} further labels for 8 tasks cost {found.price:,.0f}." in found.reasons
+    assert f"{found.further_labels:,} further labels for 8 tasks cost {found.price:,.0f} at 2.5 each." in found.reasons
     assert plan(level, 0.85, 2.5, 8).price == 0
 
 
 def test_storage_is_told_for_all_tasks(level):
-    assert "13\u202fMB with VPT-deep beside one backbone, 5.12\u202fGB with full" in plan(level, 0.85, 1, 100).reasons[-1]
+    told = plan(level, 0.85, 1, 100).reasons[-1]
+    assert "13\u202fMB with VPT-deep beside one backbone, 5.12\u202fGB with full" in told
 
 
 def test_fewer_test_images_make_it_less_certain():
@@ -90,7 +100,9 @@ def test_fewer_test_images_make_it_less_certain():
     assert wide.high - wide.low > narrow.high - narrow.low or math.isinf(wide.high)
 
 
-@pytest.mark.parametrize("values", [(0, 1, 1), (1, 1, 1), (0.9, -1, 1), (0.9, np.inf, 1), (0.9, np.nan, 1), (0.9, 1, 0)])
+@pytest.mark.parametrize(
+    "values", [(0, 1, 1), (1, 1, 1), (0.9, -1, 1), (0.9, np.inf, 1), (0.9, np.nan, 1), (0.9, 1, 0)]
+)
 def test_a_number_out_of_range_is_named(level, values):
     with pytest.raises(UserError, match=r"(accuracy|label_price|tasks) is .*, but must"):
         plan(level, *values)

@@ -5,7 +5,7 @@ of tasks join in. All functions are pure functions of the table of runs (`Study.
 
     a method is ready     at the largest size it reaches the accuracy that is needed, in 95 % of the resampled studies
     operate               with the recommended method if it is ready, else with one that is, the lighter one first
-    pilot                 none is ready, but the likelier one has reached the accuracy, or does so in half of the studies
+    pilot                 none is ready, but the likelier one reached the accuracy, or does so in half of the studies
     label more            none is likely to, but a power law that can be trusted reaches it within `HORIZON` times the
                           largest size
     out of sight          anything else
@@ -134,7 +134,8 @@ def plan(runs: pd.DataFrame, accuracy: float, label_price: float, tasks: int, ma
         reasons=[
             _who_is_better(advice),
             *(_reach(need, accuracy) for need in needs.values()),
-            _bill(further, price, tasks),
+            *_why_this_one(step, method, advice, needs),
+            _bill(further, label_price, tasks),
             _weight(runs, tasks),
         ],
         further_labels=further,
@@ -231,17 +232,26 @@ def _reach(need: Need, accuracy: float) -> str:
 def _range(need: Need) -> str:
     if need.low == need.high:
         return "in all of them"
-    high = "or never" if math.isinf(need.high) else f"to {_rounded(need.high)}"
-    return f"95\u202f% interval: {_rounded(need.low)} {high}"
+    low, high = ("never" if math.isinf(end) else _rounded(end) for end in (need.low, need.high))
+    return f"95\u202f% interval: {low} to {high}"
 
 
-def _bill(further: int | None, price: float | None, tasks: int) -> str:
+def _why_this_one(step: str, method: str | None, advice: Recommendation, needs: dict[str, Need]) -> list[str]:
+    """Where the method to operate with is not simply the recommended one."""
+    if step != "operate" or method == _CHOSEN.get(advice.choice):
+        return []
+    if all(need.chance >= HIGH for need in needs.values()):
+        return ["Both do what is needed, so take the lighter one."]
+    return [f"Only {in_prose(method)} surely does what is needed."]
+
+
+def _bill(further: int | None, label_price: float, tasks: int) -> str:
     of_tasks = "1 task" if tasks == 1 else f"{tasks:,} tasks"
     if further is None:
         return f"No number of labels can be named for {of_tasks}, so none is priced."
     if not further:
         return f"No further labels have to be bought for {of_tasks}."
-    return f"{further:,} further labels for {of_tasks} cost {price:,.0f}."
+    return f"{further:,} further labels for {of_tasks} cost {further * label_price:,.0f} at {label_price:g} each."
 
 
 def _weight(runs: pd.DataFrame, tasks: int) -> str:
