@@ -53,6 +53,9 @@ def test_what_lies_beyond_the_horizon_is_not_promised(level):
 def test_one_size_foretells_nothing():
     runs = planted_runs({"vpt-deep": {50: 0.6}, "full": {50: 0.6}})
     assert labels_needed(runs, "full", 0.9).why == "one size says nothing of larger ones"
+    found = plan(runs, 0.9, label_price=2, tasks=3)
+    assert (found.step, found.headline) == ("label more", "Label about 100 images a task, then decide again")
+    assert found.price == 2 * 3 * 50
 
 
 @pytest.mark.parametrize(

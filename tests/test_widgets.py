@@ -17,7 +17,14 @@ from torch.utils.data import TensorDataset
 from vptlib import PromptedViT, Recipe, build_method, widgets
 from vptlib.errors import UserError
 from vptlib.prompts import textbook_blocks
-from vptlib.widgets import WIDGET, attention_by_layer, decision_explorer, prompt_explorer, training_monitor
+from vptlib.widgets import (
+    WIDGET,
+    attention_by_layer,
+    decision_explorer,
+    prompt_explorer,
+    task_chooser,
+    training_monitor,
+)
 
 PNG = b"\x89PNG"
 
@@ -232,3 +239,24 @@ def test_a_wrong_first_number_is_told(runs):
 def test_one_size_is_enough_to_look_at_a_decision():
     view = decision_explorer(planted_runs({"vpt-deep": {50: 0.8}, "full": {50: 0.8}}), accuracy=0.5)
     assert png_of(view).startswith(PNG)
+
+
+# ---- task and backbone ------------------------------------------------------------------------------------------
+
+
+def test_the_chooser_shows_the_task_and_names_the_command():
+    view = task_chooser("digits")
+    before = png_of(view)
+    view.controls["task"].value = "dsprites-location"
+    view.controls["backbone"].value = "vit_base_patch16_224.augreg_in21k"
+    assert png_of(view) != before
+    figure = view._draw(task="dsprites-location", backbone="vit_base_patch16_224.augreg_in21k")
+    command = "vpt run 02 -y '{task: dsprites-location, backbone: vit_base_patch16_224.augreg_in21k}'"
+    assert command in texts(figure)
+    box = figure.texts[0].get_window_extent()
+    assert box.x1 <= figure.bbox.width and box.y0 >= 0
+
+
+def test_a_task_that_is_not_here_cannot_be_chosen():
+    with pytest.raises(UserError, match="task 'nonsense' cannot be had here: take one of"):
+        task_chooser("nonsense")

@@ -6,9 +6,9 @@ of tasks join in. All functions are pure functions of the table of runs (`Study.
     a method is ready     at the largest size it reaches the accuracy that is needed, in 95 % of the resampled studies
     operate               with the recommended method if it is ready, else with one that is, the lighter one first
     pilot                 none is ready, but the likelier one reached the accuracy, or does so in half of the studies
-    label more            none is likely to, but a power law that can be trusted reaches it within `HORIZON` times the
-                          largest size
-    out of sight          anything else
+    label more            by its power law one gets there within `HORIZON` times the largest size; or
+                          nothing can be foretold yet, and then twice the labels are the next look
+    out of sight          by their power laws neither gets there within `HORIZON` times the largest size
 
 Money is spent on labels alone; storage and training time are told, not priced: they differ from house to house.
 """
@@ -36,6 +36,7 @@ class Need:
         largest: the largest size that was run.
         chance: share of the resampled studies in which that size reaches the accuracy.
         labels: the labels needed, or None where that is not known.
+        beyond: whether its power law gets there beyond `HORIZON` times the largest size, or never.
         low, high: ends of the 95 % interval of `labels`; `high` is infinite where some studies never get there.
         why: where `labels` comes from, or why it is not known.
     """
@@ -44,6 +45,7 @@ class Need:
     largest: int
     chance: float
     labels: int | None
+    beyond: bool
     low: float
     high: float
     why: str
@@ -91,18 +93,18 @@ def labels_needed(runs: pd.DataFrame, method: str, accuracy: float) -> Need:
     largest, chance = int(found.n[-1]), float((found.replicates[-1] >= accuracy).mean())
     if found.value[-1] >= accuracy:
         first = int(found.n[np.argmax(found.value >= accuracy)])
-        return Need(method, largest, chance, first, *_interval(_first_sizes(found, accuracy)), "measured")
+        return Need(method, largest, chance, first, False, *_interval(_first_sizes(found, accuracy)), "measured")
     if len(found.n) < 2:
-        return Need(method, largest, chance, None, np.inf, np.inf, "one size says nothing of larger ones")
+        return Need(method, largest, chance, None, False, np.inf, np.inf, "one size says nothing of larger ones")
     law = fit_power_law(runs, method)
     if not law.trusted:
-        return Need(method, largest, chance, None, np.inf, np.inf, law.caveat)
+        return Need(method, largest, chance, None, False, np.inf, np.inf, law.caveat)
     fitted = float(_sizes_at(np.array([[law.a, law.b, law.c]]), accuracy)[0])
     low, high = _interval(np.maximum(_sizes_at(law.replicates, accuracy), found.n[0]))
     if fitted > HORIZON * largest:
         why = f"its curve does not get there within {HORIZON} times the labels"
-        return Need(method, largest, chance, None, low, high, why)
-    return Need(method, largest, chance, max(largest + 1, math.ceil(fitted)), low, high, "forecast")
+        return Need(method, largest, chance, None, True, low, high, why)
+    return Need(method, largest, chance, max(largest + 1, math.ceil(fitted)), False, low, high, "forecast")
 
 
 def plan(runs: pd.DataFrame, accuracy: float, label_price: float, tasks: int, margin: float = 0.01) -> Plan:
@@ -184,7 +186,12 @@ def _next_step(chosen: str | None, needs: dict[str, Need]) -> tuple[str, str | N
     known = [method for method in order if needs[method].labels is not None]
     if known:
         return "label more", min(known, key=lambda method: needs[method].labels)
-    return "out of sight", None
+    return ("out of sight", None) if all(need.beyond for need in needs.values()) else ("label more", likelier)
+
+
+def _next_size(need: Need) -> int:
+    """The labels a task that `need` asks for, or, where they are not known, twice those in hand."""
+    return need.labels or 2 * need.largest
 
 
 def _further_labels(step: str, method: str | None, needs: dict[str, Need], tasks: int) -> int | None:
@@ -192,7 +199,7 @@ def _further_labels(step: str, method: str | None, needs: dict[str, Need], tasks
         return None
     if step != "label more":
         return 0
-    return tasks * max(0, needs[method].labels - needs[method].largest)
+    return tasks * (_next_size(needs[method]) - needs[method].largest)
 
 
 # ---- in words ---------------------------------------------------------------------------------------------------
@@ -203,7 +210,7 @@ def _headline(step: str, method: str | None, needs: dict[str, Need], accuracy: f
     if step == "out of sight":
         return f"{wanted} is out of sight: ask for less, or try another backbone"
     if step == "label more":
-        return f"Label about {_rounded(needs[method].labels)} images a task, then decide again"
+        return f"Label about {_rounded(_next_size(needs[method]))} images a task, then decide again"
     verb = {"operate": "Operate", "pilot": "Pilot"}[step]
     return f"{verb} with {in_prose(method)}" + ("" if step == "operate" else f": {wanted} is likely, not certain")
 
