@@ -51,7 +51,6 @@ class View(ipywidgets.VBox):
     def __init__(self, draw: Callable[..., Figure], controls: dict[str, ipywidgets.Widget], says: str):
         self.controls, self._draw, self._says = controls, draw, says
         self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
-        self.picture.tooltip = says
         for control in controls.values():
             if hasattr(control, "value"):
                 control.observe(lambda _: self.redraw(), names="value")
