@@ -13,7 +13,9 @@ import time
 import urllib.error
 import urllib.request
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from vptlib.pages import CHROMIUM_FLAGS, find_chromium
 from vptlib.paths import ROOT, cache_folder, repository
@@ -25,6 +27,7 @@ pytestmark = [
 
 SCREENSHOT = os.environ.get("VPTLIB_SCREENSHOT")  # a file, to look at what the test looks at
 NOTEBOOK = "01_prompt_internals.ipynb"
+STOPPED = "stopped.ipynb"
 SECONDS_TO_RUN = 500  # half a minute on an idle machine
 QUIET = {"fetchNews": "false", "checkForUpdates": False}
 
@@ -53,6 +56,7 @@ def lab(tmp_path_factory):
     settings = home / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": QUIET}))
+    nbformat.write(long_training(), home / STOPPED)
     port, token = free_port(), "of-this-test"
     folders = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     surroundings = os.environ | folders | {
@@ -77,6 +81,24 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(30)
+
+
+def long_training() -> nbformat.NotebookNode:
+    """A notebook that trains a small, random ViT for hours, unless it is stopped."""
+    training = """
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.utils.data import TensorDataset
+from vptlib import Recipe, build_method
+from vptlib.widgets import training_monitor
+
+vit = VisionTransformer(img_size=28, patch_size=14, embed_dim=32, num_heads=2, depth=2, num_classes=0)
+data = TensorDataset(torch.randn(16, 3, 28, 28), torch.arange(16) % 2)
+history = training_monitor(build_method("vpt-deep", vit, 2), data, data, Recipe(1e-3, 10**6, evaluations=10**6))
+""".strip()
+    cells = [new_code_cell(training), new_code_cell("print('the notebook goes on')")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def answers(address: str) -> bool:
@@ -105,13 +127,18 @@ def page(lab, tmp_path_factory):
         page.on("request", lambda request: page.asked.append(request.url))
         page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(f"{address}/lab/tree/{NOTEBOOK}?token={token}")
-        page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=120_000)
-        page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=120_000)
+        open_notebook(page, f"{address}/lab/tree/{NOTEBOOK}?token={token}")
         yield page
         browser.close()
 
 
+def open_notebook(page, address: str) -> None:
+    page.goto(address)
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.context?.isReady", timeout=120_000)
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle", timeout=120_000)
+
+
+RUN_ALL = "jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.hasRun = true; }); null"
 CODE_CELLS = "[...jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code')"
 
 
@@ -121,7 +148,7 @@ def ran(page):
     page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs').then(() => null)")
     counts = f"{CODE_CELLS}.map(cell => cell.executionCount)"
     assert set(page.evaluate(counts)) == {None}, "stored outputs are still there: the test would see them"
-    page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells').then(() => { window.hasRun = true; }); null")
+    page.evaluate(RUN_ALL)
     page.wait_for_function("window.hasRun === true", timeout=1000 * SECONDS_TO_RUN)
     return page
 
@@ -163,3 +190,18 @@ def test_nothing_leaves_the_machine_and_nothing_is_complained_of(ran, lab):
     own = (address, address.replace("http", "ws"), "data:", "blob:")
     assert [url for url in ran.asked if not url.startswith(own)] == []
     assert ran.complaints == []
+
+
+def test_the_stop_button_works_while_the_cell_runs(ran, lab):
+    address, token = lab
+    page = ran.context.new_page()
+    open_notebook(page, f"{address}/lab/tree/{STOPPED}?token={token}")
+    page.evaluate(RUN_ALL)
+    button = page.get_by_role("button", name="Stop training")
+    button.wait_for(timeout=120_000)
+    page.wait_for_timeout(2000)  # so that it has trained for some steps
+    button.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("the notebook goes on", exact=True).last.wait_for(timeout=120_000)
+    assert button.is_disabled()
+    page.close()
