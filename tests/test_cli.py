@@ -186,3 +186,32 @@ def test_the_switch_for_no_network_is_honoured(monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(doctor, "_answers", lambda address: pytest.fail("the hub was asked"))
     assert doctor._hub()[0] == "note"
+
+
+# ---- a notebook's first look --------------------------------------------------------------------------------------
+
+
+def test_a_notebook_that_can_run_is_ready():
+    doctor.ready(EMBEDDED, "digits", layer=(1, 1, 9))
+    doctor.ready("file:of-my-own.safetensors", "folder:somewhere")
+
+
+@pytest.mark.parametrize("value", [0, 10])
+def test_a_parameter_out_of_range_is_named_first(value):
+    with pytest.raises(UserError, match=rf"^layer is {value}: set it to 1 to 9 in the parameters cell"):
+        doctor.ready(layer=(value, 1, 9))
+
+
+def test_a_missing_package_or_task_stops_a_notebook_in_its_first_cell(monkeypatch):
+    monkeypatch.setattr("vptlib.data.task_is_available", lambda name: (False, "install this"))
+    with pytest.raises(UserError, match=r"task 'digits' cannot be had here \(install this\)"):
+        doctor.ready(task="digits")
+    monkeypatch.setattr(doctor, "_packages", lambda: ("FAIL", "peft is missing: install it"))
+    with pytest.raises(UserError, match="peft is missing: install it, then restart the kernel"):
+        doctor.ready()
+
+
+def test_in_a_notebook_a_users_mistake_is_one_sentence_too():
+    code = "from vptlib.errors import UserError; raise UserError('n is 0: take more.')"
+    shown = subprocess.run([sys.executable, "-m", "IPython", "--no-banner", "-c", code], capture_output=True, text=True)
+    assert shown.stdout.strip() == "Error: n is 0: take more."

@@ -6,6 +6,8 @@ function from a notebook to a list of faults, and is itself tried on a notebook 
 
 import base64
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -15,6 +17,9 @@ from papermill import inspect_notebook
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 README = NOTEBOOKS / "README.md"
+sys.path.insert(0, str(NOTEBOOKS))
+from store import stamp, store  # noqa: E402
+
 LARGEST_IMAGE = 150_000  # bytes
 
 EVERY = sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
@@ -174,6 +179,61 @@ def heading_anchors(markdown: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def stale_faults(notebook) -> list[str]:
+    """The code is that which made the outputs: `notebooks/store.py` leaves a stamp over it."""
+    stored = notebook.metadata.get("vptlib", {}).get("code")
+    if stored == stamp(notebook):
+        return []
+    return ["its code is not the code that made its outputs: run `python notebooks/store.py` on it."]
+
+
+# Names as their makers write them, and words as this course writes them: what is wrong → what is right.
+SPELLINGS = {
+    r"Grad-CAM|(?<!pytorch-)\b[Gg]rad-cam|[Gg]rad-?Cam|\bGradcam": "GradCAM",
+    r"Pytorch|PyTorch's Vision|pyTorch": "PyTorch",
+    r"Jupyter Lab|JupyterLAB|Jupyterlab": "JupyterLab",
+    r"(?i)\bd-?sprites\b(?<!dSprites)(?!-)": "dSprites",
+    r"Fashion MNIST|FashionMNIST|Fashion-mnist": "Fashion-MNIST",
+    r"Adam-W|ADAMW|Adamw": "AdamW",
+    r"\bVIT\b|\bVit\b": "ViT",
+    r"\bDino ?v2\b|DinoV2|DINO v2": "DINOv2",
+    r"(?i)\bImage-net\b|\bImagenet\b": "ImageNet",
+    r"VPT deep|VPT-Deep|VPTdeep": "VPT-deep",
+    r"VPT shallow|VPT-Shallow": "VPT-shallow",
+    r"(?i)\bpretrain": "pre-train",
+    r"(?i)\boverfit": "over-fit",
+    r"(?i)\bfinetun|\bfine tun": "fine-tun",
+    r"(?i)\b(?:color|behavior|normalize|optimizer|center|labeled|labeling|gray)": "the British spelling",
+}
+
+
+def spelling_faults(text: str) -> list[str]:
+    """Names and words in prose; code, links and the titles of others' works (in italics) are left alone."""
+    prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]+>|\*[^*\n]+\*", " ", text, flags=re.DOTALL)
+    return [
+        f"writes {found.group()!r}: write {right}."
+        for wrong, right in SPELLINGS.items()
+        for found in re.finditer(wrong, prose)
+    ]
+
+
+def heading_faults(text: str) -> list[str]:
+    """Headings: no full stop, no empty one, sections counted 1, 2, 3, no capitals in the middle but for names."""
+    headings = re.findall(r"^(#+) (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    counted = [int(found[1]) for level, title in headings if level == "##" and (found := re.match(r"(\d+) ", title))]
+    faults = [f"heading {title!r} ends with a full stop." for _, title in headings if title.rstrip().endswith(".")]
+    if counted != list(range(1, len(counted) + 1)):
+        faults.append(f"counts its sections {counted}.")
+    for _, title in headings:
+        words = re.findall(r"(?<=[a-z,] )[A-Z][a-z]+\b", title)
+        if strange := [word for word in words if word not in NAMES]:
+            faults.append(f"heading {title!r} has a capital in {strange[0]!r}: only first words and names have one.")
+    return faults
+
+
+NAMES = ("Han", "Jia", "Optuna", "Monday", "Swin", "Fashion")
+
+
 # ---- the notebooks ----------------------------------------------------------------------------------------------
 
 
@@ -187,6 +247,36 @@ def test_is_valid_and_light(path):
     nbformat.validate(notebook)
     empty = [f"cell {i} is empty." for i, cell in enumerate(notebook.cells) if not cell.source.strip()]
     report(path, empty + output_faults(notebook))
+
+
+@each(LESSONS + SOLUTIONS)
+def test_outputs_are_not_older_than_the_code(path):
+    notebook = read(path)
+    if "vptlib" not in notebook.metadata:
+        pytest.skip("stored without a stamp: `python notebooks/store.py` leaves one")
+    report(path, stale_faults(notebook))
+
+
+@each(EVERY)
+def test_names_and_headings_are_spelt_right(path):
+    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    report(path, spelling_faults(prose) + heading_faults(prose))
+
+
+def test_the_readme_is_spelt_right():
+    text = README.read_text()
+    report(README, spelling_faults(text) + heading_faults(text))
+
+
+def ruff(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "ruff", *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_code_of_the_notebooks_is_in_style():
+    found = ruff("check", NOTEBOOKS)
+    assert found.returncode == 0, found.stdout
+    found = ruff("format", "--check", NOTEBOOKS)
+    assert found.returncode == 0, found.stdout
 
 
 @each(EVERY)
@@ -288,10 +378,55 @@ GOOD_OPENING = new_markdown_cell("# Title\n\nYou will be able to judge. **Time:*
         (opening_faults, a_notebook(new_markdown_cell("# Title\n\nYou will be able to judge.")), "minutes"),
         (teaching_faults, a_notebook(run_cell("print(version)", tags=["nbval-ignore-output"])), "assert"),
         (teaching_faults, a_notebook(run_cell("assert True")), "versions"),
+        (stale_faults, a_notebook(run_cell("2 + 2"), vptlib={"code": "of another cell"}), "not the code that made"),
     ],
 )
 def test_a_fault_is_found(check, notebook, fault):
     assert fault in " ".join(check(notebook))
+
+
+@pytest.mark.parametrize(
+    "text, fault",
+    [
+        ("We use Pytorch.", "PyTorch"),
+        ("A Grad-CAM map", "GradCAM"),
+        ("Finetuning it", "fine-tun"),
+        ("a pretrained network", "pre-train"),
+        ("the color", "British"),
+        ("# One Title Like This", "capital in 'Title'"),
+        ("# A title.", "full stop"),
+        ("## 1 One\n\n## 3 Three", "counts its sections [1, 3]"),
+    ],
+)
+def test_a_fault_of_spelling_is_found(text, fault):
+    assert fault in " ".join(spelling_faults(text) + heading_faults(text))
+
+
+def test_code_links_and_titles_of_others_are_left_alone():
+    text = "`color=1` [GradCAM](grad-cam.html) *Full Finetuning?* dSprites-location, pytorch-grad-cam"
+    assert spelling_faults(text) == []
+    assert heading_faults("## 1 One\n\n## 2 · Two and Han et al") == []
+
+
+def test_style_is_checked_in_notebooks_too(tmp_path):
+    nbformat.write(a_notebook(run_cell("import os")), tmp_path / "a.ipynb")
+    config = NOTEBOOKS.parent / "pyproject.toml"
+    assert "unused" in ruff("check", "--config", config, tmp_path / "a.ipynb").stdout
+
+
+def test_a_stamp_is_over_the_code_alone():
+    first, second = a_notebook(run_cell("1"), run_cell("2")), a_notebook(run_cell("1"), run_cell("2", 7))
+    assert stamp(first) == stamp(second) != stamp(a_notebook(run_cell("12")))
+
+
+def test_storing_runs_strips_and_stamps(tmp_path):
+    source = "import ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())\n40 + 2"
+    kernel = {"name": "python3", "language": "python", "display_name": "x"}
+    nbformat.write(a_notebook(run_cell(source, count=None), kernelspec=kernel), tmp_path / "a.ipynb")
+    store(tmp_path / "a.ipynb")
+    stored = nbformat.read(tmp_path / "a.ipynb", as_version=4)
+    assert "42" in str(stored.cells[0].outputs)
+    assert output_faults(stored) == stale_faults(stored) == order_faults(stored) == []
 
 
 def test_a_good_notebook_has_no_faults():

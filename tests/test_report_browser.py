@@ -1,5 +1,6 @@
 """A whole report, small but real: its parts, its contract, and how it looks in a browser and on A4."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ import pytest
 
 from vptlib import reporting, study
 from vptlib.config import read_config
-from vptlib.pages import CHROMIUM_FLAGS, find_chromium
+from vptlib.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
 from vptlib.study import Study
 
 pytestmark = pytest.mark.slow
@@ -204,3 +205,14 @@ def test_the_pdf_is_a4_with_a_first_page_of_answers(made):
     first = subprocess.check_output(["pdftotext", "-l", "1", pdf, "-"], text=True)
     assert first.count("Confidence:") == len(TASKS)
     assert "Interval" in first  # the last word of the reading guide
+
+
+@pytest.mark.skipif(not find_chromium(), reason="no Chromium is installed")
+def test_a_pdf_can_be_printed_beside_an_event_loop_as_a_notebook_has_one(tmp_path):
+    (tmp_path / "a.html").write_text("<p>seen</p>")
+
+    async def within():
+        print_pdf(tmp_path / "a.html", tmp_path / "a.pdf", find_chromium())
+
+    asyncio.run(within())
+    assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

@@ -38,6 +38,18 @@ def test_every_method_learns_a_plain_task(tiny_vit, method):
     assert len(history.train_loss) == 40 and history.val_steps == [8, 16, 24, 32, 40]
 
 
+def test_whoever_watches_sees_every_step_and_may_stop(tiny_vit):
+    seen = []
+
+    def watch(history):
+        seen.append(len(history.train_loss))
+        return len(seen) == 5
+
+    history = fit(model(tiny_vit), images(20), images(10), Recipe(1e-2, steps=40, evaluations=20), watch=watch)
+    assert seen == [1, 2, 3, 4, 5] and len(history.train_loss) == 5
+    assert history.best_step in history.val_steps == [2, 4]
+
+
 def test_rate_rises_linearly_and_falls_to_nothing():
     recipe = Recipe(1.0, steps=100, warmup=0.1)
     rates = [recipe.rate_at(step) for step in range(100)]

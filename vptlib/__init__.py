@@ -2,8 +2,8 @@
 
     ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
     work       training  study  explain
-    judgement  curves  decision
-    faces      plots  reporting  cli
+    judgement  curves  decision  prices
+    faces      plots  widgets  reporting  lessons  cli
 
 The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
 """

@@ -97,6 +97,21 @@ def report(
     typer.echo(f"The report is at {make_report(config, out)}")
 
 
+@app.command("run")
+@told_in_a_sentence
+def run_notebook(
+    notebook: Annotated[str, typer.Argument(help="A notebook of the course (02, 02_training), or a path.")],
+    parameters: Annotated[
+        list[str] | None, typer.Option("-y", help="Parameters in YAML or JSON: -y '{n: 200}'; repeat it at will.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder [default: reports/runs/NAME].")] = None,
+) -> None:
+    """Run NOTEBOOK with other parameters; writes it, as run, and an HTML page that opens with the network off."""
+    from vptlib.lessons import run_lesson
+
+    typer.echo(f"The page is at {run_lesson(notebook, parameters or [], out)}")
+
+
 @app.command()
 @told_in_a_sentence
 def tasks() -> None:

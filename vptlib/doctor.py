@@ -49,6 +49,35 @@ def examine() -> Iterator[Finding]:
         yield Finding(mark, what, found)
 
 
+def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, float]) -> None:
+    """A notebook's first look, before anything takes time: packages, backbone, task, and parameters within their range.
+
+    Args:
+        backbone, task: names, as the notebook's parameters give them; "" where it needs none.
+        numbers: of parameters by name: (value, least, most).
+
+    Raises:
+        UserError: the first thing that is not as it should be, and how to mend it.
+    """
+    from vptlib.backbones import EMBEDDED, embedded_file
+    from vptlib.data import TASKS, task_is_available
+
+    mark, found = _packages()
+    if mark == "FAIL":
+        raise UserError(f"{found}, then restart the kernel.")
+    for name, (value, least, most) in numbers.items():
+        if not least <= value <= most:
+            raise UserError(
+                f"{name} is {value}: set it to {least} to {most} in the parameters cell, and run all again."
+            )
+    if backbone == EMBEDDED:
+        embedded_file()
+    if task in TASKS and not task_is_available(task)[0]:
+        raise UserError(
+            f"task {task!r} cannot be had here ({task_is_available(task)[1]}): `vpt tasks` lists the others."
+        )
+
+
 def free_bytes(folder: Path) -> int:
     """Free space where `folder` is or would be."""
     return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)

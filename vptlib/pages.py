@@ -5,7 +5,10 @@ off. The PDF is that page printed by Chromium.
 """
 
 import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -50,11 +53,21 @@ def find_chromium() -> Path | None:
     for name in CHROMIUM_NAMES:
         if found := shutil.which(name):
             return Path(found)
+    own = _apart(_own_chromium)
+    return own if own.is_file() else None
+
+
+def _own_chromium() -> Path:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-    return own if own.is_file() else None
+        return Path(playwright.chromium.executable_path)
+
+
+def _apart(work: Callable, *arguments: Any) -> Any:
+    """In a thread of its own: playwright's plain interface refuses to run beside an event loop, as in a notebook."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work, *arguments).result()
 
 
 # As root and in containers Chromium starts only without its sandbox; the page is our own and has no scripts.
@@ -79,6 +92,10 @@ def print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
     Raises:
         UserError: Chromium does not start or does not print.
     """
+    _apart(_print_pdf, html, pdf, chromium)
+
+
+def _print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
     from playwright.sync_api import Error, sync_playwright
 
     try:

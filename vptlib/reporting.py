@@ -181,18 +181,43 @@ def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
     Raises:
         UserError: a parameter that the notebook does not have, a cell that failed, a kernel that died.
     """
+    source = repository() / "notebooks" / f"{name}.ipynb"
+    _check_parameters(source, parameters)
+    execute(source, parameters, target)
+
+
+def execute(
+    source: Path, parameters: dict[str, Any], target: Path, progress: bool = False, checks_stop: bool = True
+) -> list[int]:
+    """Execute any notebook with papermill, its parameters checked before.
+
+    Args:
+        source, parameters, target: as for `run_notebook`.
+        progress: show a bar that counts cells.
+        checks_stop: whether an `assert` that fails is a failure like any other; else the notebook goes on.
+
+    Returns:
+        The numbers of the cells whose `assert` failed.
+
+    Raises:
+        UserError: a cell that failed, a kernel that died.
+    """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this Python's kernel, whatever the home folder holds
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
-    source = repository() / "notebooks" / f"{name}.ipynb"
-    _check_parameters(source, parameters)
     part = target.with_suffix(".part.ipynb")
+    execution = _EXECUTION | ({"progress_bar": _CELL_BAR | {"desc": source.stem}} if progress else {})
+    execution |= {} if checks_stop else {"allow_error_names": ["AssertionError"]}
+    failed: list[int] = []
     try:
-        notebook = papermill.execute_notebook(source, part, parameters, **_EXECUTION)
+        notebook = papermill.execute_notebook(source, part, parameters, **execution)
     except PapermillExecutionError as error:
-        raise UserError(_what_failed(error, source, _keep_failed(part, target.name))) from error
+        notebook = nbformat.read(part, as_version=4)
+        worst, failed = _errors_in(notebook)
+        if checks_stop or worst:
+            raise UserError(_what_failed(worst or error, source, _keep_failed(part, target.name))) from error
     except RuntimeError as error:  # nbclient: the kernel died or never answered
         raise UserError(
             f"the kernel of {source.name} stopped ({error}), most often for want of memory: close other programs or "
@@ -200,10 +225,32 @@ def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
         ) from error
     for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine say nothing elsewhere
         notebook.metadata.papermill.pop(key, None)
-    nbformat.write(notebook, target)
+    nbformat.write(without_widgets(notebook), target)
     part.unlink()
+    return failed
 
 
+def _errors_in(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode | None, list[int]]:
+    """The error that is no failed `assert`, if there is one, and the numbers of the cells whose `assert` failed."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    errors = [(cell.execution_count, out) for cell in code for out in cell.outputs if out.output_type == "error"]
+    others = [
+        nbformat.from_dict({"exec_count": count, "ename": error.ename, "evalue": error.evalue})
+        for count, error in errors
+        if error.ename != "AssertionError"
+    ]
+    return others[0] if others else None, [count for count, error in errors if error.ename == "AssertionError"]
+
+
+def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without views that need a kernel; the pictures that stand in for them stay."""
+    notebook.metadata.pop("widgets", None)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    return notebook
+
+
+_CELL_BAR = {"unit": "cell", "bar_format": "{desc}: cell {n_fmt} of {total_fmt} |{bar:20}| {elapsed}", "leave": True}
 _EXECUTION = {
     "kernel_name": "python3",
     "progress_bar": False,

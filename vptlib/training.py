@@ -131,6 +131,7 @@ def fit(
     recipe: Recipe,
     checkpoint: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    watch: Callable[[History], bool] | None = None,
 ) -> History:
     """Train `model` in place; it ends with the weights that did best on `val` (without `val`: the last ones).
 
@@ -143,6 +144,7 @@ def fit(
         recipe: steps, rate, batch size, seed.
         checkpoint: file from which a stopped run goes on, and which a long run writes once a minute.
         progress: called with 1 after every step.
+        watch: called with the history after every step; where it gives True, training stops there.
 
     Raises:
         Diverged: the loss is not finite; the text names the step and the learning rate.
@@ -180,6 +182,8 @@ def fit(
             saved = time.perf_counter()
         if progress:
             progress(1)
+        if watch and watch(run.history):
+            break
     run.keep_best()
     model.eval()
     return run.history

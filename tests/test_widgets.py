@@ -1,0 +1,262 @@
+"""vptlib.widgets: a control changes the picture, the picture stands in for the widget, the numbers are the model's."""
+
+import base64
+import os
+import signal
+import threading
+import time
+
+import matplotlib
+import pytest
+import torch
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from planted import planted_runs
+from torch.utils.data import TensorDataset
+
+from vptlib import PromptedViT, Recipe, build_method, widgets
+from vptlib.errors import UserError
+from vptlib.prompts import textbook_blocks
+from vptlib.widgets import (
+    WIDGET,
+    attention_by_layer,
+    decision_explorer,
+    prompt_explorer,
+    task_chooser,
+    training_monitor,
+)
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def prompted(tiny_vit):
+    torch.manual_seed(0)
+    return build_method("vpt-deep", tiny_vit(), 3, num_prompts=5)
+
+
+@pytest.fixture
+def image():
+    return torch.randn(3, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def runs():
+    truth = {m: {50: 0.78, 100: 0.84, 200: 0.89, 400: 0.92} for m in ("vpt-deep", "full")}
+    return planted_runs(truth, images=1000)
+
+
+# ---- a view -----------------------------------------------------------------------------------------------------
+
+
+def png_of(view) -> bytes:
+    return bytes(view.picture.value)
+
+
+def bundle_of(view):
+    return view._repr_mimebundle_()
+
+
+def test_a_view_is_a_widget_and_a_picture_in_one_output(prompted, image):
+    bundle = bundle_of(prompt_explorer(prompted, image))
+    assert set(bundle) == {WIDGET, "image/png", "text/plain"}
+    assert base64.b64decode(bundle["image/png"]).startswith(PNG)
+    assert "layer 1, head 1" in bundle["text/plain"]
+
+
+def test_where_no_kernel_runs_the_picture_is_shown(prompted, image):
+    output = new_output("display_data", bundle_of(prompt_explorer(prompted, image)))
+    page, _ = HTMLExporter().from_notebook_node(new_notebook(cells=[new_code_cell("x", outputs=[output])]))
+    assert "data:image/png;base64," in page
+
+
+# ---- tokens and prompts -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("control, value", [("layer", 2), ("head", 2), ("asks", "prompt 3"), ("asks", "patch 2")])
+def test_each_control_of_the_explorer_changes_the_picture(prompted, image, control, value):
+    view = prompt_explorer(prompted, image)
+    before = png_of(view)
+    view.controls[control].value = value
+    assert png_of(view).startswith(PNG) and png_of(view) != before
+
+
+def test_the_weights_are_those_by_which_each_layer_mixes_its_values(prompted, image):
+    net = prompted.net
+    seen = []
+    hooks = [b.attn.register_forward_hook(lambda attn, x, y: seen.append((attn, x[0], y))) for b in net.vit.blocks]
+    with torch.no_grad():
+        net.eval()
+        textbook_blocks(net, net.stem(image[None]))
+    for hook in hooks:
+        hook.remove()
+    weights = attention_by_layer(net, image)
+    assert [tuple(w.shape) for w in weights] == [(2, 1 + 5 + 4, 1 + 5 + 4)] * 2
+    for (attn, x, y), w in zip(seen, weights, strict=True):
+        v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)[2]  # B H T d
+        torch.testing.assert_close(attn.proj((w[None] @ v).transpose(1, 2).flatten(2)), y)
+
+
+def test_exploring_leaves_the_model_as_it_was(prompted, image):
+    prompted.train()
+    with torch.no_grad():
+        before = prompted(image[None])
+    prompt_explorer(prompted, image)
+    assert prompted.net.fast and prompted.net.training and prompted.net.uses_fast_form
+    with torch.no_grad():
+        assert torch.equal(prompted(image[None]), before)
+
+
+def test_a_layer_without_prompts_can_be_looked_at_too(tiny_vit, image):
+    vit = tiny_vit(num_classes=3)
+    view = prompt_explorer(PromptedViT(vit, num_prompts=2, layers="last 1"), image)
+    assert view.controls["asks"].options[1] == "prompt 1"
+    view.controls["asks"].value = "prompt 1"  # layer 1 has none: the picture says so
+    without = png_of(view)
+    view.controls["layer"].value = 2
+    assert png_of(view) != without
+
+
+def test_registers_and_shallow_prompts_are_named(tiny_vit, image):
+    model = build_method("vpt-shallow", tiny_vit(reg_tokens=2), 3, num_prompts=1)
+    names = prompt_explorer(model, image).controls["asks"].options
+    assert names == ("class token", "register 1", "register 2", "prompt 1", "patch 1", "patch 2", "patch 3", "patch 4")
+
+
+def test_what_cannot_be_explored_is_told(tiny_vit, prompted, image):
+    with pytest.raises(UserError, match="needs a model with prompts"):
+        prompt_explorer(build_method("linear", tiny_vit(), 3), image)
+    with pytest.raises(UserError, match="layer is 3, but this model has layers 1 to 2"):
+        prompt_explorer(prompted, image, layer=3)
+    with pytest.raises(UserError, match="head is 0"):
+        prompt_explorer(prompted, image, head=0)
+    with pytest.raises(UserError, match="one image, not a batch"):
+        prompt_explorer(prompted, image[None])
+
+
+# ---- training ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def data():
+    random = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(16, 3, 28, 28, generator=random), torch.arange(16) % 3
+    return TensorDataset(images, labels)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """The views that were displayed."""
+    views = []
+    monkeypatch.setattr(widgets, "display", lambda view, **_: views.append(view))
+    return views
+
+
+def test_the_monitor_trains_as_fit_does_and_draws(prompted, data, shown):
+    recipe = Recipe(1e-2, steps=6, batch_size=8, evaluations=2)
+    history = training_monitor(prompted, data, data, recipe)
+    assert len(history.train_loss) == 6 and history.val_steps == [3, 6]
+    (view,) = shown
+    assert png_of(view).startswith(PNG) and view.controls["stop"].disabled
+
+
+def stopped_by(act, prompted, data, shown):
+    """Train for a very long time, and `act` after a moment."""
+
+    def wait_and_act():
+        while not shown:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        act(shown[0])
+
+    helper = threading.Thread(target=wait_and_act)
+    helper.start()
+    history = training_monitor(prompted, data, data, Recipe(1e-3, steps=100_000, batch_size=8, evaluations=100_000))
+    helper.join()
+    return history
+
+
+@pytest.mark.parametrize(
+    "act",
+    [lambda view: view.controls["stop"].click(), lambda _: os.kill(os.getpid(), signal.SIGINT)],
+    ids=["button", "interrupt"],
+)
+def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(act, prompted, data, shown):
+    before = signal.getsignal(signal.SIGINT)
+    history = stopped_by(act, prompted, data, shown)
+    assert 0 < len(history.train_loss) < 100_000
+    assert history.best_step in history.val_steps
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(training_monitor(prompted, data, data, Recipe(1e-3, steps=2)).train_loss) == 2
+
+
+def test_a_figure_says_whether_it_was_stopped():
+    history = widgets.History(train_loss=[2.0, 1.0], val_steps=[2], val_loss=[1.5], val_accuracy=[0.5], best_step=2)
+    for recipe, stopped, word in ((Recipe(1, 2), False, "done"), (Recipe(1, 9), True, "stopped")):
+        title = widgets._loss_figure("vpt-deep", recipe, history, stopped).axes[0].get_title(loc="left")
+        assert word in title and "best held-out accuracy 50 % at step 2" in title
+
+
+# ---- decisions --------------------------------------------------------------------------------------------------
+
+
+def texts(figure) -> str:
+    return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text)).replace("\n", " ")
+
+
+@pytest.mark.parametrize("control, value", [("accuracy", 99), ("margin", 10), ("tasks", 50), ("label_price", 9)])
+def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
+    view = decision_explorer(runs, accuracy=0.95, label_price=2, tasks=10)
+    before = png_of(view)
+    view.controls[control].value = value
+    assert png_of(view) != before
+
+
+def test_the_decision_is_that_of_the_plan(runs):
+    view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
+    figure = view._draw(accuracy=85, margin=1, label_price=2, tasks=10)
+    found = widgets.plan(runs, 0.85, 2, 10, 0.01)
+    assert found.headline in texts(figure)
+    for reason in found.reasons:
+        assert " ".join(reason.split()) in " ".join(texts(figure).split())
+    assert found.headline in bundle_of(view)["text/plain"]
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 0.85, 0.93, 0.99])
+def test_no_text_leaves_the_figure(runs, accuracy):
+    figure = decision_explorer(runs)._draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000)
+    width, height = figure.bbox.width, figure.bbox.height
+    for text in figure.texts + figure.axes[0].texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height, text.get_text()
+
+
+def test_a_wrong_first_number_is_told(runs):
+    with pytest.raises(UserError, match=r"accuracy is 80, but must"):
+        decision_explorer(runs, accuracy=80)
+
+
+def test_one_size_is_enough_to_look_at_a_decision():
+    view = decision_explorer(planted_runs({"vpt-deep": {50: 0.8}, "full": {50: 0.8}}), accuracy=0.5)
+    assert png_of(view).startswith(PNG)
+
+
+# ---- task and backbone ------------------------------------------------------------------------------------------
+
+
+def test_the_chooser_shows_the_task_and_names_the_command():
+    view = task_chooser("digits")
+    before = png_of(view)
+    view.controls["task"].value = "dsprites-location"
+    view.controls["backbone"].value = "vit_base_patch16_224.augreg_in21k"
+    assert png_of(view) != before
+    figure = view._draw(task="dsprites-location", backbone="vit_base_patch16_224.augreg_in21k")
+    command = "vpt run 02 -y '{task: dsprites-location, backbone: vit_base_patch16_224.augreg_in21k}'"
+    assert command in texts(figure)
+    box = figure.texts[0].get_window_extent()
+    assert box.x1 <= figure.bbox.width and box.y0 >= 0
+
+
+def test_a_task_that_is_not_here_cannot_be_chosen():
+    with pytest.raises(UserError, match="task 'nonsense' cannot be had here: take one of"):
+        task_chooser("nonsense")

@@ -1,0 +1,207 @@
+"""`vpt run`: a notebook of the course on other settings, by parameters alone.
+
+    02, -y '{n: 200}' ── check names and types ── papermill ── NAME.ipynb and a self-contained NAME.html
+
+The folder is made beside its place and moved there as a whole, so a failure leaves an earlier one untouched.
+"""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from difflib import get_close_matches
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from vptlib.errors import UserError
+from vptlib.pages import page
+from vptlib.paths import repository
+from vptlib.reporting import execute
+
+# The types that parameters cells use; an annotation is read with nothing else in reach.
+_TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
+
+
+def run_lesson(name: str, texts: list[str], out: Path | None = None, progress: bool = True) -> Path:
+    """Run a notebook with parameters, and write it, as run, with a self-contained HTML page.
+
+    Args:
+        name: a path, or a notebook of the course by its name or number: "02_training", "02".
+        texts: YAML or JSON mappings of parameters, such as "{n: 200}"; of two values for one name the later counts.
+        out: the folder, by default one under `reports/runs`, named after the notebook and the parameters.
+        progress: show a bar that counts cells.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        UserError: no such notebook or parameter, a value of the wrong type, a cell that failed, a folder in the way;
+            also, with the page written, a check (`assert`) that failed: its claim does not hold with these parameters.
+    """
+    source = find_notebook(name)
+    parameters = checked(source, parsed(texts))
+    folder = (out or repository() / "reports" / "runs" / _folder_name(source, parameters)).resolve()
+    _check_place(folder, source.stem)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
+        ran = Path(draft) / source.name
+        failed = execute(source, parameters, ran, progress, checks_stop=False)
+        ran.with_suffix(".html").write_text(lesson_page(nbformat.read(ran, as_version=4)), encoding="utf-8")
+        folder.mkdir(exist_ok=True)
+        for path in (ran, ran.with_suffix(".html")):
+            shutil.move(path, folder / path.name)
+    place = folder / f"{source.stem}.html"
+    if failed:
+        cells = f"cell {failed[0]}" if len(failed) == 1 else f"cells {', '.join(map(str, failed))}"
+        raise UserError(f"the page is at {place}, but the check in {cells} failed: what it claims does not hold here.")
+    return place
+
+
+# ---- the notebook -----------------------------------------------------------------------------------------------
+
+
+def find_notebook(name: str) -> Path:
+    """A notebook by its path, its name or its number.
+
+    Raises:
+        UserError: there is none, or a folder or another kind of file has that name.
+    """
+    path = Path(name)
+    if path.suffix == ".ipynb" and path.is_file():
+        return path.resolve()
+    known = {p.stem: p for p in sorted((repository() / "notebooks").glob("*.ipynb"))}
+    wanted = path.stem if path.suffix == ".ipynb" else path.name
+    matching = [stem for stem in known if stem == wanted or stem.startswith(f"{wanted}_")]
+    if len(matching) == 1:
+        return known[matching[0]]
+    close = get_close_matches(wanted, known, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]}?" if close else f"take one of {', '.join(known)}, or a path."
+    raise UserError(f"there is no notebook {name!r}: {hint}")
+
+
+def lesson_page(notebook: nbformat.NotebookNode) -> str:
+    """One self-contained HTML page: code hidden, formulas as MathML, links into the repository left as text."""
+    from latex2mathml.converter import convert
+
+    cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
+    shown = nbformat.v4.new_notebook(cells=cells, metadata={"title": _title(notebook)})
+    for cell in (cell for cell in cells if cell.cell_type == "markdown"):
+        cell.source = _outside_code(r"\$([^$\n]+)\$", lambda found: convert(found[1]), cell.source)
+        cell.source = re.sub(r"(?<!!)\[([^\]]+)\]\((?![a-z]+:|#)[^)\s]+\)", r"\1", cell.source)
+    return page(shown)
+
+
+def _title(notebook: nbformat.NotebookNode) -> str:
+    headings = re.findall(r"^# (.+)$", "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown"), re.M)
+    return headings[0] if headings else "A notebook"
+
+
+def _outside_code(pattern: str, change: Callable[[re.Match], str], text: str) -> str:
+    """Replace a pattern in Markdown, but not within code."""
+    parts = re.split(r"(```.*?```|`[^`\n]+`)", text, flags=re.S)
+    return "".join(part if part.startswith("`") else re.sub(pattern, change, part) for part in parts)
+
+
+# ---- the parameters ---------------------------------------------------------------------------------------------
+
+
+def parsed(texts: list[str]) -> dict[str, Any]:
+    """One mapping from several YAML or JSON texts.
+
+    Raises:
+        UserError: a text is no mapping of names to values.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        try:
+            found = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            what = getattr(error, "problem", None) or "a character that YAML does not allow"
+            raise UserError(f"-y {text!r} is not YAML ({what}): write it like -y '{{n: 200}}'.") from error
+        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+            raise UserError(f"-y {text!r} gives no names: write it like -y '{{n: 200}}' or -y 'n: 200'.")
+        values |= found
+    return values
+
+
+def checked(source: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with which a notebook is to run, after a look at its parameters cell.
+
+    Raises:
+        UserError: the notebook cannot be read, has no such parameter, or asks for another type.
+    """
+    import papermill
+
+    try:
+        known = papermill.inspect_notebook(source)
+    except Exception as error:  # what papermill, nbformat or json raise for a file that is no notebook
+        reason = str(error).strip().splitlines()[0][:100]
+        raise UserError(f"{source} cannot be read as a notebook ({reason}): name another, or restore it.") from error
+    return {name: _checked(source, name, value, known) for name, value in values.items()}
+
+
+def _checked(source: Path, name: str, value: Any, known: dict[str, dict]) -> Any:
+    if name not in known:
+        close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none at all'}."
+        raise UserError(f"{source.name} has no parameter {name!r}: {hint}")
+    kind = _type(known[name]["inferred_type_name"])
+    if kind is None:
+        return value
+    try:
+        return TypeAdapter(kind, config=ConfigDict(strict=True)).validate_json(dumps(value, default=str))
+    except (ValidationError, ValueError) as error:
+        default, written = known[name]["default"], known[name]["inferred_type_name"]
+        raise UserError(
+            f"parameter {name!r} of {source.name} must be {_in_words(written)}, such as {default}, but is "
+            f"{dumps(value, default=str)}."
+        ) from error
+
+
+def _type(written: str) -> Any:
+    """The type that an annotation names, or None where it names none of ours."""
+    try:
+        return eval(written, {"__builtins__": {}}, _TYPES)
+    except Exception:  # an annotation may hold anything
+        return None
+
+
+def _in_words(written: str) -> str:
+    one = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false"}
+    many = {"list[int]": "whole numbers", "list[float]": "numbers", "list[str]": "texts"}
+    return f"a list of {many[written]}" if written in many else one.get(written, written)
+
+
+# ---- the place --------------------------------------------------------------------------------------------------
+
+
+def _folder_name(source: Path, parameters: dict[str, Any]) -> str:
+    """After the notebook and its parameters; long ones are cut, and a few letters keep two of them apart."""
+    if not parameters:
+        return source.stem
+    said = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+    short = re.sub(r"[^\w.=-]+", "-", said).strip("-")
+    return f"{source.stem}-{short[:40]}" + (
+        f"-{hashlib.sha256(said.encode()).hexdigest()[:6]}" if short != said else ""
+    )
+
+
+def _check_place(folder: Path, stem: str) -> None:
+    """A folder of ours, or none yet, in a place that can be written."""
+    if folder.is_dir():
+        strange = sorted(p.name for p in folder.iterdir() if p.name not in (f"{stem}.ipynb", f"{stem}.html"))
+        if strange:
+            raise UserError(f"{folder} holds {strange[0]!r}: name another folder with --out.")
+    elif folder.exists():
+        raise UserError(f"{folder} is a file: name a folder with --out.")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}."):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): name another folder with --out.") from error
