@@ -79,7 +79,7 @@ def test_the_model_gives_the_same_logits_afterwards():
 
 
 def test_readers_are_what_the_head_pools():
-    tokens = torch.randn(1, 12, 32)
+    tokens = torch.randn(1, 16, 32)
     for backbone in BACKBONES:
         vit = adapted("linear", backbone).vit
         shares = readers(vit, vit.num_prefix_tokens + 9)

@@ -312,25 +312,26 @@ def judge(
     of_random_model: np.ndarray | None = None,
     levels: int = LEVELS,
     baselines: dict[str, Curves] | None = None,
+    curves: Curves | None = None,
 ) -> list[Finding]:
     """Every check that can be made of one kind of map; a flag is a finding that has not passed.
 
     Args:
         model, images, maps, targets, levels: as for `deletion_insertion`.
         masks: `B H W`, share of each pixel that is object, where that is known.
-        of_random_model: maps of the same images and classes by the `randomised` model.
-        baselines: what `know_nothing` gave for the same model, images and targets, if that is at hand.
+        of_random_model: maps of the first of these images (or all), same classes, by the `randomised` model.
+        baselines, curves: what `know_nothing` and `deletion_insertion` gave for the same arguments, if at hand.
     """
     _check_maps(maps, images)
     grid = grid_of(model.vit, images)
     findings = [_differences(maps)]
     baselines = baselines or know_nothing(model, images, targets, levels)
-    gap = deletion_insertion(model, images, maps, targets, levels).gap
-    findings.append(_faithful(gap, {name: curves.gap for name, curves in baselines.items()}))
+    curves = curves or deletion_insertion(model, images, maps, targets, levels)
+    findings.append(_faithful(curves.gap, {name: of.gap for name, of in baselines.items()}))
     if masks is not None:
         findings += _on_object(maps, masks, reach=model.vit.patch_embed.patch_size[0] // 2)
     if of_random_model is not None:
-        findings.append(_depends(likeness(maps, of_random_model, grid)))
+        findings.append(_depends(likeness(maps[: len(of_random_model)], of_random_model, grid)))
     return findings
 
 
