@@ -194,7 +194,7 @@ def test_masks_are_fitted_to_what_the_model_sees():
 
 
 def test_forgetting_keeps_the_spread_and_loses_the_order(planted):
-    model, images, _ = planted
+    model, _, _ = planted
     before = {name: p.clone() for name, p in model.named_parameters()}
     other = randomised(model, seed=1)
     for name, parameter in other.named_parameters():

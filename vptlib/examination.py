@@ -14,7 +14,7 @@ import torch
 
 from vptlib import attention
 from vptlib.data import object_masks
-from vptlib.explain import EXPLANATIONS, explain, integrated_gradients, prompt_attribution
+from vptlib.explain import EXPLANATIONS, Attribution, explain, integrated_gradients, positive_part, prompt_attribution
 from vptlib.faithfulness import (
     SAME,
     Finding,
@@ -29,9 +29,10 @@ from vptlib.faithfulness import (
 from vptlib.methods import AdaptedModel
 from vptlib.study import Study
 
-IMAGES = 16  # examined; with these and the steps below a report spends well under a minute a task on two cores
-LEVELS, STEPS = 5, 16  # of the deletion and insertion curves; of Integrated Gradients
+IMAGES = 12  # examined; with these and the steps below a report spends well under a minute a task on two cores
+LEVELS = 5  # of the deletion and insertion curves
 IMAGES_FOR_FEATURES = 100  # to compare features: CKA of few images is too high
+ADDS_UP = 0.10  # what Integrated Gradients may be off by, as a share of what they explain
 YES, NO, OPEN = "holds", "does not hold", "open"
 
 
@@ -44,7 +45,7 @@ class ModelLook:
         findings: kind of map → its checks.
         gaps: kind of map, and "random" and "centre" → insertion less deletion area, `B`.
         likeness: of each two kinds of map, a square table.
-        completeness: largest gap of Integrated Gradients over pixels, as a share of the mean difference it explains.
+        incompleteness: mean gap of Integrated Gradients over pixels, as a share of the mean difference it explains.
         distances: mean attention distance, `L H`, in pixels.
         prompt_shares: share of attention on prompts, `L`.
         kept: CKA of features to the frozen backbone, `L`.
@@ -55,7 +56,7 @@ class ModelLook:
     findings: dict[str, list[Finding]]
     gaps: dict[str, np.ndarray]
     likeness: pd.DataFrame
-    completeness: float
+    incompleteness: float
     distances: np.ndarray
     prompt_shares: np.ndarray
     kept: np.ndarray
@@ -135,13 +136,15 @@ def _look(
     with torch.no_grad():
         targets = model(images).argmax(dim=1)
     forgot = randomised(model, seed)
-    maps = {kind: explain(model, images, targets, kind, STEPS) for kind in kinds}
+    pixels = integrated_gradients(model, images, targets)
+    of_pixels = {"integrated-gradients": positive_part(pixels.values)}
+    maps = {kind: of_pixels[kind] if kind in of_pixels else explain(model, images, targets, kind) for kind in kinds}
     baselines = know_nothing(model, images, targets, LEVELS)
     findings, gaps = {}, {name: curves.gap for name, curves in baselines.items()}
     for kind, of_kind in maps.items():
         curves = deletion_insertion(model, images, of_kind, targets, LEVELS)
         gaps[kind] = curves.gap
-        of_forgot = explain(forgot, images[:8], targets[:8], kind, 8)
+        of_forgot = explain(forgot, images, targets, kind, steps=8)
         findings[kind] = judge(model, images, of_kind, targets, masks, of_forgot, LEVELS, baselines, curves)
     prompts = attention.prompts_in(model)
     return ModelLook(
@@ -149,17 +152,16 @@ def _look(
         findings,
         gaps,
         agreement(maps, attention.grid_of(model.vit, images)),
-        _completeness(model, images[:8], targets[:8]),
+        _incompleteness(pixels),
         attention.distances(model, images),
         attention.prompt_shares(model, images),
         attention.kept(model, frozen, many),
-        prompt_attribution(model, images, targets, STEPS).values.mean(axis=0) if any(prompts.values()) else None,
+        prompt_attribution(model, images, targets, 16).values.mean(axis=0) if any(prompts.values()) else None,
     )
 
 
-def _completeness(model: AdaptedModel, images: torch.Tensor, targets: torch.Tensor) -> float:
-    found = integrated_gradients(model, images, targets, STEPS)
-    return float(np.abs(found.gap).max() / max(np.abs(found.difference).mean(), 1e-9))
+def _incompleteness(found: Attribution) -> float:
+    return float(np.abs(found.gap).mean() / max(np.abs(found.difference).mean(), 1e-9))
 
 
 # ---- the checklist ----------------------------------------------------------------------------------------------
@@ -223,9 +225,10 @@ def _agreement_row(looks: dict[str, ModelLook], kind: str) -> Row:
 
 def _completeness_row(looks: dict[str, ModelLook]) -> Row:
     answers = {
-        method: f"off by at most {look.completeness:.1%} of the change in the logit" for method, look in looks.items()
+        method: f"off by {look.incompleteness:.1%} of the change in the logit on average ({ADDS_UP:.0%} allowed)"
+        for method, look in looks.items()
     }
-    passed = [look.completeness <= 0.05 for look in looks.values()]
+    passed = [look.incompleteness <= ADDS_UP for look in looks.values()]
     return Row("Do the shares of Integrated Gradients add up?", answers, _verdict(passed))
 
 

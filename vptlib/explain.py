@@ -74,8 +74,7 @@ def explain(
         raise UserError(f"explanation method {method!r} is not known: take one of {', '.join(_METHODS)}.")
     _check(model, images, targets)
     if method == "integrated-gradients":
-        found = integrated_gradients(model, images, targets, steps, progress)
-        return _to_unit(torch.tensor(found.values).relu(), floor=True).numpy()
+        return positive_part(integrated_gradients(model, images, targets, steps, progress).values)
     no_side_path(model, method)
     classes = [None] * len(images) if targets is None else targets.tolist()
     batch = _ATTENTION_BATCH if method in ("attention", "rollout") else _BATCH
@@ -87,9 +86,9 @@ def explain(
     return np.concatenate(maps) if maps else np.zeros((0, *images.shape[-2:]), dtype=np.float32)
 
 
-def _to_unit(maps: Tensor, floor: bool = False) -> Tensor:
-    """Each of `B H W` by itself to [0, 1]; with `floor` 0 stays 0. A map that does not vary becomes zeros."""
-    maps = maps - (0 if floor else maps.amin((-2, -1), keepdim=True))
+def _to_unit(maps: Tensor) -> Tensor:
+    """Each of `B H W` by itself to [0, 1]. A map that does not vary becomes zeros."""
+    maps = maps - maps.amin((-2, -1), keepdim=True)
     return (maps / maps.amax((-2, -1), keepdim=True).clamp(min=1e-12)).float()
 
 
@@ -256,6 +255,17 @@ def _prompts_replaced(net: PromptedViT, given: Tensor) -> Iterator[None]:
         yield
     finally:
         del net.layer_prompts
+
+
+def positive_part(values: np.ndarray) -> np.ndarray:
+    """What spoke for the class, of signed shares `B H W`, as maps in [0, 1].
+
+    1 stands for the 98th percentile of a map and all above it, for a few single pixels would leave the rest dark.
+    """
+    found = torch.tensor(values).relu()
+    top = found.flatten(1).quantile(0.98, dim=1) if found.numel() else found.new_ones(len(found))
+    most = torch.where(top > 0, top, found.flatten(1).amax(dim=1)) if found.numel() else top
+    return (found / most.clamp(min=1e-12)[:, None, None]).clamp(max=1).numpy()
 
 
 def _integrate(

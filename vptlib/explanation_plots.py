@@ -3,6 +3,7 @@
 As in `vptlib.plots`: figures are closed for pyplot, methods keep their colours, lines are labelled where they end.
 """
 
+import io
 import textwrap
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from vptlib.examination import Examination
 from vptlib.plots import (
@@ -123,6 +125,15 @@ def _map_scale(figure: Figure, write, top: float, height: float) -> None:
         "curve. Near 0, what the map marks matters no more than any other part of the image."
     )
     write(1.75, top + 0.1, textwrap.fill(text, 96), linespacing=1.3, fontsize=8.6, va="top")
+
+
+def one_map(image: np.ndarray, of_image: np.ndarray, opacity: float, side: int = 320) -> bytes:
+    """PNG of one map `h w` in [0, 1] (or scaled to it) over one greyed image `H W 3`."""
+    top = max(float(of_image.max()), 1e-12)
+    tile = Image.fromarray(np.uint8(255 * _overlay(_small(image), of_image / top, opacity)))
+    buffer = io.BytesIO()
+    tile.resize((side, side), Image.Resampling.NEAREST).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def faithfulness_figure(table: pd.DataFrame) -> Figure:
@@ -245,10 +256,10 @@ def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Fi
         totals.set_ylim(len(sums) - 0.5, -0.5)
         totals.axvline(0, color=_SOFT, linewidth=1)
         totals.set_yticks([])
-        totals.set_xlabel("All prompts of the layer together")
+        totals.set_xlabel("All prompts of a layer")
         totals.xaxis.set_major_locator(MaxNLocator(4))
         ax.set_title("For (orange) or against (purple) the class", loc="left", fontsize=11, fontweight="bold")
-        totals.set_title("Logit", loc="left", fontsize=11, fontweight="bold")
+        totals.set_title("Added to the logit", loc="left", fontsize=11, fontweight="bold")
         for axes in (ax, totals):
             axes.tick_params(length=0, labelsize=9.5)
             sns.despine(ax=axes, left=True, bottom=True)
