@@ -1,9 +1,9 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
     ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
-    work       training  study  explain
+    work       training  study  attention  explain  faithfulness  examination
     judgement  curves  decision
-    faces      plots  reporting  cli
+    faces      plots  explanation_plots  widgets  reporting  cli
 
 The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
 """

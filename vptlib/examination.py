@@ -26,7 +26,7 @@ from vptlib.faithfulness import (
     know_nothing,
     randomised,
 )
-from vptlib.methods import AdaptedModel
+from vptlib.methods import METHODS, AdaptedModel
 from vptlib.study import Study
 
 IMAGES = 12  # examined; with these and the steps below a report spends well under a minute a task on two cores
@@ -238,7 +238,7 @@ def _comparison_row(looks: dict[str, ModelLook], kind: str) -> Row:
     lead, low, high = interval(a.gaps[kind] - b.gaps[kind])
     ahead = first if low > 0 else second if high < 0 else None
     text = f"difference {lead:+.2f}, 95\u202f% interval {low:+.2f} to {high:+.2f}".replace("-", "\u2212")
-    answers = {first: text, second: f"{ahead} leads" if ahead else "neither leads"}
+    answers = {first: text, second: f"{METHODS[ahead].title} leads" if ahead else "neither leads"}
     return Row("Are one model's maps more faithful than the other's?", answers, YES if ahead else OPEN)
 
 

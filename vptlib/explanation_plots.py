@@ -76,7 +76,7 @@ def map_table(
     tile = min(tile, across - 0.1)
     height = head + len(images) * len(maps) * pitch + foot
     with plt.rc_context(_STYLE):
-        figure = plt.figure(figsize=(_WIDTH, height), dpi=_DPI // 2 + 30)
+        figure = plt.figure(figsize=(_WIDTH, height), dpi=90)
 
         def write(x: float, y: float, text: str, **options) -> None:
             figure.text(x / _WIDTH, 1 - y / height, text, **({"fontsize": 9, "va": "baseline"} | options))
