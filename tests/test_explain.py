@@ -14,7 +14,16 @@ from torch.nn import functional as F
 
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.explain import CELLS, cell_counts, explain, four_cells
+from vptlib.explain import (
+    CELLS,
+    EXPLANATIONS,
+    cell_counts,
+    explain,
+    four_cells,
+    integrated_gradients,
+    prompt_attribution,
+)
+from vptlib.methods import METHODS as ALL_METHODS
 from vptlib.methods import build_method
 from vptlib.plots import gradcam_page
 
@@ -143,12 +152,145 @@ PLANTED = dark_with_bright_patch(2, 1)
 @pytest.mark.parametrize("place", [(0, 0), (2, 1), (3, 2)])
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("method", METHODS)
-def test_map_points_at_the_patch_that_decides(method, backbone, place):
+@pytest.mark.parametrize("explanation", ["gradcam", "hirescam", "integrated-gradients"])
+def test_map_points_at_the_patch_that_decides(explanation, method, backbone, place):
     model = decided_by_bright_patch(method, backbone)
     picture = dark_with_bright_patch(*place)
     assert int(model(picture).argmax()) == 1 and int(model(torch.zeros_like(picture)).argmax()) == 0
-    strongest = np.unravel_index(explain(model, picture)[0].argmax(), (SIZE, SIZE))
-    assert (strongest[0] // PATCH, strongest[1] // PATCH) == place
+    found = explain(model, picture, method=explanation)[0]
+    coarse = F.adaptive_avg_pool2d(torch.tensor(found)[None], GRID)[0]
+    assert divmod(int(coarse.argmax()), GRID) == place
+
+
+@pytest.mark.parametrize("place", [(0, 0), (3, 2)])
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("explanation", ["attention", "rollout"])
+def test_attention_points_at_the_patch_that_gets_it(explanation, method, backbone, place):
+    """Attention is decided by the bright patch too, once keys carry brightness and all queries ask for it."""
+    model = decided_by_bright_patch(method, backbone)
+    with torch.no_grad():
+        for block in model.vit.blocks:
+            block.attn.qkv.bias[:8] = 1
+            block.attn.qkv.weight[8:16, 0] = 4
+    picture = dark_with_bright_patch(*place)
+    found = torch.tensor(explain(model, picture, method=explanation))
+    assert divmod(int(F.adaptive_avg_pool2d(found, GRID).argmax()), GRID) == place
+
+
+# ---- every map, every model --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_every_method_gets_a_map_or_a_clear_refusal(method, explanation):
+    model = adapted(method)
+    if method == "side-tuning" and explanation != "integrated-gradients":
+        with pytest.raises(UserError, match="beside the backbone"):
+            explain(model, images(), method=explanation)
+        return
+    maps = explain(model, images(), method=explanation, steps=4)
+    assert maps.shape == (2, SIZE, SIZE) and maps.dtype == np.float32
+    assert maps.min() >= 0 and maps.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_images_of_another_shape_get_maps_of_their_own(backbone, explanation):
+    model = adapted("vpt-deep", backbone, dynamic_img_size=True)
+    pictures = torch.randn(2, 3, 3 * PATCH, 5 * PATCH, generator=torch.Generator().manual_seed(3))
+    maps = explain(model, pictures, method=explanation, steps=4)
+    assert maps.shape == (2, 3 * PATCH, 5 * PATCH) and maps.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("where", ["prepend", "pixel", "pad", "add"])
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+def test_prompts_in_other_places_leave_the_map_in_place(explanation, where):
+    model = build_method("vpt-shallow", vit(), 3, num_prompts={"add": 1, "pad": 7}.get(where, 5), where=where).eval()
+    maps = explain(model, images(), method=explanation, steps=4)
+    assert maps.shape == (2, SIZE, SIZE) and maps.max() == pytest.approx(1)
+
+
+def test_a_frame_is_taken_off_the_map():
+    """What lies left in the image lies left in its map, at the image's own scale, though the image was shrunk."""
+    model = build_method("vpt-shallow", vit(), 3, num_prompts=14, where="pad").eval()
+    within = explain.__globals__["_METHODS"]["attention"]
+    with explain.__globals__["opened"](model):
+        framed = torch.tensor(within(model, images(), [None, None]))
+    inner = F.interpolate(framed[:, None, 14:-14, 14:-14], (SIZE, SIZE), mode="bilinear")[:, 0]
+    np.testing.assert_allclose(explain(model, images(), method="attention"), to_unit(inner), atol=1e-5)
+
+
+def test_hirescam_agrees_with_lines_by_hand():
+    model = adapted("linear")
+    seen = []
+    hook = model.vit.blocks[-1].norm1.register_forward_hook(lambda _, __, output: seen.append(output))
+    logits = model(images().requires_grad_())
+    hook.remove()
+    gradients = torch.autograd.grad(logits[:, 1].sum(), seen[0])[0]  # B N D
+    evidence = (gradients * seen[0])[:, -GRID * GRID :].sum(-1).relu().reshape(-1, 1, GRID, GRID)
+    expected = to_unit(F.interpolate(to_unit(evidence), scale_factor=PATCH, mode="bilinear"))[:, 0].detach().numpy()
+    found = explain(model, images(), torch.tensor([1, 1]), method="hirescam")
+    assert expected.std() > 0.05
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+# ---- Integrated Gradients ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("method", METHODS)
+def test_pixels_account_for_the_whole_difference(method, backbone):
+    model = adapted(method, backbone)
+    found = integrated_gradients(model, images(), torch.tensor([0, 2]), steps=64)
+    with torch.no_grad():
+        change = (model(images()) - model(torch.zeros(1, 3, SIZE, SIZE)))[range(2), [0, 2]]
+    np.testing.assert_allclose(found.difference, change, atol=1e-5)
+    assert np.abs(found.difference).max() > 0.05  # there is something to account for
+    assert np.abs(found.gap).max() < 0.01 * np.abs(found.difference).max() + 1e-3
+    np.testing.assert_allclose(found.values.sum(axis=(1, 2)) - found.gap, found.difference, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": True}, {"projection": 6}, {"layers": "last 1"}])
+@pytest.mark.parametrize("method", ["vpt-shallow", "vpt-deep", "full+prompts"])
+def test_prompts_account_for_the_whole_difference(method, options):
+    model = build_method(method, vit(), 3, num_prompts=5, **options).eval()
+    with torch.no_grad():
+        model.net.prompts *= 8  # or there is little to account for
+    found = prompt_attribution(model, images(), torch.tensor([0, 2]), steps=128)
+    assert found.values.shape == (2, len(model.net.layers), 5)
+    assert np.abs(found.difference).max() > 0.01
+    assert np.abs(found.gap).max() < 0.02 * np.abs(found.difference).max()
+
+
+@torch.no_grad()
+def test_the_prompt_that_decides_gets_the_credit():
+    """One prompt of five carries brightness in channel 0, which attention copies to all; the head reads it."""
+    model = decided_by_bright_patch("vpt-deep", "class token")
+    model.net.prompts.zero_()
+    model.net.prompts[..., 1] = 1
+    model.net.prompts[-1, 3, 0] = 2
+    found = prompt_attribution(model, dark_with_bright_patch(0, 0), torch.tensor([1])).values[0]  # L P
+    assert np.unravel_index(found.argmax(), found.shape) == (1, 3)
+    assert found[1, 3] > 5 * np.abs(np.delete(found.ravel(), 8)).max()
+
+
+def test_steps_at_once_change_nothing(monkeypatch):
+    model = adapted("vpt-deep")
+    whole = integrated_gradients(model, images(5), steps=6).values
+    monkeypatch.setitem(explain.__globals__, "_GRADIENTS_AT_ONCE", 4)
+    np.testing.assert_allclose(integrated_gradients(model, images(5), steps=6).values, whole, atol=1e-5)
+
+
+def test_a_bar_is_shown_on_request(capsys):
+    explain(adapted("linear"), images(), method="integrated-gradients", steps=2, progress=True)
+    assert "Integrated Gradients over pixels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["linear", "full"])
+def test_a_model_without_prompts_has_none_to_ask(method):
+    with pytest.raises(UserError, match="no prompts to ask"):
+        prompt_attribution(adapted(method), images())
 
 
 # ---- the model is left as it was found ---------------------------------------------------------------------------
@@ -175,11 +317,15 @@ def same(a, b) -> bool:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("method", METHODS)
-def test_model_is_left_as_it_was(method, training):
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+def test_model_is_left_as_it_was(explanation, method, training):
     model = adapted(method).train(training)
     model(images()).sum().backward()
     before = state_of(model)
-    explain(model, images())
+    explain(model, images(), method=explanation, steps=2)
+    if method.startswith("vpt"):
+        prompt_attribution(model, images(), steps=2)
+        assert "layer_prompts" not in vars(model.net)
     assert same(before, state_of(model))
 
 
@@ -214,11 +360,17 @@ def test_images_are_left_alone():
         ({"targets": torch.tensor([1])}, "targets has shape"),
         ({"targets": torch.tensor([0, 3])}, "outside 0 to 2"),
         ({"targets": torch.tensor([0, -1])}, "outside 0 to 2"),
+        ({"method": "integrated-gradients", "steps": 1}, "steps is 1"),
     ],
 )
 def test_mistakes_are_named(arguments, culprit):
     with pytest.raises(UserError, match=culprit):
         explain(adapted("linear"), images(), **arguments)
+
+
+def test_a_bare_network_is_refused():
+    with pytest.raises(UserError, match="from build_method"):
+        explain(vit(), images())
 
 
 def test_failed_import_names_the_mend(monkeypatch):

@@ -1,9 +1,9 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
     ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
-    work       training  study  explain
+    work       training  study  attention  explain  faithfulness  examination  similarity  transfer  datacheck
     judgement  curves  decision  prices
-    faces      plots  widgets  reporting  lessons  cli
+    faces      plots  explanation_plots  parts  field_parts  published_parts  widgets  reporting  lessons  cli
 
 The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
 """

@@ -44,6 +44,7 @@ __all__ = [
     "fixed_test",
     "load_reference",
     "load_task",
+    "object_masks",
     "prepare",
     "split_validation",
     "task_is_available",
@@ -424,6 +425,15 @@ def _orientation():
 
 def _object_count():
     return _drawn(drawing.object_count, tuple(f"{count} solids" for count in drawing.COUNTS))
+
+
+def object_masks(name: str) -> np.ndarray | None:
+    """Where the object is in each test image of a drawn task, bool `N H W`; None for a task that does not know."""
+    if name in ("dsprites-location", "dsprites-orientation"):
+        return drawing.sprite_masks(load_task(name).test.images)
+    if name == "object-count":
+        return drawing.solid_masks(drawing.scenes(sum(DRAWN))[DRAWN[0] :])
+    return None
 
 
 TASKS: dict[str, TaskEntry] = {

@@ -280,6 +280,25 @@ def scenes(n: int) -> list[tuple[list[Solid], float]]:
     return [(scatter(COUNTS[k % len(COUNTS)], rng), rng.uniform(0.4, 0.7)) for k in range(n)]
 
 
+def sprite_masks(images: np.ndarray) -> np.ndarray:
+    """Where the sprite is, bool `N S S`: the pixels of drawn sprites `N S S 3` that it covers by half or more."""
+    return images[..., 0] > 127
+
+
+def solid_masks(pictures: list[tuple[list[Solid], float]]) -> np.ndarray:
+    """Where the solids of `scenes` are, without their shadows, bool `N S S`: pixels covered by half or more."""
+    return np.stack([_covered(solids) for solids, _ in pictures])
+
+
+def _covered(solids: list[Solid]) -> np.ndarray:
+    margin = _WINDOW // 2
+    free = np.ones((SIZE + 2 * margin, SIZE + 2 * margin, 1))
+    for solid in solids:
+        window = _window(free, solid)
+        window *= _view(solid).uncovered
+    return free[margin:-margin, margin:-margin, 0] < 0.5
+
+
 def _without_repeats(rng: np.random.RandomState, labels: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
     """Random values 0 ≤ value < axis for each axis and label, no combination twice within a label."""
     flat = np.empty(len(labels), dtype=np.int64)

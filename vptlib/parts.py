@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from vptlib.curves import learning_curves
 from vptlib.data import Task, load_task
 from vptlib.decision import FULL, PROMPT, costs, recommend
+from vptlib.examination import Row
 from vptlib.methods import METHODS
 from vptlib.study import Study
 from vptlib.wording import count, duration, per_cent, points, storage
@@ -209,3 +210,17 @@ def about(task: Task) -> HTML:
 
 def _some(names: tuple[str, ...], most: int = 10) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# ---- explanations -----------------------------------------------------------------------------------------------
+
+_MARKS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "open": "? open"}
+
+
+def explainability(rows: list[Row], images: int) -> HTML:
+    """The explainability checklist, from `vptlib.examination.checklist`: a question, its verdict, and why."""
+    items = [
+        (row.question, row.verdict, _MARKS[row.verdict], [(METHODS[m].title, text) for m, text in row.answers.items()])
+        for row in rows
+    ]
+    return part("checklist", items=items, images=images)

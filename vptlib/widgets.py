@@ -10,7 +10,7 @@ import signal
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import ipywidgets
@@ -23,11 +23,14 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from vptlib.attention import prompt_views, prompts_in
 from vptlib.backbones import EMBEDDED, available_backbones
 from vptlib.curves import fit_power_law, learning_curves
 from vptlib.data import TASKS, Task, load_task, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
+from vptlib.explain import EXPLANATIONS, explain
+from vptlib.explanation_plots import KIND_TITLES, one_map
 from vptlib.methods import AdaptedModel
 from vptlib.plots import COLOURS, TITLES, spread_apart
 from vptlib.prices import plan
@@ -489,3 +492,74 @@ def _task_figure(task: Task, backbone: str, about: str) -> Figure:
     text = "\n".join(textwrap.fill(line, 122) for line in lines)
     figure.text(0.012, 0.42, text, fontsize=9, va="top", linespacing=1.6)
     return figure
+
+
+# ---- explanations -----------------------------------------------------------------------------------------------
+
+_PROMPTS = "prompts"  # the choice that is no method of `explain`: what a layer's prompts attend to
+
+
+def explanation_picker(
+    models: dict[str, AdaptedModel],
+    pictures: np.ndarray,
+    images: Tensor,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    steps: int = 16,
+):
+    """Pick an image, a model, a kind of map, the class to explain, or a layer's prompts; slide the opacity.
+
+    Maps are made when they are first asked for, and kept.
+
+    Args:
+        models: name → trained model.
+        pictures: uint8 `B H W 3`, to look at.
+        images: the same images as the models take them, `B 3 S S`.
+        labels: `B` true classes.
+        class_names: a name per class.
+        steps: of Integrated Gradients.
+
+    Returns:
+        An ipywidgets box: a cell shows it as its last expression.
+    """
+    image = ipywidgets.IntSlider(value=0, min=0, max=len(pictures) - 1, description="Image")
+    model = ipywidgets.Dropdown(options=list(models), description="Model")
+    kinds = {KIND_TITLES[kind].replace("\n", " "): kind for kind in EXPLANATIONS} | {"Seen by prompts": _PROMPTS}
+    kind = ipywidgets.Dropdown(options=kinds, description="Method")
+    layer = ipywidgets.IntSlider(value=1, min=1, max=1, description="Layer", disabled=True)
+    classes = [("predicted", -1), *((name, number) for number, name in enumerate(class_names))]
+    target = ipywidgets.Dropdown(options=classes, value=-1, description="Class")
+    opacity = ipywidgets.FloatSlider(value=0.6, min=0, max=1, step=0.05, description="Opacity")
+    shown = ipywidgets.Image(format="png")
+    said = ipywidgets.HTML()
+    made: dict[tuple, np.ndarray] = {}
+
+    def found() -> tuple[np.ndarray, int]:
+        net, one = models[model.value], images[image.value : image.value + 1]
+        with torch.no_grad():
+            guess = int(net(one).argmax())
+        wanted = guess if target.value < 0 else target.value
+        key = (model.value, image.value, kind.value, wanted, layer.value)
+        if key not in made and kind.value == _PROMPTS:
+            views = prompt_views(net, one)
+            made[key] = views.attends_to[0, layer.value - 1].mean(axis=0)  # h w
+        elif key not in made:
+            made[key] = explain(net, one, torch.tensor([wanted]), kind.value, steps)[0]
+        return made[key], guess
+
+    def show(_=None) -> None:
+        layers = sum(count > 0 for count in prompts_in(models[model.value]).values())
+        layer.max, layer.disabled = max(1, layers), kind.value != _PROMPTS
+        if kind.value == _PROMPTS and not layers:
+            said.value, shown.value = "This model has no prompts: pick another model or method.", b""
+            return
+        of_image, guess = found()
+        shown.value = one_map(pictures[image.value], of_image, opacity.value)
+        right = "right" if guess == labels[image.value] else "wrong"
+        said.value = f"Predicted: {class_names[guess]} ({right}). True: {class_names[labels[image.value]]}."
+
+    controls = (image, model, kind, layer, target, opacity)
+    for control in controls:
+        control.observe(show, "value")
+    show()
+    return ipywidgets.HBox([ipywidgets.VBox(controls), ipywidgets.VBox([shown, said])])

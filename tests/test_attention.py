@@ -1,0 +1,201 @@
+"""Attention against sums by hand: where it goes, how far, what goes to prompts, and what tuning has kept."""
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from vptlib.attention import (
+    attention,
+    class_attention,
+    distances,
+    even_distance,
+    kept,
+    layer_features,
+    linear_cka,
+    prompt_shares,
+    prompt_views,
+    prompts_in,
+    readers,
+    rollout,
+)
+from vptlib.backbones import ClsMeanViT
+from vptlib.errors import UserError
+from vptlib.methods import build_method
+
+SIZE, PATCH, P = 42, 14, 4
+BACKBONES = {
+    "class token": (VisionTransformer, {}),
+    "class token + mean": (ClsMeanViT, {}),
+    "registers": (VisionTransformer, {"reg_tokens": 3}),
+    "mean, no class token": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
+}
+PROMPTED = {
+    "vpt-shallow": {},
+    "vpt-deep": {},
+    "deep, last two": {"layers": "last 2"},
+    "deep, carried": {"layers": [0, 2], "carry": True},
+}
+
+
+def adapted(kind: str, backbone: str = "class token"):
+    build, extra = BACKBONES[backbone]
+    torch.manual_seed(0)
+    vit = build(img_size=SIZE, patch_size=PATCH, embed_dim=32, depth=3, num_heads=2, num_classes=0, **extra)
+    method = kind if kind in ("linear", "full", "vpt-shallow") else "vpt-deep"
+    options = {"num_prompts": P, **PROMPTED[kind]} if kind in PROMPTED else {}
+    return build_method(method, vit, 3, **options).eval()
+
+
+def images(count: int = 2) -> torch.Tensor:
+    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", ["linear", *PROMPTED])
+def test_rows_of_attention_sum_to_one_and_count_the_prompts(kind, backbone):
+    model = adapted(kind, backbone)
+    found = attention(model, images())
+    plain = 9 + model.vit.num_prefix_tokens
+    assert [w.shape[-1] - plain for w in found] == list(prompts_in(model).values())
+    for weights in found:
+        torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+def test_where_prompts_are():
+    assert list(prompts_in(adapted("linear")).values()) == [0, 0, 0]
+    assert list(prompts_in(adapted("vpt-shallow")).values()) == [P, P, P]
+    assert list(prompts_in(adapted("deep, last two")).values()) == [0, P, P]
+    assert list(prompts_in(adapted("deep, carried")).values()) == [P, P, P]
+
+
+def test_the_model_gives_the_same_logits_afterwards():
+    model = adapted("vpt-deep")
+    with torch.no_grad():
+        before = model(images())
+        attention(model, images())
+        torch.testing.assert_close(model(images()), before, rtol=0, atol=0)
+    assert model.net.fast and all(block.attn.fused_attn for block in model.vit.blocks)
+
+
+def test_readers_are_what_the_head_pools():
+    tokens = torch.randn(1, 16, 32)
+    for backbone in BACKBONES:
+        vit = adapted("linear", backbone).vit
+        shares = readers(vit, vit.num_prefix_tokens + 9)
+        given = tokens[:, : len(shares)].clone().requires_grad_()
+        vit.pool(given).sum().backward()
+        weight = given.grad.abs().sum(dim=-1)[0]
+        torch.testing.assert_close(shares, weight / weight.sum())
+
+
+@torch.no_grad()
+def test_class_attention_is_the_row_of_the_class_token():
+    model = adapted("vpt-deep", "registers")
+    row = attention(model, images())[-1].mean(1)[:, 0, -9:]
+    torch.testing.assert_close(class_attention(model, images()), row.reshape(2, 3, 3))
+
+
+# ---- rollout -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", ["linear", *PROMPTED])
+def test_all_that_is_read_comes_from_somewhere(kind, backbone):
+    model = adapted(kind, backbone)
+    found = rollout(model, images())
+    total = found.patches.sum((1, 2)) + found.prompts.sum((1, 2)) + found.prefix
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+    layers = len(model.net.layers) if kind in PROMPTED else 0
+    assert found.prompts.shape == (2, layers, P if layers else 0)
+    assert (found.prompts > 0).all()
+
+
+def test_without_prompts_rollout_is_the_product_of_matrices():
+    model = adapted("linear")
+    product = torch.eye(10)
+    for weights in attention(model, images(1)):
+        product = (0.5 * weights.mean(1)[0] + 0.5 * torch.eye(10)) @ product
+    np.testing.assert_allclose(rollout(model, images(1)).patches.ravel(), product[0, 1:], atol=1e-6)
+
+
+# ---- prompts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("kind", PROMPTED)
+def test_views_of_prompts_are_parts_of_the_attention(kind, backbone):
+    model = adapted(kind, backbone)
+    prefix, views = model.vit.num_prefix_tokens, prompt_views(model, images())
+    for i, block in enumerate(views.blocks):
+        mean = attention(model, images())[block].mean(1)
+        np.testing.assert_allclose(views.attends_to[:, i].reshape(2, P, 9), mean[:, prefix : prefix + P, -9:])
+        by = mean[:, -9:, prefix : prefix + P].transpose(1, 2)
+        np.testing.assert_allclose(views.attended_by[:, i].reshape(2, P, 9), by)
+    assert (views.from_class_token > 0).all() == (prefix > 0)
+
+
+def test_views_need_prompts():
+    with pytest.raises(UserError, match="no prompts among its tokens"):
+        prompt_views(adapted("linear"), images())
+
+
+def test_share_on_prompts_is_even_where_attention_is():
+    model = adapted("vpt-deep")
+    with torch.no_grad():
+        for block in model.vit.blocks:
+            block.attn.qkv.weight[:64] = 0  # queries and keys alike
+            block.attn.qkv.bias[:64] = 0
+    np.testing.assert_allclose(prompt_shares(model, images(20)), P / (P + 10), atol=1e-6)
+    np.testing.assert_array_equal(prompt_shares(adapted("full"), images()), 0)
+
+
+# ---- distances and likeness --------------------------------------------------------------------------------------
+
+
+def test_an_even_head_looks_as_far_as_patches_lie_apart():
+    model = adapted("vpt-deep")
+    with torch.no_grad():
+        for block in model.vit.blocks:
+            block.attn.qkv.weight[:64] = 0
+            block.attn.qkv.bias[:64] = 0
+    places = [(r * PATCH, c * PATCH) for r in range(3) for c in range(3)]
+    by_hand = np.mean([np.hypot(a[0] - b[0], a[1] - b[1]) for a in places for b in places])
+    assert even_distance(model.vit, images()) == pytest.approx(by_hand)
+    found = distances(model, images(20))
+    assert found.shape == (3, 2)
+    np.testing.assert_allclose(found, by_hand, rtol=1e-5)
+
+
+def test_a_head_that_looks_at_its_own_patch_looks_nowhere_else(monkeypatch):
+    identity = torch.eye(10).expand(2, 2, 10, 10)
+    monkeypatch.setitem(distances.__globals__, "attention", lambda *_: [identity] * 3)
+    np.testing.assert_allclose(distances(adapted("linear"), images()), 0, atol=1e-6)
+
+
+def test_cka_knows_rotations_from_other_features():
+    rng = np.random.default_rng(0)
+    a, rotation = rng.normal(size=(200, 8)), np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    assert linear_cka(a, 3 * a @ rotation + 5) == pytest.approx(1)
+    assert linear_cka(a, rng.normal(size=(200, 8))) < 0.1
+    with pytest.raises(UserError, match="same 3 images"):
+        linear_cka(a, a[:50])
+    with pytest.raises(UserError, match="same for all images"):
+        linear_cka(a, np.ones((200, 2)))
+
+
+def test_the_frozen_backbone_is_kept_and_a_shuffled_one_is_not():
+    frozen, tuned = adapted("linear"), adapted("full")
+    np.testing.assert_allclose(kept(tuned, frozen, images(40)), 1, atol=1e-5)
+    with torch.no_grad():
+        weights = tuned.vit.blocks[1].mlp.fc2.weight
+        weights.copy_(50 * weights.flip(0))
+    found = kept(tuned, frozen, images(40))
+    assert found[0] == pytest.approx(1, abs=1e-5) and found[1] < 0.9
+
+
+def test_features_of_parts_are_those_of_the_whole():
+    model = adapted("vpt-deep")
+    found = layer_features(model, images(20))
+    assert [f.shape for f in found] == [(20, 32)] * 3
+    np.testing.assert_allclose(layer_features(model, images(20)[17:])[2], found[2][17:], atol=1e-5)

@@ -1,0 +1,236 @@
+"""The examination of a real, tiny study; its checklist, figures and widget."""
+
+import io
+import shutil
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from PIL import Image
+from test_plots import texts
+
+from vptlib import parts
+from vptlib.backbones import preprocessing
+from vptlib.data import load_task, prepare
+from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
+from vptlib.explain import EXPLANATIONS
+from vptlib.explanation_plots import (
+    KIND_TITLES,
+    attention_figure,
+    faithfulness_figure,
+    map_table,
+    one_map,
+    prompt_figure,
+)
+from vptlib.faithfulness import Finding
+from vptlib.study import Study
+from vptlib.widgets import explanation_picker
+
+SETTINGS = dict(
+    sizes=(40,), image_size=28, depth=2, steps=2, candidates=1, test_images=30, methods=("vpt-deep", "full")
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, empty_database):
+    """A finished study and its examination, made once."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VPTLIB_STORE", str(folder))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        study = Study("dsprites-location", **SETTINGS)
+        runs = study.run(progress=False).set_index("method")
+        models = {method: study.model(method) for method in study.methods}
+        told: list[str] = []
+        yield study, runs, models, examine(study, images=6, progress=told.append), told
+
+
+def test_the_sample_is_drawn_by_lot_from_all_test_images(made):
+    study, _, _, found, told = made
+    assert len(set(found.items)) == 6 and found.items.max() < 30
+    expected = np.sort(np.random.default_rng(0).permutation(30)[:6])
+    np.testing.assert_array_equal(found.items, expected)
+    assert told == ["looking into vpt-deep", "looking into full"]
+    assert study.test_items().shape == (30,)
+
+
+def test_every_kind_of_map_has_every_check(made):
+    *_, found, _ = made
+    checks = ["differences", "faithful", "pointing", "energy", "depends on the model"]
+    for method, look in found.looks.items():
+        assert tuple(look.maps) == EXPLANATIONS
+        assert all(maps.shape == (6, 28, 28) for maps in look.maps.values())
+        assert all([f.check for f in findings] == checks for findings in look.findings.values())
+        assert set(look.gaps) == {*EXPLANATIONS, "random", "centre"}
+        assert look.distances.shape == found.frozen_distances.shape == (2, 6)
+        assert look.likeness.shape == (5, 5)
+        assert (look.prompts is None) == (method == "full")
+    assert found.looks["vpt-deep"].prompts.shape == (2, 10)
+    assert found.looks["vpt-deep"].prompt_shares.min() > 0 and found.looks["full"].prompt_shares.max() == 0
+    assert found.object_known
+
+
+def test_table_has_the_baselines_and_its_intervals_hold_the_mean(made):
+    *_, found, _ = made
+    table = faithfulness_table(found)
+    assert len(table) == 2 * (len(EXPLANATIONS) + 2)
+    assert ((table["low"] <= table["mean"]) & (table["mean"] <= table["high"])).all()
+
+
+# ---- the checklist ----------------------------------------------------------------------------------------------
+
+
+def test_checklist_has_a_reason_for_every_model(made):
+    *_, found, _ = made
+    rows = checklist(found)
+    assert len(rows) == 8
+    for row in rows:
+        assert set(row.answers) == {"vpt-deep", "full"} and all(row.answers.values())
+        assert row.verdict in (YES, NO, OPEN)
+    assert rows[-1].verdict == OPEN  # one seed cannot speak for others
+
+
+@pytest.mark.parametrize(
+    "passed, verdict",
+    [((True, True), YES), ((True, False), NO), ((None, True), OPEN), ((None, False), NO)],
+)
+def test_a_verdict_follows_from_both_models(made, passed, verdict, monkeypatch):
+    *_, found, _ = made
+    for look, of_model in zip(found.looks.values(), passed, strict=True):
+        findings = [Finding("faithful", 0.1, 0.0, 0.2, 0.0, of_model, "as planted")]
+        monkeypatch.setitem(look.findings, "gradcam", findings)
+    rows = {row.question: row for row in checklist(found)}
+    assert rows["Does the answer hang on what the map marks?"].verdict == verdict
+    assert rows["Does the map point at the object?"].verdict == OPEN  # not known here
+
+
+def test_a_lead_needs_an_interval(made, monkeypatch):
+    *_, found, _ = made
+    ahead, behind = found.looks.values()
+    question = "Are one model's maps more faithful than the other's?"
+
+    def row():
+        return next(row for row in checklist(found) if row.question == question)
+
+    monkeypatch.setitem(ahead.gaps, "gradcam", np.full(6, 0.5))
+    monkeypatch.setitem(behind.gaps, "gradcam", np.full(6, 0.1))
+    assert row().verdict == YES and row().answers["full"] == "VPT-deep leads"
+    monkeypatch.setitem(behind.gaps, "gradcam", np.array([0.0, 1, 0, 1, 0.9, 0.2]))
+    assert row().verdict == OPEN and row().answers["full"] == "neither leads"
+
+
+def test_the_report_shows_the_list_in_words(made):
+    *_, found, _ = made
+    html = parts.explainability(checklist(found), 6).data
+    assert "from 6 test images drawn by lot" in html
+    assert html.count('<th scope="row">') == 8 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
+
+
+# ---- figures ----------------------------------------------------------------------------------------------------
+
+
+def figures(made) -> dict:
+    study, runs, _, found, _ = made
+    task = load_task("dsprites-location")
+    places = found.items[:2]
+    pictures = task.test.select(study.test_items()[places])
+    return {
+        "faithfulness": faithfulness_figure(faithfulness_table(found)),
+        "attention": attention_figure(found),
+        "prompts": prompt_figure(found.looks["vpt-deep"].prompts),
+        "maps": map_table(
+            pictures.images,
+            [f"a class with a rather long name, number {number}" for number in range(16)],
+            pictures.labels,
+            {method: runs.loc[method, "predictions"][places] for method in found.looks},
+            {method: look.maps for method, look in found.looks.items()},
+            {method: look.gaps for method, look in found.looks.items()},
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", ["faithfulness", "attention", "prompts", "maps"])
+def test_nothing_is_clipped_and_no_text_covers_another(made, name):
+    figure = figures(made)[name]
+    assert plt.get_fignums() == []
+    boxes = texts(figure)
+    assert len(boxes) > 8
+    for text, box in boxes:
+        assert box.x0 >= -0.5 and box.y0 >= -0.5, text
+        assert box.x1 <= figure.bbox.width + 0.5 and box.y1 <= figure.bbox.height + 0.5, text
+    for (one, a), (other, b) in combinations(boxes, 2):
+        apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
+        assert apart, f"{one!r} overlaps {other!r}"
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert len(file.getvalue()) < 150_000
+
+
+def test_numbers_stand_below_their_maps(made):
+    *_, found, _ = made
+    shown = [text.get_text() for text in figures(made)["maps"].findobj(Text)]
+    for look in found.looks.values():
+        for kind in EXPLANATIONS:
+            assert KIND_TITLES[kind] in shown
+            assert f"{look.gaps[kind][0]:+.2f}".replace("-", "\u2212") in shown
+
+
+def test_one_map_goes_from_the_picture_to_the_map():
+    picture, of_picture = np.full((28, 28, 3), 200, np.uint8), np.eye(28, dtype=np.float32)
+    plain, coloured = (np.asarray(Image.open(io.BytesIO(one_map(picture, of_picture, o)))) for o in (0.0, 1.0))
+    assert plain.shape == coloured.shape == (320, 320, 3)
+    assert np.ptp(plain.astype(int), axis=-1).max() == 0 and np.ptp(coloured.astype(int), axis=-1).max() > 100
+
+
+# ---- the widget -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def picker(made):
+    study, _, models, _, _ = made
+    task = load_task("dsprites-location")
+    shown = task.test.select(study.test_items()[:5])
+    images = prepare(shown, preprocessing(models["full"].vit)).tensors[0]
+    return explanation_picker(models, shown.images, images, shown.labels, task.class_names, steps=4)
+
+
+def controls(box) -> dict:
+    return {control.description: control for control in box.children[0].children}
+
+
+def picture(box) -> bytes:
+    return box.children[1].children[0].value
+
+
+def test_every_control_changes_the_picture(picker):
+    found = controls(picker)
+    assert set(found) == {"Image", "Model", "Method", "Layer", "Class", "Opacity"}
+    changes = {"Image": 1, "Method": "rollout", "Model": "full", "Opacity": 0.0}
+    for name, value in changes.items():
+        before = picture(picker)
+        found[name].value = value
+        assert picture(picker) != before, name
+    found["Opacity"].value = 0.6
+    found["Method"].value = "gradcam"
+    seen = set()
+    for number in range(16):
+        found["Class"].value = number
+        seen.add(picture(picker))
+    assert len(seen) > 4
+    assert "Predicted:" in picker.children[1].children[1].value
+
+
+def test_prompts_have_layers_and_full_fine_tuning_has_none(picker):
+    found = controls(picker)
+    found["Method"].value = "prompts"
+    assert not found["Layer"].disabled and found["Layer"].max == 2
+    before = picture(picker)
+    found["Layer"].value = 2
+    assert picture(picker) != before
+    found["Model"].value = "full"
+    assert "no prompts" in picker.children[1].children[1].value and picture(picker) == b""
+    found["Method"].value = "attention"
+    assert found["Layer"].disabled and picture(picker)

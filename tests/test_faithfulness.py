@@ -1,0 +1,275 @@
+"""The checks find what they look for: maps planted right, wrong, constant, by lot, and models made to forget."""
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.utils.data import TensorDataset
+
+from vptlib import drawing
+from vptlib.data import DRAWN, load_task, object_masks
+from vptlib.errors import UserError
+from vptlib.explain import EXPLANATIONS, explain
+from vptlib.faithfulness import (
+    agreement,
+    centre_maps,
+    deletion_insertion,
+    energy,
+    fitted_masks,
+    interval,
+    judge,
+    likeness,
+    pointing,
+    pooled,
+    random_maps,
+    randomised,
+    with_shuffled_labels,
+)
+from vptlib.methods import build_method
+from vptlib.training import Recipe, evaluate
+
+SIZE, PATCH, GRID, COUNT = 56, 14, (4, 4), 40
+
+
+@pytest.fixture(scope="module")
+def planted():
+    """A model that says class 1 where one patch is bright, images with such a patch, and where it is."""
+    torch.manual_seed(0)
+    vit = VisionTransformer(img_size=SIZE, patch_size=PATCH, embed_dim=8, depth=2, num_heads=2, num_classes=0)
+    model = build_method("full", vit, 2).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.zero_()
+        model.vit.patch_embed.proj.weight[0] = 1 / (3 * PATCH * PATCH)
+        model.vit.pos_embed[..., 1] = 1
+        model.vit.blocks[-1].attn.qkv.weight[16, 0] = 1
+        model.vit.blocks[-1].attn.proj.weight[0, 0] = 1
+        model.head.weight[1, 0] = 60
+    places = np.random.default_rng(0).integers(16, size=COUNT)
+    images = 0.1 * torch.rand(COUNT, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    for image, place in zip(images, places, strict=True):
+        row, column = divmod(int(place), 4)
+        image[:, row * PATCH : (row + 1) * PATCH, column * PATCH : (column + 1) * PATCH] = 1
+    with torch.no_grad():
+        dark = model(torch.full((1, 3, SIZE, SIZE), 0.05))[0, 1]
+        bright = model(images)[:, 1].mean()
+        model.head.bias[1] = -(dark + bright) / 2
+    masks = (images[:, 0] == 1).float().numpy()
+    return model, images, masks
+
+
+def verdicts(findings) -> dict[str, bool | None]:
+    return {found.check: found.passed for found in findings}
+
+
+@pytest.mark.parametrize("method", ["gradcam", "hirescam", "integrated-gradients"])
+def test_a_true_map_passes_every_check(planted, method):
+    model, images, masks = planted
+    assert (model(images).argmax(1) == 1).all()
+    found = verdicts(judge(model, images, explain(model, images, method=method), masks=masks))
+    assert found == {"differences": True, "faithful": True, "pointing": True, "energy": True}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_a_constant_map_is_flagged(planted, value):
+    model, images, masks = planted
+    findings = judge(model, images, np.full((COUNT, SIZE, SIZE), value, np.float32), masks=masks)
+    found = verdicts(findings)
+    assert found["differences"] is False and "tell nothing" in findings[0].text
+    assert not any(found[check] for check in ("faithful", "pointing", "energy"))
+
+
+def test_a_map_by_lot_is_flagged(planted):
+    model, images, masks = planted
+    found = verdicts(judge(model, images, random_maps(images, GRID, seed=5), masks=masks))
+    assert found["differences"] and not any(found[check] for check in ("faithful", "pointing", "energy"))
+
+
+def test_the_centre_map_is_flagged(planted):
+    model, images, masks = planted
+    found = verdicts(judge(model, images, np.array(centre_maps(images)), masks=masks))
+    assert not any(found[check] for check in ("faithful", "pointing", "energy"))
+
+
+def test_a_map_that_survives_forgetting_is_flagged(planted):
+    model, images, _ = planted
+    maps = explain(model, images)
+    assert verdicts(judge(model, images, maps, of_random_model=maps))["depends on the model"] is False
+    other = random_maps(images, GRID, seed=6)
+    assert verdicts(judge(model, images, maps, of_random_model=other))["depends on the model"] is True
+
+
+# ---- deletion and insertion --------------------------------------------------------------------------------------
+
+
+def test_curves_run_from_the_whole_image_to_nothing_and_back(planted):
+    model, images, masks = planted
+    curves = deletion_insertion(model, images, masks, levels=16)
+    assert curves.shares.tolist() == [k / 16 for k in range(17)]
+    with torch.no_grad():
+        whole = model(images).softmax(1)[:, 1].numpy()
+    for start in (curves.deletion[:, 0], curves.insertion[:, -1]):
+        np.testing.assert_allclose(start, whole, atol=1e-6)
+    np.testing.assert_allclose(curves.deletion[:, -1], curves.insertion[:, 0], atol=1e-6)
+    assert (curves.deletion[:, 1] < 0.5).all() and (curves.insertion[:, 1] > 0.5).all()  # the bright patch goes first
+
+
+def test_areas_are_those_under_the_curves(planted):
+    model, images, masks = planted
+    curves = deletion_insertion(model, images, masks, levels=4)
+    by_hand = (curves.deletion[:, 1:] + curves.deletion[:, :-1]).sum(axis=1) / 8
+    np.testing.assert_allclose(curves.deletion_area, by_hand, rtol=1e-6)
+    np.testing.assert_allclose(curves.gap, curves.insertion_area - curves.deletion_area)
+
+
+def test_what_is_gone_is_filled_with_the_median_colour(planted, monkeypatch):
+    model, images, masks = planted
+    seen = []
+    monkeypatch.setitem(
+        deletion_insertion.__globals__, "_probabilities", lambda m, x: seen.append(x) or torch.ones(len(x), 2)
+    )
+    deletion_insertion(model, images, masks, torch.ones(COUNT, dtype=torch.long), levels=16)
+    gone = seen[1]  # one patch, the bright one
+    assert gone[:, 0].amax() < 0.2
+    outside = torch.tensor(masks)[:, None].expand_as(images) == 0
+    torch.testing.assert_close(gone[outside], images[outside])
+
+
+# ---- where the object is -----------------------------------------------------------------------------------------
+
+
+def test_pointing_by_hand():
+    masks, maps = np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 8), np.float32)
+    masks[:, 2:4, 2:4] = 1
+    maps[0, 2, 3] = 1  # on it
+    maps[1, 5, 5] = 1  # two pixels beside it
+    assert pointing(maps, masks, 0).tolist() == [1, 0, 4 / 64]
+    assert pointing(maps, masks, 2).tolist() == [1, 1, 36 / 64]
+
+
+def test_energy_by_hand():
+    masks, maps = np.zeros((2, 4, 4), np.float32), np.ones((2, 4, 4), np.float32)
+    masks[:, 0] = 1
+    maps[1, 1:] = 0
+    assert energy(maps, masks).tolist() == [0.25, 1]
+    assert energy(0 * maps, masks).tolist() == [0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ["dsprites-location", "object-count"])
+def test_masks_are_where_the_object_is(name):
+    images, masks = load_task(name).test.images, object_masks(name)
+    assert masks.shape == images.shape[:3] and masks.dtype == bool
+    share = masks.mean(axis=(1, 2))
+    assert share.min() > 0.005 and share.max() < 0.7
+    assert object_masks("digits") is None
+
+
+def test_more_solids_cover_more_and_stand_out():
+    images, labels = drawing.object_count(32)
+    masks = drawing.solid_masks(drawing.scenes(32))
+    share = masks.mean(axis=(1, 2))
+    assert np.corrcoef(labels, share)[0, 1] > 0.8
+    colourful = np.ptp(images.astype(int), axis=-1)
+    inside, outside = colourful[masks].mean(), colourful[~masks].mean()
+    assert inside > 5 * outside
+
+
+def test_masks_belong_to_the_images_of_the_task():
+    """Test image k of object-count shows the solids of scene 2000 + k."""
+    test = load_task("object-count").test
+    solids, brightness = drawing.scenes(sum(DRAWN))[DRAWN[0] + 7]
+    np.testing.assert_array_equal(test.images[7], drawing.draw_solids(solids, brightness))
+    np.testing.assert_array_equal(object_masks("object-count")[7], drawing.solid_masks([(solids, brightness)])[0])
+
+
+def test_masks_are_fitted_to_what_the_model_sees():
+    masks = np.zeros((1, 64, 64), dtype=bool)
+    masks[:, :, :32] = True
+    fitted = fitted_masks(masks, (28, 28))
+    assert fitted.shape == (1, 28, 28) and fitted[0, :, :14].min() == 1 and fitted[0, :, 14:].max() == 0
+
+
+# ---- models that know nothing ------------------------------------------------------------------------------------
+
+
+def test_forgetting_keeps_the_spread_and_loses_the_order(planted):
+    model, _, _ = planted
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    other = randomised(model, seed=1)
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(parameter.flatten().sort().values, before[name].flatten().sort().values)
+    assert not torch.equal(other.vit.pos_embed, before["net.pos_embed"])
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())  # a copy
+
+
+def test_only_what_was_learned_is_forgotten(tiny_vit):
+    model = build_method("vpt-deep", tiny_vit(), 3, num_prompts=4).eval()
+    other = randomised(model, part="learned")
+    assert not torch.equal(other.net.prompts, model.net.prompts)
+    assert torch.equal(other.vit.blocks[0].mlp.fc1.weight, model.vit.blocks[0].mlp.fc1.weight)
+    with pytest.raises(UserError, match="'some'"):
+        randomised(model, part="some")
+
+
+def test_shuffled_labels_teach_nothing(tiny_vit):
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(120) % 2
+    images = torch.randn(120, 3, 28, 28, generator=generator) + 3 * labels[:, None, None, None]
+    data, recipe = TensorDataset(images, labels), Recipe(1e-2, steps=40, batch_size=20)
+    torch.manual_seed(0)
+    taught, misled = (build_method("linear", tiny_vit(), 2) for _ in range(2))
+    assert len(with_shuffled_labels(misled, data, recipe, seed=1).train_loss) == 40
+    from vptlib.training import fit
+
+    fit(taught, data, None, recipe)
+    assert evaluate(taught, data).accuracy > 0.95
+    assert 0.2 < evaluate(misled, data).accuracy < 0.8
+
+
+# ---- likeness ----------------------------------------------------------------------------------------------------
+
+
+def test_likeness_is_of_ranks_and_knows_flat_maps():
+    images = torch.zeros(3, 3, SIZE, SIZE)
+    maps = random_maps(images, GRID)
+    np.testing.assert_allclose(likeness(maps, maps**3, GRID), 1, atol=0.05)
+    np.testing.assert_allclose(likeness(maps, 1 - maps, GRID), -1, atol=1e-6)
+    assert np.isnan(likeness(maps, 0 * maps, GRID)).all()
+
+
+def test_agreement_is_a_square_with_ones():
+    images = torch.zeros(200, 3, SIZE, SIZE)
+    a, b = random_maps(images, GRID, 1), random_maps(images, GRID, 2)
+    table = agreement({"a": a, "also a": a, "b": b}, GRID)
+    assert table.loc["a", "also a"] == pytest.approx(1) and table.loc["b", "b"] == 1
+    assert abs(table.loc["a", "b"]) < 0.1 and (table.values == table.values.T).all()
+
+
+def test_pooling_means_over_patches():
+    maps = np.zeros((1, SIZE, SIZE), np.float32)
+    maps[0, 14:28, 0:14] = 1
+    assert pooled(maps, GRID)[0].tolist() == [0] * 4 + [1] + [0] * 11
+
+
+def test_an_interval_leaves_out_what_is_not_known():
+    mean, low, high = interval(np.array([1.0, 2.0, 3.0, np.nan]))
+    assert mean == 2 and 1 <= low < 2 < high <= 3
+    assert np.isnan(interval(np.array([np.nan]))).all()
+
+
+def test_maps_of_another_shape_are_refused(planted):
+    model, images, masks = planted
+    with pytest.raises(UserError, match="one map for each"):
+        deletion_insertion(model, images, masks[:3])
+    with pytest.raises(UserError, match="not finite"):
+        judge(model, images, np.full_like(masks, np.nan))
+
+
+def test_every_kind_of_map_can_be_judged(tiny_vit):
+    model = build_method("vpt-shallow", tiny_vit(), 3, num_prompts=4).eval()
+    images = torch.randn(4, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    for method in EXPLANATIONS:
+        findings = judge(model, images, explain(model, images, method=method, steps=4))
+        assert [found.check for found in findings] == ["differences", "faithful"]
+        assert all(found.text for found in findings)

@@ -1,0 +1,355 @@
+"""What goes on within a model: who attends to whom, how far, how much goes to prompts, and what tuning has moved.
+
+`attention` gives the weights of every block, prompts among the tokens or not; the views below are made from them:
+
+    class_attention    what the tokens that the head reads attend to in the last block
+    rollout            attention followed through all blocks (Abnar and Zuidema, ACL 2020, arXiv 2005.00928, section 3)
+    prompt_views       what each prompt attends to, and which places attend to it
+    distances          mean attention distance (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, figure 7)
+    prompt_shares      share of attention that goes to prompts
+    linear_cka         likeness of two sets of features (Kornblith et al., ICML 2019, arXiv 1905.00414, section 3)
+
+In every sequence the order is class token, registers, prompts, patches. Attention says where a token gets its numbers
+from, not whether they counted for the answer: Jain and Wallace (NAACL 2019, arXiv 1902.10186) show how far apart the
+two can lie. All arrays are float32.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from timm.layers import Attention
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from vptlib.backbones import ClsMeanViT
+from vptlib.errors import UserError
+from vptlib.methods import AdaptedModel
+from vptlib.prompts import PromptedViT, heads
+
+_BATCH = 16  # images looked at at once, for all attention weights are held; the results do not depend on it
+
+
+# ---- the model while it is looked into --------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(model: AdaptedModel) -> Iterator[None]:
+    """Evaluation mode, no parameter collecting gradients, prompts in textbook form; afterwards all as before.
+
+    The fast form calls `norm1` twice per block and never has prompts and patches in one sequence.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
+    prompted = [(module, module.fast) for module in model.modules() if isinstance(module, PromptedViT)]
+    try:
+        model.eval()
+        model.requires_grad_(False)
+        for module, _ in prompted:
+            module.fast = False
+        with torch.enable_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, required, gradient in parameters:
+            parameter.requires_grad_(required)
+            parameter.grad = gradient
+        for module, fast in prompted:
+            module.fast = fast
+
+
+def grid_of(vit: VisionTransformer, images: Tensor) -> tuple[int, int]:
+    """Rows and columns of patches that `vit` makes of images `B 3 H W`."""
+    return tuple(vit.patch_embed.dynamic_feat_size(tuple(images.shape[-2:])))
+
+
+def prompts_in(model: AdaptedModel) -> dict[int, int]:
+    """Block → how many prompts are in its sequence; 0 where there are none."""
+    net, depth = model._in_use, len(model.vit.blocks)
+    if not isinstance(net, PromptedViT) or net.prompts.ndim != 3 or not _prepends(net):
+        return dict.fromkeys(range(depth), 0)
+    travel = net.carry
+    here = {k: k in net.layers or (travel and k > net.layers[0]) for k in range(depth)}
+    return {k: net.num_prompts * inside for k, inside in here.items()}
+
+
+def _prepends(net: PromptedViT) -> bool:
+    """Whether prompts stand in the sequence: those that are added, or frame the image, do not."""
+    from vptlib.locations import AddedPrompts, FramedImages
+
+    return not isinstance(net, AddedPrompts | FramedImages)
+
+
+def enters(model: AdaptedModel, block: int) -> bool:
+    """Whether a fresh set of prompts enters at `block`, whatever travelled there being dropped."""
+    return prompts_in(model)[block] > 0 and block in model._in_use.layers
+
+
+# ---- attention itself -------------------------------------------------------------------------------------------
+
+
+def attention(model: AdaptedModel, images: Tensor) -> list[Tensor]:
+    """The attention weights of every block on images `B 3 H W`: `B H N N` each (head, from, to); rows sum to 1.
+
+    N counts class token, registers, prompts and patches, in that order. The model is left as it was found.
+
+    Raises:
+        UserError: blocks whose attention is not timm's plain one.
+    """
+    blocks = model.vit.blocks
+    for block in blocks:
+        if not isinstance(getattr(block, "attn", None), Attention):
+            raise UserError(
+                f"the attention of {type(block).__name__} cannot be read: take method 'integrated-gradients', or a "
+                "plain ViT."
+            )
+    seen: list[Tensor] = []
+    with opened(model), torch.no_grad(), ExitStack() as stack:
+        for block in blocks:
+            stack.enter_context(_unfused(block.attn))
+            hook = block.attn.attn_drop.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+            stack.callback(hook.remove)
+        model(images)
+    return seen
+
+
+@contextmanager
+def _unfused(attn: Attention) -> Iterator[None]:
+    """Attention worked out in the open, its weights passing through `attn_drop`."""
+    fused, attn.fused_attn = attn.fused_attn, False
+    try:
+        yield
+    finally:
+        attn.fused_attn = fused
+
+
+def readers(vit: VisionTransformer, tokens: int) -> Tensor:
+    """How much of each of `tokens` N tokens the head reads after the last block, `N`, in sum 1.
+
+    Raises:
+        UserError: a head that pools by attention of its own.
+    """
+    if vit.attn_pool is not None:
+        raise UserError(
+            "this backbone's head pools by an attention of its own, which attention maps cannot follow: take method "
+            "'integrated-gradients'."
+        )
+    patches = vit.patch_embed.num_patches if not vit.dynamic_img_size else tokens - vit.num_prefix_tokens
+    shares = torch.zeros(tokens)
+    if isinstance(vit, ClsMeanViT):
+        shares[0], shares[-patches:] = 0.5, 0.5 / patches
+    elif vit.global_pool == "token":
+        shares[: len(heads(vit))] = 1 / len(heads(vit))  # of a distilled DeiT: both class tokens
+    else:
+        shares[-patches:] = 1 / patches
+        if vit.pool_include_prefix:
+            shares[: vit.num_prefix_tokens] = 1 / patches
+    return shares / shares.sum()
+
+
+def class_attention(model: AdaptedModel, images: Tensor) -> Tensor:
+    """Share of attention, mean over heads, that the tokens read by the head pay each patch in the last block: `B h w`.
+
+    What goes to class token, registers and prompts is left out, so a map sums to less than 1. For a head that pools
+    patches the readers are the patches.
+    """
+    height, width = grid_of(model.vit, images)
+    weights = attention(model, images)[-1].mean(dim=1)  # B N N
+    from_read = torch.einsum("n,bnm->bm", _with_prompts(model, weights.shape[1]), weights)  # B N
+    return from_read[:, -height * width :].unflatten(1, (height, width))
+
+
+def _with_prompts(model: AdaptedModel, tokens: int) -> Tensor:
+    """`readers` for the last block's sequence of `tokens`, prompts (which no head reads) included."""
+    prompts, prefix = prompts_in(model)[len(model.vit.blocks) - 1], model.vit.num_prefix_tokens
+    shares = readers(model.vit, tokens - prompts)
+    device = next(model.parameters()).device
+    return torch.cat([shares[:prefix], torch.zeros(prompts), shares[prefix:]]).to(device)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Where what the head reads comes from, followed back through all blocks.
+
+    Attributes:
+        patches: `B h w`, share that comes from each patch's embedding.
+        prompts: `B L P`, share that comes from each prompt as it enters at its layer; L and P 0 without prompts.
+        prefix: `B`, share that comes from class token and registers, which are the same for every image.
+    """
+
+    patches: np.ndarray
+    prompts: np.ndarray
+    prefix: np.ndarray
+
+
+def rollout(model: AdaptedModel, images: Tensor) -> Rollout:
+    """Attention rollout, from the tokens that the head reads back to the input; all shares of an image sum to 1.
+
+    Each block counts as ½ attention (mean over heads) and ½ residual stream. What is traced to a prompt at the layer
+    where it enters stays there: it did not come from the image.
+    """
+    height, width = grid_of(model.vit, images)
+    prefix, inside = model.vit.num_prefix_tokens, prompts_in(model)
+    weights = attention(model, images)
+    share = _with_prompts(model, weights[-1].shape[-1]).expand(len(images), -1)  # B N
+    of_prompts = []  # B P each, last layer first
+    for block in reversed(range(len(weights))):
+        share = 0.5 * share + 0.5 * torch.einsum("bn,bnm->bm", share, weights[block].mean(dim=1))  # B N
+        count = inside[block]
+        left, prompts, right = share.split([prefix, count, share.shape[1] - prefix - count], dim=1)
+        if enters(model, block):
+            of_prompts.append(prompts)
+            prompts = prompts.new_zeros(len(images), inside.get(block - 1, 0))  # dropped behind the block before
+        elif inside.get(block - 1, 0) != count:
+            prompts = prompts.new_zeros(len(images), inside.get(block - 1, 0))
+        share = torch.cat([left, prompts, right], dim=1)
+    found = torch.stack(of_prompts[::-1], dim=1) if of_prompts else torch.zeros(len(images), 0, 0)
+    patches = share[:, prefix:].unflatten(1, (height, width))
+    return Rollout(*(t.cpu().numpy() for t in (patches, found, share[:, :prefix].sum(dim=1))))
+
+
+# ---- prompts ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PromptViews:
+    """What prompts look at and who looks at them, mean over heads; P prompts in each of L blocks that have some.
+
+    Attributes:
+        blocks: their numbers, `L`.
+        attends_to: `B L P h w`, share of a prompt's attention that each patch gets. The output of a deep prompt is
+            thrown away, so this view has no effect there; it shows what a prompt is like, not what it does.
+        attended_by: `B L P h w`, share of a patch's attention that the prompt gets.
+        from_class_token: `B L P`, share of the class token's attention that the prompt gets; zeros without one.
+    """
+
+    blocks: tuple[int, ...]
+    attends_to: np.ndarray
+    attended_by: np.ndarray
+    from_class_token: np.ndarray
+
+
+def prompt_views(model: AdaptedModel, images: Tensor) -> PromptViews:
+    """What each prompt attends to and is attended by, on images `B 3 H W`.
+
+    Raises:
+        UserError: a model without prompts in its sequence.
+    """
+    inside = {block: count for block, count in prompts_in(model).items() if count}
+    if not inside:
+        raise UserError(f"method {model.method!r} has no prompts among its tokens: take vpt-shallow or vpt-deep.")
+    grid, prefix = grid_of(model.vit, images), model.vit.num_prefix_tokens
+    area = grid[0] * grid[1]
+    weights = attention(model, images)
+    rows = {"to": [], "by": [], "cls": []}
+    for block, count in inside.items():
+        mean, prompts = weights[block].mean(dim=1), slice(prefix, prefix + count)  # B N N
+        rows["to"].append(mean[:, prompts, -area:].unflatten(2, grid))  # B P h w
+        rows["by"].append(mean[:, -area:, prompts].transpose(1, 2).unflatten(2, grid))  # B P h w
+        rows["cls"].append(mean[:, 0, prompts] if prefix else mean.new_zeros(len(images), count))  # B P
+    found = {name: torch.stack(parts, dim=1).cpu().numpy() for name, parts in rows.items()}
+    return PromptViews(tuple(inside), found["to"], found["by"], found["cls"])
+
+
+def prompt_shares(model: AdaptedModel, images: Tensor) -> np.ndarray:
+    """Share of attention on prompts in each block, mean over heads, images and all other tokens: `L`; 0 without any."""
+    prefix, inside = model.vit.num_prefix_tokens, prompts_in(model)
+    shares = torch.zeros(len(inside))
+    for part in images.split(_BATCH):
+        for (block, count), weights in zip(inside.items(), attention(model, part), strict=True):
+            to_prompts = weights[..., prefix : prefix + count].sum(dim=-1)  # B H N
+            others = torch.cat([to_prompts[..., :prefix], to_prompts[..., prefix + count :]], dim=-1)
+            shares[block] += float(others.mean()) * len(part) / len(images)
+    return shares.numpy()
+
+
+# ---- what tuning has moved --------------------------------------------------------------------------------------
+
+
+def distances(model: AdaptedModel, images: Tensor) -> np.ndarray:
+    """Mean attention distance of each head in pixels of the model's input, `L H`.
+
+    The mean, over patches and images, of the distance from a patch to what it attends to; attention on other tokens
+    than patches left out and the rest scaled to sum 1. A head that looks everywhere alike has `even_distance`.
+    """
+    apart = _patch_distances(model.vit, images)  # N N
+    found = []  # L H for each part
+    for part in images.split(_BATCH):
+        of_blocks = [weights[..., -len(apart) :, -len(apart) :] for weights in attention(model, part)]  # B H N N each
+        shares = [among / among.sum(dim=-1, keepdim=True).clamp(min=1e-12) for among in of_blocks]
+        means = [(among.cpu() * apart).sum(dim=-1).mean(dim=2).sum(dim=0) for among in shares]  # H each
+        found.append(torch.stack(means))
+    return (sum(found) / len(images)).numpy()
+
+
+def even_distance(vit: VisionTransformer, images: Tensor) -> float:
+    """The mean attention distance, in pixels, of a head that attends to all patches alike."""
+    return float(_patch_distances(vit, images).mean())
+
+
+def _patch_distances(vit: VisionTransformer, images: Tensor) -> Tensor:
+    rows, columns = grid_of(vit, images)
+    tall, wide = vit.patch_embed.patch_size
+    places = torch.cartesian_prod(torch.arange(rows) * float(tall), torch.arange(columns) * float(wide))  # N 2
+    return torch.cdist(places, places)  # N N
+
+
+def layer_features(model: AdaptedModel, images: Tensor) -> list[np.ndarray]:
+    """What each block gives, as the mean of its patch tokens: `B D` for each of L blocks."""
+    height, width = grid_of(model.vit, images)
+    seen: list[list[Tensor]] = [[] for _ in model.vit.blocks]
+
+    def keep(number: int):
+        return lambda _, __, tokens: seen[number].append(tokens[:, -height * width :].mean(dim=1))
+
+    hooks = [block.register_forward_hook(keep(number)) for number, block in enumerate(model.vit.blocks)]
+    try:
+        with opened(model), torch.no_grad():
+            for part in images.split(_BATCH):
+                model(part)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [torch.cat(parts).cpu().numpy() for parts in seen]
+
+
+def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
+    """Linear CKA of features `B D` and `B E` of the same images: 1 if they are alike but for rotation and scale.
+
+    |a'b|² / (|a'a| |b'b|), all columns centred (Kornblith et al., equations 3 and 4, by the Gram matrices). With few
+    images it is too high: unlike features too seem alike, so compare at one number of images, and take many.
+
+    Raises:
+        UserError: other images, fewer than 3, or features that do not vary.
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if len(a) != len(b) or len(a) < 3:
+        raise UserError(f"features of {len(a)} and {len(b)} images: give those of the same 3 images or more.")
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    gram_a, gram_b = a @ a.T, b @ b.T  # B B
+    scale = np.linalg.norm(gram_a) * np.linalg.norm(gram_b)
+    if not scale > 0:
+        raise UserError("features that are the same for all images have no likeness to measure: take other images.")
+    return float((gram_a * gram_b).sum() / scale)
+
+
+def kept(model: AdaptedModel, frozen: AdaptedModel, images: Tensor) -> np.ndarray:
+    """CKA of each block's features to those of the frozen backbone, `L`: 1 what was kept, less what moved."""
+    pairs: Sequence = list(zip(layer_features(model, images), layer_features(frozen, images), strict=True))
+    return np.array([linear_cka(a, b) for a, b in pairs], dtype=np.float32)
+
+
+def no_side_path(model: nn.Module, what: str) -> None:
+    """Refuse a model whose head reads the image past the transformer.
+
+    Raises:
+        UserError: as said.
+    """
+    if model.method == "side-tuning":
+        raise UserError(
+            f"{what} cannot see the network beside the backbone that 'side-tuning' decides with: take method "
+            "'integrated-gradients'."
+        )
