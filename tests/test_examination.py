@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 from test_plots import texts
 
-from vptlib import parts
+from vptlib import examination, parts
 from vptlib.backbones import preprocessing
 from vptlib.data import load_task, prepare
 from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
@@ -55,6 +55,17 @@ def test_the_sample_is_drawn_by_lot_from_all_test_images(made):
     np.testing.assert_array_equal(found.items, expected)
     assert told == ["looking into vpt-deep", "looking into full"]
     assert study.test_items().shape == (30,)
+
+
+def test_what_has_been_examined_is_kept_for_the_same_runs_and_draw(made, monkeypatch, tmp_path):
+    study, calls = made[0], []
+    monkeypatch.setattr(examination, "store_folder", lambda: tmp_path)
+    monkeypatch.setattr(examination, "examine", lambda study, seed: calls.append(seed) or f"drawn by {seed}")
+    found = [examination.examine_once(study, seed) for seed in (0, 0, 5)]
+    assert found == ["drawn by 0", "drawn by 0", "drawn by 5"] and calls == [0, 5]
+    monkeypatch.setattr(Study, "runs", lambda self: made[1].reset_index().assign(run_id="another"))
+    examination.examine_once(study, 0)
+    assert calls == [0, 5, 0]
 
 
 def test_every_kind_of_map_has_every_check(made):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Memory
 
 from vptlib import attention
 from vptlib.data import object_masks
@@ -27,6 +28,7 @@ from vptlib.faithfulness import (
     randomised,
 )
 from vptlib.methods import METHODS, AdaptedModel
+from vptlib.paths import store_folder
 from vptlib.study import Study
 
 IMAGES = 12  # examined; with these and the steps below a report spends well under a minute a task on two cores
@@ -122,6 +124,21 @@ def examine(
         looks[method] = _look(study.model(method), frozen, pictures, test[:IMAGES_FOR_FEATURES], masks, kinds, seed)
     far = attention.distances(frozen, pictures)
     return Examination(items, seed, looks, far, attention.even_distance(frozen.vit, pictures), masks is not None)
+
+
+EDITION = 1  # raise it when what an examination finds changes, so that kept ones are made anew
+
+
+def examine_once(study: Study, seed: int = 0) -> Examination:
+    """`examine` as a report asks for it; what has been examined is kept beside the runs and not examined again."""
+    runs = study.runs()
+    trained = runs[(runs["n"] == study.sizes[-1]) & (runs["seed"] == study.seeds[0])]
+    memory = Memory(store_folder() / "examinations", verbose=0)
+    return memory.cache(_examined, ignore=["study"])(study, seed, tuple(sorted(trained["run_id"])), EDITION)
+
+
+def _examined(study: Study, seed: int, run_ids: tuple[str, ...], edition: int) -> Examination:
+    return examine(study, seed=seed)
 
 
 def _look(
