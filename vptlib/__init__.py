@@ -1,7 +1,7 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
     ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
-    work       training  study  explain
+    work       training  study  search  explain
     judgement  curves  decision
     faces      plots  reporting  cli
 
