@@ -3,8 +3,8 @@
     python notebooks/runs/make_winners.py notebooks/06_when_prompts_win.ipynb
 
 The studies are those that the notebook's parameters cell describes. What is in the store of runs already is not run
-again; from nothing it takes about eight minutes on one idle CPU core. Do it when the rules of a study, the learning rates
-or the embedded backbone change; then run the notebook and its solutions anew.
+again; from nothing it takes about eight minutes on one idle CPU core. Do it when the rules of a study, the learning
+rates or the embedded backbone change; then run the notebook and its solutions anew.
 """
 
 import ast
