@@ -1,7 +1,7 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
     ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
-    work       training  study  attention  explain  faithfulness  examination  similarity  transfer  datacheck
+    work       training  study  search  attention  explain  faithfulness  examination  similarity  transfer  datacheck
     judgement  curves  decision  prices
     faces      plots  explanation_plots  parts  field_parts  published_parts  widgets  reporting  lessons  cli
 
