@@ -273,7 +273,8 @@ def _weight(runs: pd.DataFrame, tasks: int) -> str:
 def _share(chance: float) -> str:
     if chance > 0.99:
         return f"more than {per_cent(0.99, 0)}"
-    return f"less than {per_cent(0.01, 0)}" if chance < 0.01 else per_cent(chance, 0)
+    near_the_mark = abs(chance - HIGH) < 0.01  # where a rounded figure would hide which side it is on
+    return f"less than {per_cent(0.01, 0)}" if chance < 0.01 else per_cent(chance, int(near_the_mark))
 
 
 def _rounded(number: float) -> str:

@@ -259,10 +259,10 @@ _SECONDS_BETWEEN_PICTURES = 0.4
 
 
 def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None, recipe: Recipe) -> History:
-    """`vptlib.fit` with its loss drawn while it trains, and a button that stops it.
+    """`vptlib.fit` with its loss drawn while it trains; Jupyter's ■ (or I, I on the keyboard) stops it well.
 
-    Whether it ends or is stopped, by the button or by Jupyter's own ■ (or I, I on the keyboard): the model keeps the
-    weights that did best so far on `val`, the history is given back, and the notebook can go on.
+    Whether it ends or is stopped: the model keeps the weights that did best so far on `val`, the history is given
+    back, and the notebook can go on. (A button of our own would wait in the queue behind the cell that trains.)
 
     Args:
         model, train, val, recipe: as for `vptlib.fit`.
@@ -271,11 +271,10 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         Diverged: as `vptlib.fit`.
     """
     stop, history, drawn = threading.Event(), History(), 0.0
-    button = ipywidgets.Button(description="Stop training", icon="stop", tooltip="Stop; the best weights so far remain")
-    button.on_click(lambda _: stop.set())
+    how = ipywidgets.Label("To stop: ■ in the toolbar, or Esc and then I, I. The best weights so far remain.")
     view = View(
-        lambda: _loss_figure(model.method, recipe, history, stop.is_set()),
-        {"stop": button},
+        lambda **_: _loss_figure(model.method, recipe, history, stop.is_set()),
+        {"how": how},
         f"Loss of {TITLES[model.method]} while it trains.",
     )
     shown = display(view, display_id=True)
@@ -292,7 +291,7 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         with _interrupt_means(stop):
             history = fit(model, train, val, recipe, watch=watch)
     finally:
-        button.disabled = True
+        how.value = "Stopped." if stop.is_set() else "Done."
         view.redraw()
         if shown is not None:
             shown.update(view)  # so that a stored notebook keeps the last picture
