@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import pytest
@@ -214,5 +215,6 @@ def test_a_pdf_can_be_printed_beside_an_event_loop_as_a_notebook_has_one(tmp_pat
     async def within():
         print_pdf(tmp_path / "a.html", tmp_path / "a.pdf", find_chromium())
 
-    asyncio.run(within())
+    with ThreadPoolExecutor(1) as thread:  # this one may hold the loop of the browser that other tests look with
+        thread.submit(asyncio.run, within()).result()
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
