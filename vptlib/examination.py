@@ -31,7 +31,7 @@ from vptlib.methods import METHODS, AdaptedModel
 from vptlib.paths import store_folder
 from vptlib.study import Study
 
-IMAGES = 12  # examined; with these and the steps below a report spends well under a minute a task on two cores
+IMAGES = 8  # examined; with these and the steps below a report spends well under a minute a task on two cores
 LEVELS = 5  # of the deletion and insertion curves
 IMAGES_FOR_FEATURES = 100  # to compare features: CKA of few images is too high
 ADDS_UP = 0.10  # what Integrated Gradients may be off by, as a share of what they explain
