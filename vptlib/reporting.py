@@ -99,7 +99,7 @@ def _run_studies(studies: list[Study]) -> None:
     for number, study in enumerate(studies, 1):
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
-        harder = study.conditions.sentence()
+        harder = study.conditions.sentence().rstrip(".")
         _say(f"[{number}/{len(studies)}] {study.task}{f' ({harder})' if harder else ''}: {state}")
         study.run(progress=True)
 
