@@ -88,7 +88,7 @@ def _written_traceback() -> str:
 @told_in_a_sentence
 def report(
     config: Annotated[Path, typer.Argument(help="YAML file with the settings: see reports/configs/quickstart.yaml.")],
-    out: Annotated[Path | None, typer.Option(help="The report's folder [default: reports/<name of CONFIG>].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The report's folder (by default reports/<name of CONFIG>).")] = None,
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
     typer.echo(f"Checking {config}")
@@ -104,7 +104,7 @@ def run_notebook(
     parameters: Annotated[
         list[str] | None, typer.Option("-y", help="Parameters in YAML or JSON: -y '{n: 200}'; repeat it at will.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder [default: reports/runs/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder (by default reports/runs/NAME).")] = None,
 ) -> None:
     """Run NOTEBOOK with other parameters; writes it, as run, and an HTML page that opens with the network off."""
     from vptlib.lessons import run_lesson
@@ -155,8 +155,10 @@ app.add_typer(data_app, name="data")
 @data_app.command("check")
 @told_in_a_sentence
 def check(
-    place: Annotated[str, typer.Argument(help="A folder, a table, or another place: see vptlib/readers.py.")],
-    out: Annotated[Path | None, typer.Option(help="The page [default: reports/data-NAME.html].")] = None,
+    place: Annotated[
+        str, typer.Argument(help="A folder with a sub-folder for each class, a table of paths and labels, or a task.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The page (by default reports/data-NAME.html).")] = None,
     sizes: Annotated[str, typer.Option(help="Numbers of labelled images that a study would ask for.")] = "50,150,400",
 ) -> None:
     """Open all images once and say what is wrong, before any training (exit code 0 if a study can go on)."""
