@@ -1,5 +1,6 @@
 """The examination of a real, tiny study; its checklist, figures and widget."""
 
+import base64
 import io
 import shutil
 from itertools import combinations
@@ -214,6 +215,13 @@ def controls(box) -> dict:
 
 def picture(box) -> bytes:
     return box.children[1].children[0].value
+
+
+def test_without_a_kernel_there_is_a_picture(picker):
+    bundle = picker._repr_mimebundle_()
+    still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
+    assert still.size[0] > 100 and bundle["text/plain"].startswith("Predicted: ")
+    assert "application/vnd.jupyter.widget-view+json" in bundle
 
 
 def test_every_control_changes_the_picture(picker):

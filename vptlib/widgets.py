@@ -67,8 +67,12 @@ class View(ipywidgets.VBox):
         self.picture.value = _png(figure)
 
     def _repr_mimebundle_(self, **kwargs):
-        bundle = super()._repr_mimebundle_(**kwargs)
-        return bundle | {"text/plain": self._says, "image/png": base64.b64encode(self.picture.value).decode()}
+        return super()._repr_mimebundle_(**kwargs) | _still(self._says, self.picture)
+
+
+def _still(says: str, picture: ipywidgets.Image) -> dict[str, str]:
+    """What a front end shows that has no kernel."""
+    return {"text/plain": says, "image/png": base64.b64encode(picture.value).decode()}
 
 
 def _png(figure: Figure) -> bytes:
@@ -561,4 +565,12 @@ def explanation_picker(
     for control in controls:
         control.observe(show, "value")
     show()
-    return ipywidgets.HBox([ipywidgets.VBox(controls), ipywidgets.VBox([shown, said])])
+    return _Picker([ipywidgets.VBox(controls), ipywidgets.VBox([shown, said])])
+
+
+class _Picker(ipywidgets.HBox):
+    """Controls beside a picture and a sentence."""
+
+    def _repr_mimebundle_(self, **kwargs):
+        picture, said = self.children[1].children
+        return super()._repr_mimebundle_(**kwargs) | _still(said.value, picture)
