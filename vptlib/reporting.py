@@ -115,6 +115,8 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
         own = {"task": task, "images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
         jobs[name] = ("report_task", own | shared)
     folder.mkdir()
+    # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))
     pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
     try:
         running = {part: pool.submit(run_notebook, *job, folder / f"report_{part}.ipynb") for part, job in jobs.items()}
