@@ -215,6 +215,32 @@ def test_protocol_states_the_figures():
     assert "quick look" in study(seeds=(0,)).protocol()["Seeds"]
 
 
+OPEN_AT_ONCE = """
+import os, time
+import mlflow.store.tracking.sqlalchemy_store  # slow, so before the fork: all are to open the store in one moment
+from vptlib.study import Study
+
+study = Study(**{settings})
+start, children = time.time() + 0.5, []
+for _ in range(4):
+    child = os.fork()
+    if child == 0:
+        while time.time() < start:
+            time.sleep(0.001)
+        os._exit(len(study.missing()))
+    children.append(child)
+print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+
+
+def test_processes_that_open_a_new_store_at_once_all_get_in(tmp_path):
+    settings = TINY | {"methods": ("linear", "vpt-deep", "full"), "sizes": (40,), "seeds": (0,)}
+    env = os.environ | {"VPTLIB_STORE": str(tmp_path / "store")}
+    program = [sys.executable, "-c", OPEN_AT_ONCE.format(settings=settings)]
+    said = subprocess.run(program, env=env, capture_output=True, text=True, timeout=120)
+    assert said.stdout.strip() == "[3, 3, 3, 3]", said.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_with_the_same_result(own_store, monkeypatch, tmp_path):
     """SIGKILL while a run is under way: finished runs stay, the rest follows, the table is the same."""

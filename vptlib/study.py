@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from joblib import Parallel, delayed
 from safetensors.torch import load_file, save_file
 from timm.models.vision_transformer import VisionTransformer
@@ -666,8 +667,11 @@ def _client_at(uri: str):
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-
-    return MlflowClient(tracking_uri=uri)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(tracking_uri=uri)
+    # MLflow makes the tables of a new file without a lock: two notebooks that start side by side would both make them.
+    with FileLock(uri.removeprefix("sqlite:///") + ".lock"):
+        return MlflowClient(tracking_uri=uri)
 
 
 def _client():
@@ -692,13 +696,21 @@ def _writable_store() -> Path:
 
 
 def _experiment() -> str:
+    from mlflow.exceptions import MlflowException
+
     client = _client()
     found = client.get_experiment_by_name("vptlib")
     if found:
         return found.experiment_id
     local = not os.environ.get("MLFLOW_TRACKING_URI")
     where = (store_folder() / "artifacts").resolve().as_uri() if local else None
-    return client.create_experiment("vptlib", artifact_location=where)
+    try:
+        return client.create_experiment("vptlib", artifact_location=where)
+    except MlflowException:  # another process has made it since we looked
+        found = client.get_experiment_by_name("vptlib")
+        if not found:
+            raise
+        return found.experiment_id
 
 
 def _finished(study: Study) -> dict:
