@@ -22,7 +22,7 @@ report: $(READY)  ## Train, compare and write reports/quickstart/index.html (abo
 
 test: $(READY) lint  ## All tests, the notebooks included
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile tests
-	OMP_NUM_THREADS=1 VPTLIB_STORE="$$(mktemp -d)" $(BIN)/pytest -q -n 2 --dist loadfile $(NBVAL) notebooks/0*.ipynb notebooks/solutions
+	OMP_NUM_THREADS=1 VPTLIB_JOBS=1 VPTLIB_STORE="$$(mktemp -d)" $(BIN)/pytest -q -n 2 --dist loadfile $(NBVAL) notebooks/0*.ipynb notebooks/solutions
 
 lint: $(READY)  ## Style of the code and the notebooks
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ from vptlib.attention import (
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.methods import build_method
+from vptlib.prompts import textbook_blocks
 
 SIZE, PATCH, P = 42, 14, 4
 BACKBONES = {
@@ -60,6 +61,18 @@ def test_rows_of_attention_sum_to_one_and_count_the_prompts(kind, backbone):
     assert [w.shape[-1] - plain for w in found] == list(prompts_in(model).values())
     for weights in found:
         torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]))
+
+
+def test_the_weights_are_those_by_which_each_block_mixes_its_values():
+    net, pictures, seen = adapted("vpt-deep").net, images(), []
+    hooks = [b.attn.register_forward_hook(lambda attn, x, y: seen.append((attn, x[0], y))) for b in net.vit.blocks]
+    with torch.no_grad():
+        textbook_blocks(net, net.stem(pictures))
+    for hook in hooks:
+        hook.remove()
+    for (attn, x, y), weights in zip(seen, attention(net, pictures), strict=True):  # B H T T
+        v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)[2]  # B H T d
+        torch.testing.assert_close(attn.proj((weights @ v).transpose(1, 2).flatten(2)), y)
 
 
 def test_where_prompts_are():

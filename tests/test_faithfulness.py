@@ -100,6 +100,15 @@ def test_a_map_that_survives_forgetting_is_flagged(planted):
     assert verdicts(judge(model, images, maps, of_random_model=other))["depends on the model"] is True
 
 
+def test_maps_without_differences_show_no_change_of_the_model(planted):
+    model, images, _ = planted
+    maps, other = explain(model, images), random_maps(images, GRID, seed=6)
+    other[2:] = 0
+    finding = judge(model, images, maps, of_random_model=other)[-1]
+    assert finding.check == "depends on the model" and finding.passed is None
+    assert f"only 2 of {COUNT} maps have differences to compare" in finding.text
+
+
 # ---- deletion and insertion --------------------------------------------------------------------------------------
 
 

@@ -16,10 +16,8 @@ from torch.utils.data import TensorDataset
 
 from vptlib import PromptedViT, Recipe, build_method, widgets
 from vptlib.errors import UserError
-from vptlib.prompts import textbook_blocks
 from vptlib.widgets import (
     WIDGET,
-    attention_by_layer,
     decision_explorer,
     prompt_explorer,
     task_chooser,
@@ -79,22 +77,6 @@ def test_each_control_of_the_explorer_changes_the_picture(prompted, image, contr
     before = png_of(view)
     view.controls[control].value = value
     assert png_of(view).startswith(PNG) and png_of(view) != before
-
-
-def test_the_weights_are_those_by_which_each_layer_mixes_its_values(prompted, image):
-    net = prompted.net
-    seen = []
-    hooks = [b.attn.register_forward_hook(lambda attn, x, y: seen.append((attn, x[0], y))) for b in net.vit.blocks]
-    with torch.no_grad():
-        net.eval()
-        textbook_blocks(net, net.stem(image[None]))
-    for hook in hooks:
-        hook.remove()
-    weights = attention_by_layer(net, image)
-    assert [tuple(w.shape) for w in weights] == [(2, 1 + 5 + 4, 1 + 5 + 4)] * 2
-    for (attn, x, y), w in zip(seen, weights, strict=True):
-        v = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)[2]  # B H T d
-        torch.testing.assert_close(attn.proj((w[None] @ v).transpose(1, 2).flatten(2)), y)
 
 
 def test_exploring_leaves_the_model_as_it_was(prompted, image):

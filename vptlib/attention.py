@@ -36,7 +36,7 @@ _BATCH = 16  # images looked at at once, for all attention weights are held; the
 
 
 @contextmanager
-def opened(model: AdaptedModel) -> Iterator[None]:
+def opened(model: AdaptedModel | PromptedViT) -> Iterator[None]:
     """Evaluation mode, no parameter collecting gradients, prompts in textbook form; afterwards all as before.
 
     The fast form calls `norm1` twice per block and never has prompts and patches in one sequence.
@@ -91,7 +91,7 @@ def enters(model: AdaptedModel, block: int) -> bool:
 # ---- attention itself -------------------------------------------------------------------------------------------
 
 
-def attention(model: AdaptedModel, images: Tensor) -> list[Tensor]:
+def attention(model: AdaptedModel | PromptedViT, images: Tensor) -> list[Tensor]:
     """The attention weights of every block on images `B 3 H W`: `B H N N` each (head, from, to); rows sum to 1.
 
     N counts class token, registers, prompts and patches, in that order. The model is left as it was found.

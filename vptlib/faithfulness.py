@@ -30,6 +30,7 @@ from vptlib.methods import AdaptedModel
 from vptlib.training import History, Recipe, fit
 
 LEVELS = 8  # steps from the whole image to nothing
+FEWEST = 3  # maps that must have differences before a likeness is judged
 SAME = 0.7  # mean rank correlation from which on two sets of maps count as the same
 _BATCH = 100
 _FLAT = 1e-6
@@ -112,9 +113,10 @@ def deletion_insertion(
         targets = _probabilities(model, images).argmax(dim=1)
     places = torch.tensor(_places(pooled(maps, grid)))  # B N: 0 for the patch marked most
     gone = [_keep(images, places >= k, grid) for k in taken]
-    back = [_keep(images, places < k, grid) for k in taken]
-    curves = [_follow(model, stages, targets) for stages in (gone, back)]
-    return Curves(taken / count, *curves)
+    back = [_keep(images, places < k, grid) for k in taken[1:-1]]  # it begins with nothing and ends with all
+    deletion = _follow(model, gone, targets)
+    insertion = np.concatenate([deletion[:, -1:], _follow(model, back, targets), deletion[:, :1]], axis=1)
+    return Curves(taken / count, deletion, insertion)
 
 
 def pooled(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -384,17 +386,14 @@ def _on_object(maps: np.ndarray, masks: np.ndarray, reach: int) -> list[Finding]
 
 def _depends(alike: np.ndarray) -> Finding:
     value, low, high = interval(alike)
-    passed = bool(np.isnan(value) or value < SAME)
-    verdict = "changes with the model" if passed else "hardly changes when the model is made to forget"
-    return Finding(
-        "depends on the model",
-        value,
-        low,
-        high,
-        SAME,
-        passed,
-        f"likeness to a random model's map {value:.2f}: {verdict}",
-    )
+    compared = np.count_nonzero(~np.isnan(alike))  # a map without differences is like no other
+    if compared < min(FEWEST, len(alike)):
+        passed, verdict = None, f"only {compared} of {len(alike)} maps have differences to compare"
+    else:
+        passed = bool(value < SAME)
+        verdict = "changes with the model" if passed else "hardly changes when the model is made to forget"
+    text = f"likeness to a random model's map {value:.2f}: {verdict}"
+    return Finding("depends on the model", value, low, high, SAME, passed, text)
 
 
 def _check_maps(maps: np.ndarray, images: Tensor) -> None:

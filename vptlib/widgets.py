@@ -23,7 +23,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from vptlib.attention import prompt_views, prompts_in
+from vptlib.attention import attention, prompt_views, prompts_in
 from vptlib.backbones import EMBEDDED, available_backbones
 from vptlib.curves import fit_power_law, learning_curves
 from vptlib.data import TASKS, Task, load_task, task_is_available
@@ -114,7 +114,7 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
     for name, value, most in (("layer", layer, len(net.vit.blocks)), ("head", head, heads)):
         if not 1 <= value <= most:
             raise UserError(f"{name} is {value}, but this model has {name}s 1 to {most}.")
-    weights = attention_by_layer(net, image)  # L of H T T
+    weights = [of_block[0].float().cpu() for of_block in attention(net, image[None])]  # L of H T T
     prefix = net.vit.num_prefix_tokens
     names = _token_names(prefix, net.num_prompts, weights[0].shape[-1] - _prompts_in(net, weights[0]) - prefix)
 
@@ -130,32 +130,6 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
         },
         f"Attention of a prompted ViT; first shown: layer {layer}, head {head}, the class token asks.",
     )
-
-
-@torch.no_grad()
-def attention_by_layer(net: PromptedViT, image: Tensor) -> list[Tensor]:
-    """Attention weights of every block, `H T T` each, for one image `3 H W`; rows ask, columns answer.
-
-    T counts class token (and registers), the prompts that stand in that block's sequence, and patches.
-    """
-    seen: list[Tensor] = []
-
-    def keep(attn, inputs, _):
-        q, k, _ = attn.qkv(inputs[0]).unflatten(-1, (3, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)
-        seen.append((attn.q_norm(q) @ attn.k_norm(k).mT * attn.scale).softmax(dim=-1)[0].float().cpu())  # H T T
-
-    hooks = [block.attn.register_forward_hook(keep) for block in net.vit.blocks]
-    fast, training = net.fast, net.training
-    try:
-        net.fast = False
-        net.eval()
-        net.forward_features(image[None].to(net.prompts.device))
-    finally:
-        net.fast = fast
-        net.train(training)
-        for hook in hooks:
-            hook.remove()
-    return seen
 
 
 def _prompts_in(net: PromptedViT, weights: Tensor) -> int:
