@@ -27,7 +27,6 @@ pytestmark = [
 
 SCREENSHOT = os.environ.get("VPTLIB_SCREENSHOT")  # a file, to look at what the test looks at
 NOTEBOOK = "01_prompt_internals.ipynb"
-STOPPED = "stopped.ipynb"
 SECONDS_TO_RUN = 500  # half a minute on an idle machine
 QUIET = {"fetchNews": "false", "checkForUpdates": False}
 
@@ -56,7 +55,8 @@ def lab(tmp_path_factory):
     settings = home / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
     settings.write_text(json.dumps({"@jupyterlab/apputils-extension:notification": QUIET}))
-    nbformat.write(long_training(), home / STOPPED)
+    for stop in STOPS:
+        nbformat.write(long_training(), home / f"{stop.__name__}.ipynb")
     port, token = free_port(), "of-this-test"
     folders = {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     surroundings = os.environ | folders | {
@@ -192,16 +192,33 @@ def test_nothing_leaves_the_machine_and_nothing_is_complained_of(ran, lab):
     assert ran.complaints == []
 
 
-def test_a_training_that_is_stopped_lets_the_notebook_go_on(ran, lab):
-    address, token = lab
-    page = ran.context.new_page()
-    open_notebook(page, f"{address}/lab/tree/{STOPPED}?token={token}")
-    page.evaluate(RUN_ALL)
-    page.get_by_text("To stop: ■ in the toolbar").wait_for(timeout=120_000)
-    page.wait_for_timeout(2000)  # so that it has trained for some steps
+def by_keys(page):
     page.keyboard.press("Escape")
     page.keyboard.press("i")
     page.keyboard.press("i")
+
+
+def by_click(page):
+    page.locator("button.widget-button", has_text="Stop").click()
+
+
+def by_the_button_and_the_space_bar(page):
+    page.locator("button.widget-button", has_text="Stop").focus()
+    page.keyboard.press("Space")
+
+
+STOPS = (by_keys, by_click, by_the_button_and_the_space_bar)
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_training_that_is_stopped_lets_the_notebook_go_on(ran, lab, stop):
+    address, token = lab
+    page = ran.context.new_page()
+    open_notebook(page, f"{address}/lab/tree/{stop.__name__}.ipynb?token={token}")
+    page.evaluate(RUN_ALL)
+    page.get_by_text("or ■ in the toolbar").wait_for(timeout=120_000)
+    page.wait_for_timeout(2000)  # so that it has trained for some steps
+    stop(page)
     page.get_by_text("Stopped.", exact=True).wait_for(timeout=120_000)
     page.wait_for_function("window.hasRun === true", timeout=120_000)
     counts = page.evaluate(f"{CODE_CELLS}.map(cell => cell.executionCount)")

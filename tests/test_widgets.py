@@ -158,12 +158,19 @@ def stopped_by(act, prompted, data, shown):
     return history
 
 
-def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(prompted, data, shown):
+STOPS = {
+    "interrupt": lambda _: os.kill(os.getpid(), signal.SIGINT),
+    "button": lambda view: view.controls["stop"].click(),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(prompted, data, shown, stop):
     before = signal.getsignal(signal.SIGINT)
-    history = stopped_by(lambda _: os.kill(os.getpid(), signal.SIGINT), prompted, data, shown)
+    history = stopped_by(STOPS[stop], prompted, data, shown)
     assert 0 < len(history.train_loss) < 100_000 and shown[0].controls["how"].value == "Stopped."
     assert history.best_step in history.val_steps
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is before and shown[0].controls["stop"].disabled
     assert len(training_monitor(prompted, data, data, Recipe(1e-3, steps=2)).train_loss) == 2
 
 

@@ -237,10 +237,11 @@ _SECONDS_BETWEEN_PICTURES = 0.4
 
 
 def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None, recipe: Recipe) -> History:
-    """`vptlib.fit` with its loss drawn while it trains; Jupyter's ■ (or I, I on the keyboard) stops it well.
+    """`vptlib.fit` with its loss drawn while it trains; its Stop button, or Jupyter's ■ (keys I, I), stops it well.
 
     Whether it ends or is stopped: the model keeps the weights that did best so far on `val`, the history is given
-    back, and the notebook can go on. (A button of our own would wait in the queue behind the cell that trains.)
+    back, and the notebook can go on. (The button needs JupyterLab 4.4 and ipykernel 7, which hear it while a cell
+    runs, but not ipykernel 7.4, which hears it afterwards; elsewhere ■ does.)
 
     Args:
         model, train, val, recipe: as for `vptlib.fit`.
@@ -249,10 +250,12 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         Diverged: as `vptlib.fit`.
     """
     stop, history, drawn = threading.Event(), History(), 0.0
-    how = ipywidgets.Label("To stop: ■ in the toolbar, or Esc and then I, I. The best weights so far remain.")
+    button = ipywidgets.Button(description="Stop", icon="stop", tooltip="The best weights so far remain")
+    button.on_click(lambda _: stop.set())
+    how = ipywidgets.Label("or ■ in the toolbar, or Esc and then I, I. The best weights so far remain.")
     view = View(
         lambda **_: _loss_figure(model.method, recipe, history, stop.is_set()),
-        {"how": how},
+        {"stop": button, "how": how},
         f"Loss of {TITLES[model.method]} while it trains.",
     )
     shown = display(view, display_id=True)
@@ -269,7 +272,7 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         with _interrupt_means(stop):
             history = fit(model, train, val, recipe, watch=watch)
     finally:
-        how.value = "Stopped." if stop.is_set() else "Done."
+        button.disabled, how.value = True, "Stopped." if stop.is_set() else "Done."
         view.redraw()
         if shown is not None:
             shown.update(view)  # so that a stored notebook keeps the last picture
