@@ -7,7 +7,7 @@ import pytest
 from vptlib import parts
 from vptlib.data import ImageSet, Task
 from vptlib.study import Study
-from vptlib.wording import count, duration, per_cent, points, storage
+from vptlib.wording import count, decimals, duration, per_cent, points, storage
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,7 @@ from vptlib.wording import count, duration, per_cent, points, storage
     [
         (per_cent(0.8234), "82.3\u202f%"),
         (per_cent(0.5, 0), "50\u202f%"),
+        (decimals(-0.134), "\u22120.13"),
         (points(0.0234), "+2.3"),
         (points(-0.0234), "\u22122.3"),
         (storage(999), "999 bytes"),

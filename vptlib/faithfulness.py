@@ -28,6 +28,7 @@ from vptlib.attention import grid_of
 from vptlib.errors import UserError
 from vptlib.methods import AdaptedModel
 from vptlib.training import History, Recipe, fit
+from vptlib.wording import decimals
 
 LEVELS = 8  # steps from the whole image to nothing
 FEWEST = 3  # maps that must have differences before a likeness is judged
@@ -360,7 +361,8 @@ def _faithful(gap: np.ndarray, baselines: dict[str, np.ndarray]) -> Finding:
     lead, low, high = interval(gap - baselines[best])
     passed = True if low > 0 else False if lead <= 0 else None
     verdict = {True: "it leads", False: "it does not lead", None: "too few images to tell"}[passed]
-    text = f"insertion less deletion area {gap.mean():.2f}, of the {best} map {baselines[best].mean():.2f}: {verdict}"
+    known = decimals(baselines[best].mean())
+    text = f"insertion less deletion area {decimals(gap.mean())}, of the {best} map {known}: {verdict}"
     return Finding("faithful", float(gap.mean()), low, high, float(baselines[best].mean()), passed, text)
 
 
@@ -392,7 +394,7 @@ def _depends(alike: np.ndarray) -> Finding:
     else:
         passed = bool(value < SAME)
         verdict = "changes with the model" if passed else "hardly changes when the model is made to forget"
-    text = f"likeness to a random model's map {value:.2f}: {verdict}"
+    text = f"likeness to a random model's map {decimals(value)}: {verdict}"
     return Finding("depends on the model", value, low, high, SAME, passed, text)
 
 

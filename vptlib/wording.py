@@ -11,6 +11,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}".replace("-", "\u2212")
 
 
+def decimals(value: float) -> str:
+    """-0.134 → "−0.13"."""
+    return f"{value:.2f}".replace("-", "\u2212")
+
+
 def storage(size: float) -> str:
     """Bytes as kB or MB: 83_000 → "83 kB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
