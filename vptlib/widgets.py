@@ -114,7 +114,8 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
     for name, value, most in (("layer", layer, len(net.vit.blocks)), ("head", head, heads)):
         if not 1 <= value <= most:
             raise UserError(f"{name} is {value}, but this model has {name}s 1 to {most}.")
-    weights = [of_block[0].float().cpu() for of_block in attention(net, image[None])]  # L of H T T
+    found = attention(net, image[None].to(net.prompts.device))  # L of 1 H T T
+    weights = [of_block[0].float().cpu() for of_block in found]  # L of H T T
     prefix = net.vit.num_prefix_tokens
     names = _token_names(prefix, net.num_prompts, weights[0].shape[-1] - _prompts_in(net, weights[0]) - prefix)
 
