@@ -241,8 +241,7 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
     """`vptlib.fit` with its loss drawn while it trains; its Stop button, or Jupyter's ■ (keys I, I), stops it well.
 
     Whether it ends or is stopped: the model keeps the weights that did best so far on `val`, the history is given
-    back, and the notebook can go on. (The button needs JupyterLab 4.4 and ipykernel 7, which hear it while a cell
-    runs, but not ipykernel 7.4, which hears it afterwards; elsewhere ■ does.)
+    back, and the notebook can go on. (The button is heard while a cell runs from JupyterLab 4.4 on; elsewhere ■ is.)
 
     Args:
         model, train, val, recipe: as for `vptlib.fit`.
@@ -260,6 +259,7 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         f"Loss of {TITLES[model.method]} while it trains.",
     )
     shown = display(view, display_id=True)
+    _hear_while_busy(button)
 
     def watch(so_far: History) -> bool:
         nonlocal history, drawn
@@ -278,6 +278,15 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
         if shown is not None:
             shown.update(view)  # so that a stored notebook keeps the last picture
     return history
+
+
+def _hear_while_busy(widget: ipywidgets.Widget) -> None:
+    """Let the browser's messages to `widget` be read while a cell runs: in the subshell that the browser names.
+
+    ipykernel 7.4 reads them in the shell that used the widget last, which is the one that is busy with the cell. It
+    notes that shell in its comm, and has no public way to say otherwise; where there is no such note, nothing is done.
+    """
+    vars(widget.comm).pop("_reply_subshell_id", None)
 
 
 @contextmanager
