@@ -3,10 +3,12 @@
 import base64
 import io
 import shutil
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
@@ -16,7 +18,7 @@ from vptlib import examination, parts
 from vptlib.backbones import preprocessing
 from vptlib.data import load_task, prepare
 from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
-from vptlib.explain import EXPLANATIONS
+from vptlib.explain import EXPLANATIONS, explain
 from vptlib.explanation_plots import (
     KIND_TITLES,
     attention_figure,
@@ -25,7 +27,7 @@ from vptlib.explanation_plots import (
     one_map,
     prompt_figure,
 )
-from vptlib.faithfulness import Finding
+from vptlib.faithfulness import Finding, likeness
 from vptlib.study import Study
 from vptlib.widgets import explanation_picker
 
@@ -103,6 +105,33 @@ def test_checklist_has_a_reason_for_every_model(made):
         assert set(row.answers) == {"vpt-deep", "full"} and all(row.answers.values())
         assert row.verdict in (YES, NO, OPEN)
     assert rows[-1].verdict == OPEN  # one seed cannot speak for others
+
+
+def test_with_two_seeds_the_second_runs_maps_are_held_beside_the_firsts(made):
+    study, *_ = made
+    both = replace(study, seeds=(0, 1))
+    both.run(progress=False)
+    found = examine(both, images=6, kinds=("gradcam", "rollout"))
+    for method, look in found.looks.items():
+        second = both.model(method, seed=1)
+        pictures = both.data(40, 0)[2].tensors[0][found.items]
+        with torch.no_grad():
+            predicted = both.model(method)(pictures).argmax(dim=1)
+        expected = likeness(look.maps["rollout"], explain(second, pictures, predicted, "rollout"), (2, 2))
+        np.testing.assert_allclose(look.second_run["rollout"], expected)
+    rows = {kind: checklist(found, kind)[-1] for kind in ("gradcam", "rollout")}
+    assert all("second training run" in row.answers["full"] for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    "alike, verdict",
+    [((0.9, 0.8), YES), ((0.9, 0.2), NO), ((0.9, np.nan), OPEN)],
+)
+def test_maps_are_the_same_in_another_run_if_they_are_for_both_methods(made, alike, verdict, monkeypatch):
+    *_, found, _ = made
+    for look, value in zip(found.looks.values(), alike, strict=True):
+        monkeypatch.setitem(look.second_run, "gradcam", np.full(6, value))
+    assert checklist(found)[-1].verdict == verdict
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import vptlib.study as module
 from vptlib.errors import UserError
@@ -193,6 +194,16 @@ def test_sizes_beyond_the_data_are_refused_before_training(monkeypatch):
     monkeypatch.setattr(module, "_run_cell", lambda *_: pytest.fail("training began"))
     with pytest.raises(UserError, match="5000"):
         study(sizes=(40, 5000)).run(progress=False)
+
+
+def test_models_of_two_seeds_are_kept_and_a_third_is_refused():
+    three = study(seeds=(4, 2, 7), sizes=(40,))
+    three.run(progress=False)
+    first, second = (three.model("vpt-deep", seed).state_dict()["net.prompts"] for seed in (4, 2))
+    assert not torch.equal(first, second)
+    assert torch.equal(three.model("vpt-deep").state_dict()["net.prompts"], first)
+    with pytest.raises(UserError, match="seed is 7, but models are stored for 4, 2 alone"):
+        three.model("vpt-deep", 7)
 
 
 def test_a_run_that_is_not_there_is_named():

@@ -6,7 +6,7 @@ who answers for quality goes through, each with a verdict that follows from a nu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,11 +20,13 @@ from vptlib.faithfulness import (
     SAME,
     Finding,
     agreement,
+    between_runs,
     deletion_insertion,
     fitted_masks,
     interval,
     judge,
     know_nothing,
+    likeness,
     randomised,
 )
 from vptlib.methods import METHODS, AdaptedModel
@@ -53,6 +55,8 @@ class ModelLook:
         prompt_shares: share of attention on prompts, `L`.
         kept: CKA of features to the frozen backbone, `L`.
         prompts: mean over images of each prompt's share of the logit, `L P`, or None without prompts.
+        second_run: kind of map → likeness to the maps of the same method trained with another seed, `B`; empty if
+            the study has one seed.
     """
 
     maps: dict[str, np.ndarray]
@@ -64,6 +68,7 @@ class ModelLook:
     prompt_shares: np.ndarray
     kept: np.ndarray
     prompts: np.ndarray | None
+    second_run: dict[str, np.ndarray] = field(default_factory=dict)
 
     def finding(self, kind: str, check: str) -> Finding | None:
         """The check of that name, if it could be made."""
@@ -122,18 +127,19 @@ def examine(
     for method in methods:
         if progress:
             progress(f"looking into {method}")
-        looks[method] = _look(study.model(method), frozen, pictures, test[:IMAGES_FOR_FEATURES], masks, kinds, seed)
+        models = [study.model(method, of_run) for of_run in study.kept_seeds]
+        looks[method] = _look(models, frozen, pictures, test[:IMAGES_FOR_FEATURES], masks, kinds, seed)
     far = attention.distances(frozen, pictures)
     return Examination(items, seed, looks, far, attention.even_distance(frozen.vit, pictures), masks is not None)
 
 
-EDITION = 3  # raise it when what an examination finds changes, so that kept ones are made anew
+EDITION = 4  # raise it when what an examination finds changes, so that kept ones are made anew
 
 
 def examine_once(study: Study, seed: int = 0) -> Examination:
     """`examine` as a report asks for it; what has been examined is kept beside the runs and not examined again."""
     runs = study.runs()
-    trained = runs[(runs["n"] == study.sizes[-1]) & (runs["seed"] == study.seeds[0])]
+    trained = runs[(runs["n"] == study.sizes[-1]) & (runs["seed"].isin(study.kept_seeds))]
     memory = Memory(store_folder() / "examinations", verbose=0)
     return memory.cache(_examined, ignore=["study"])(study, seed, tuple(sorted(trained["run_id"])), EDITION)
 
@@ -143,7 +149,7 @@ def _examined(study: Study, seed: int, run_ids: tuple[str, ...], edition: int) -
 
 
 def _look(
-    model: AdaptedModel,
+    models: list[AdaptedModel],
     frozen: AdaptedModel,
     images: torch.Tensor,
     many: torch.Tensor,
@@ -151,6 +157,9 @@ def _look(
     kinds: tuple[str, ...],
     seed: int,
 ) -> ModelLook:
+    """What is found of the first of `models`, and how like its maps those of the second are, if there is one."""
+    model, *others = models
+    grid = attention.grid_of(model.vit, images)
     with torch.no_grad():
         targets = model(images).argmax(dim=1)
     forgot = randomised(model, seed)
@@ -164,17 +173,21 @@ def _look(
         gaps[kind] = curves.gap
         of_forgot = explain(forgot, images, targets, kind, steps=8)
         findings[kind] = judge(model, images, of_kind, targets, masks, of_forgot, LEVELS, baselines, curves)
+    second_run = {
+        kind: likeness(maps[kind], explain(other, images, targets, kind), grid) for other in others for kind in kinds
+    }
     prompts = attention.prompts_in(model)
     return ModelLook(
         maps,
         findings,
         gaps,
-        agreement(maps, attention.grid_of(model.vit, images)),
+        agreement(maps, grid),
         _incompleteness(pixels),
         attention.distances(model, images),
         attention.prompt_shares(model, images),
         attention.kept(model, frozen, many),
         prompt_attribution(model, images, targets, 16).values.mean(axis=0) if any(prompts.values()) else None,
+        second_run,
     )
 
 
@@ -214,8 +227,7 @@ def checklist(found: Examination, kind: str = "gradcam") -> list[Row]:
     ]
     if len(looks) == 2:
         rows.append(_comparison_row(looks, kind))
-    rows.append(Row("Would another training run give the same maps?", dict.fromkeys(looks, "one model examined"), OPEN))
-    return rows
+    return [*rows, _second_run_row(looks, kind)]
 
 
 def _verdict(passed: list[bool | None]) -> str:
@@ -232,14 +244,24 @@ def _row_of(looks: dict[str, ModelLook], kind: str, check: str, question: str) -
 
 def _agreement_row(looks: dict[str, ModelLook], kind: str) -> Row:
     """The map that is shown beside the other kinds: half-way to the same is the least that one may call alike."""
-    likeness = {method: look.likeness[kind].drop(kind) for method, look in looks.items()}
-    passed = [bool(of_model.mean() >= SAME / 2) for of_model in likeness.values()]
+    alike = {method: look.likeness[kind].drop(kind) for method, look in looks.items()}
+    passed = [bool(of_model.mean() >= SAME / 2) for of_model in alike.values()]
     answers = {
         method: f"likeness to the other methods' maps {decimals(of.mean())} on average, "
         f"from {decimals(of.min())} to {decimals(of.max())}"
-        for method, of in likeness.items()
+        for method, of in alike.items()
     }
     return Row("Do other methods tell the same story?", answers, _verdict(passed))
+
+
+def _second_run_row(looks: dict[str, ModelLook], kind: str) -> Row:
+    """The map that is shown beside that of the same method trained on other images from another start."""
+    question = "Would another training run give the same maps?"
+    if not all(look.second_run for look in looks.values()):
+        return Row(question, dict.fromkeys(looks, "one model examined"), OPEN)
+    found = {method: between_runs(look.second_run[kind]) for method, look in looks.items()}
+    answers = {method: finding.text for method, finding in found.items()}
+    return Row(question, answers, _verdict([finding.passed for finding in found.values()]))
 
 
 def _completeness_row(looks: dict[str, ModelLook]) -> Row:

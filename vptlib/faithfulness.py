@@ -289,7 +289,7 @@ class Finding:
     """One check of one kind of map.
 
     Attributes:
-        check: "differences", "faithful", "pointing", "energy" or "depends on the model".
+        check: "differences", "faithful", "pointing", "energy", "depends on the model" or "another training run".
         value: of the maps, mean over images.
         low, high: 95 % interval of what decides: the lead over the best baseline, or the value itself.
         baseline: the best that a map reaches which knows nothing.
@@ -387,15 +387,31 @@ def _on_object(maps: np.ndarray, masks: np.ndarray, reach: int) -> list[Finding]
 
 
 def _depends(alike: np.ndarray) -> Finding:
+    verdicts = {True: "hardly changes when the model is made to forget", False: "changes with the model"}
+    return _same_or_not("depends on the model", "a random model's map", alike, verdicts, wanted=False)
+
+
+def between_runs(alike: np.ndarray) -> Finding:
+    """Whether two training runs of a method give the same maps: holds from a mean likeness of `SAME` on.
+
+    Args:
+        alike: `likeness` of the two runs' maps of the same images, for the same classes, `B`.
+    """
+    verdicts = {True: "much the same", False: "another run marks other places"}
+    return _same_or_not("another training run", "a second training run's map", alike, verdicts, wanted=True)
+
+
+def _same_or_not(check: str, other: str, alike: np.ndarray, verdicts: dict[bool, str], wanted: bool) -> Finding:
+    """Passed if the maps are the same as others and that is wanted, or are not and that is."""
     value, low, high = interval(alike)
     compared = np.count_nonzero(~np.isnan(alike))  # a map without differences is like no other
     if compared < min(FEWEST, len(alike)):
-        passed, verdict = None, f"only {compared} of {len(alike)} maps have differences to compare"
-    else:
-        passed = bool(value < SAME)
-        verdict = "changes with the model" if passed else "hardly changes when the model is made to forget"
-    text = f"likeness to a random model's map {decimals(value)}: {verdict}"
-    return Finding("depends on the model", value, low, high, SAME, passed, text)
+        text = f"likeness to {other} not known: only {compared} of {len(alike)} maps have differences to compare"
+        return Finding(check, value, low, high, SAME, None, text)
+    same = bool(value >= SAME)
+    return Finding(
+        check, value, low, high, SAME, same == wanted, f"likeness to {other} {decimals(value)}: {verdicts[same]}"
+    )
 
 
 def _check_maps(maps: np.ndarray, images: Tensor) -> None:

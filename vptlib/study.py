@@ -234,13 +234,25 @@ class Study:
             seconds=run.data.metrics["train_seconds"],
         )
 
-    def model(self, method: str) -> AdaptedModel:
-        """The trained model of `method` at the largest size and the first seed, from the store.
+    @property
+    def kept_seeds(self) -> tuple[int, ...]:
+        """Seeds whose models are stored, at the largest size: two, so that two trainings can be held side by side."""
+        return self.seeds[:2]
+
+    def model(self, method: str, seed: int | None = None) -> AdaptedModel:
+        """The trained model of `method` at the largest size, from the store.
+
+        Args:
+            method: one of the study's.
+            seed: one of `kept_seeds`; the first, if not given.
 
         Raises:
-            UserError: that run is not finished.
+            UserError: that run is not finished, or the models of that seed are not stored.
         """
-        run = _finished_run(self, self._kept(method))
+        seed = self.seeds[0] if seed is None else seed
+        if seed not in self.kept_seeds:
+            raise UserError(f"seed is {seed}, but models are stored for {_listed(self.kept_seeds)} alone.")
+        run = _finished_run(self, Cell(method, self.sizes[-1], seed))
         folder = _client().download_artifacts(run.info.run_id, "weights.safetensors")
         model = self.build(method, num_prompts=int(run.data.params["num_prompts"]))
         model.load_state_dict(load_file(folder), strict=False)
@@ -328,11 +340,11 @@ class Study:
         return STEP_COST.get(cell.method, 1.0) * (tried + of_final if cell.seed == self.seeds[0] else 1)
 
     def _is_done(self, cell: Cell, run) -> bool:
-        return run is not None and (cell != self._kept(cell.method) or "weights" in run.data.tags)
+        return run is not None and (not self._keeps(cell) or "weights" in run.data.tags)
 
-    def _kept(self, method: str) -> Cell:
-        """The cell whose weights are stored."""
-        return Cell(method, self.sizes[-1], self.seeds[0])
+    def _keeps(self, cell: Cell) -> bool:
+        """Whether the run's weights are stored."""
+        return cell.n == self.sizes[-1] and cell.seed in self.kept_seeds
 
 
 _BAR = "{desc}  {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
@@ -493,7 +505,7 @@ def _run_cell(study: Study, cell: Cell, rates: list[float]) -> _Result:
         tuning_seconds=time.perf_counter() - start,
         trainable_parameters=model.trainable_parameters,
         bytes_per_task=model.bytes_per_task,
-        weights=model.trained_state() if cell == study._kept(cell.method) else None,
+        weights=model.trained_state() if study._keeps(cell) else None,
     )
 
 
@@ -527,7 +539,7 @@ def _run_published(study: Study, cell: Cell, settings: list[Setting], progress: 
         tuning_seconds=time.perf_counter() - start,
         trainable_parameters=model.trainable_parameters,
         bytes_per_task=model.bytes_per_task,
-        weights=model.trained_state() if cell == study._kept(cell.method) else None,
+        weights=model.trained_state() if study._keeps(cell) else None,
         setting=setting,
         val_accuracy=val_accuracy,
     )

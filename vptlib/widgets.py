@@ -6,6 +6,7 @@ it can show: JupyterLab the widget, a stored notebook, a report or a code hostin
 
 import base64
 import io
+import math
 import signal
 import textwrap
 import threading
@@ -116,8 +117,7 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
             raise UserError(f"{name} is {value}, but this model has {name}s 1 to {most}.")
     found = attention(net, image[None].to(net.prompts.device))  # L of 1 H T T
     weights = [of_block[0].float().cpu() for of_block in found]  # L of H T T
-    prefix = net.vit.num_prefix_tokens
-    names = _token_names(prefix, net.num_prompts, weights[0].shape[-1] - _prompts_in(net, weights[0]) - prefix)
+    names = _token_names(net.vit.num_prefix_tokens, net.num_prompts, math.prod(net.vit.patch_embed.grid_size))
 
     def draw(layer: int, head: int, asks: str) -> Figure:
         return _attention_figure(net, image, weights[layer - 1][head - 1].numpy(), names, layer, head, asks)
@@ -131,12 +131,6 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
         },
         f"Attention of a prompted ViT; first shown: layer {layer}, head {head}, the class token asks.",
     )
-
-
-def _prompts_in(net: PromptedViT, weights: Tensor) -> int:
-    """How many prompts stand in a block's sequence: none where the first prompted block comes later."""
-    height, width = net.vit.patch_embed.grid_size
-    return weights.shape[-1] - net.vit.num_prefix_tokens - height * width
 
 
 def _token_names(prefix: int, prompts: int, patches: int) -> list[str]:
@@ -552,12 +546,15 @@ def explanation_picker(
     for control in controls:
         control.observe(show, "value")
     show()
-    return _Picker([ipywidgets.VBox(controls), ipywidgets.VBox([shown, said])])
+    return _Picker(controls, shown, said)
 
 
 class _Picker(ipywidgets.HBox):
     """Controls beside a picture and a sentence."""
 
+    def __init__(self, controls: Sequence[ipywidgets.Widget], picture: ipywidgets.Image, said: ipywidgets.HTML):
+        self.picture, self.said = picture, said
+        super().__init__([ipywidgets.VBox(controls), ipywidgets.VBox([picture, said])])
+
     def _repr_mimebundle_(self, **kwargs):
-        picture, said = self.children[1].children
-        return super()._repr_mimebundle_(**kwargs) | _still(said.value, picture)
+        return super()._repr_mimebundle_(**kwargs) | _still(self.said.value, self.picture)
