@@ -1,6 +1,8 @@
 """environment.yml, pyproject.toml, constraints.txt and what is installed agree with each other."""
 
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -92,3 +94,12 @@ def test_the_installed_package_is_this_repository():
 
     assert Path(vptlib.__file__).resolve().is_relative_to(ROOT)
     assert metadata.version("vptlib") == PROJECT["version"]
+
+
+@pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason="not a clone")
+@pytest.mark.parametrize("path", ["evidence/notebooks/report_overview.ipynb", "runs/02/a.ipynb", "data-photos.html"])
+def test_reports_that_are_made_are_no_part_of_the_repository(path):
+    """Or `make test` would fail over the style of a notebook that `make report` has written."""
+    assert subprocess.run(["git", "check-ignore", "-q", f"reports/{path}"], cwd=ROOT).returncode == 0
+    committed = "reports/gallery/evidence/summary.json"
+    assert subprocess.run(["git", "check-ignore", "-q", "--no-index", committed], cwd=ROOT).returncode == 1
