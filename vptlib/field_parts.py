@@ -12,7 +12,7 @@ from vptlib.parts import figure, part, table
 from vptlib.plots import quadrant_figure
 from vptlib.similarity import how_well
 from vptlib.study import Study
-from vptlib.wording import per_cent, points
+from vptlib.wording import decimals, per_cent, points
 
 _BY = {
     "quadrant": "Quadrant",
@@ -73,7 +73,7 @@ def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]
             row.objective,
             f"{row.distance:,.0f} ± {row.distance_error:,.0f}",
             per_cent(row.knn, 0),
-            f"{row.log_me:.2f}".replace("-", "\u2212"),
+            decimals(row.log_me),
             f"{row.h_score:.2f}",
             f"{'VPT' if row.predicted == 'vpt' else 'full'}",
             points(row.difference),
