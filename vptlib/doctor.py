@@ -2,22 +2,18 @@
 
 import os
 import platform
-import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from vptlib.errors import UserError
-from vptlib.paths import cache_folder, repository, store_folder
+from vptlib.paths import FREE_BYTES_NEEDED, cache_folder, free_bytes, repository, store_folder
 
-# Weights and predictions of the quickstart and its report take some 200 MB, the converted backbone 100 MB.
-FREE_BYTES_NEEDED = 500_000_000
 SECONDS_FOR_THE_HUB = 4
 NAMED_PACKAGES = ("torch", "timm", "mlflow", "papermill", "jupyterlab")
 
@@ -76,11 +72,6 @@ def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, flo
         raise UserError(
             f"task {task!r} cannot be had here ({task_is_available(task)[1]}): `vpt tasks` lists the others."
         )
-
-
-def free_bytes(folder: Path) -> int:
-    """Free space where `folder` is or would be."""
-    return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)
 
 
 # ---- the looks: each gives a mark and what was found --------------------------------------------------------

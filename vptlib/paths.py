@@ -1,10 +1,13 @@
 """Where things lie: the repository, the store of runs, the cache of backbones. Never the working directory."""
 
 import os
+import shutil
 from pathlib import Path
 
 from vptlib.errors import UserError
 
+# Weights and predictions of the quickstart and its report take some 200 MB, the converted backbone 100 MB.
+FREE_BYTES_NEEDED = 500_000_000
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,3 +31,8 @@ def cache_folder() -> Path:
 def store_folder() -> Path:
     """Folder of the MLflow database, its artefacts and the checkpoints: `$VPTLIB_STORE`, or `reports/store`."""
     return Path(os.environ.get("VPTLIB_STORE") or repository() / "reports" / "store")
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space where `folder` is or would be."""
+    return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)

@@ -26,10 +26,9 @@ from vptlib.backbones import preprocessing
 from vptlib.config import ReportConfig, check_material, read_config
 from vptlib.data import load_task
 from vptlib.decision import summarise
-from vptlib.doctor import FREE_BYTES_NEEDED, free_bytes
 from vptlib.errors import UserError
 from vptlib.pages import find_chromium, join, page, print_pdf
-from vptlib.paths import repository, store_folder
+from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.readers import is_spec, short_name
 from vptlib.study import Study
 
