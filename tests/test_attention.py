@@ -22,7 +22,7 @@ from vptlib.attention import (
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.methods import build_method
-from vptlib.prompts import textbook_blocks
+from vptlib.prompting.vit import textbook_blocks
 
 SIZE, PATCH, P = 42, 14, 4
 BACKBONES = {

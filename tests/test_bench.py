@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vptlib import bench_prompting as bench
 from vptlib.paths import repository
-from vptlib.prompts import PromptedViT
+from vptlib.prompting.vit import PromptedViT
 
 
 def small(**options):

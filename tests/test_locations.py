@@ -1,4 +1,4 @@
-"""vptlib.locations and vptlib.prototypes: other places for prompts, and first values taken from images."""
+"""vptlib.prompting.placement and initial_values: other places for prompts, and first values taken from images."""
 
 import copy
 
@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.locations import AddedPrompts, FramedImages, PixelPrompts
-from vptlib.prompts import PromptedViT, embed
-from vptlib.prototypes import class_means, cluster_centres
+from vptlib.prompting.blocks import embed
+from vptlib.prompting.initial_values import class_means, cluster_centres
+from vptlib.prompting.placement import AddedPrompts, FramedImages, PixelPrompts
+from vptlib.prompting.vit import PromptedViT
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""vptlib.prompts: the fast form, the textbook form and the paper's equations give the same numbers."""
+"""vptlib.prompting.vit: the fast form, the textbook form and the paper's equations give the same numbers."""
 
 import copy
 import math
@@ -14,7 +14,9 @@ from torch.nn import functional as F
 
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.prompts import PromptedViT, embed, fast_blocks, first_prompts, heads, textbook_blocks, tokens_read
+from vptlib.prompting.blocks import embed, heads, tokens_read
+from vptlib.prompting.fast import fast_blocks
+from vptlib.prompting.vit import PromptedViT, first_prompts, textbook_blocks
 
 PATCH, IMAGE, CLASSES = 4, 8, 3
 CONFIGURATIONS = {

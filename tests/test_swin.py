@@ -1,4 +1,4 @@
-"""vptlib.swin: fast form, textbook form and a computation window by window give the same numbers."""
+"""vptlib.prompting.swin: fast form, textbook form and a computation window by window give the same numbers."""
 
 import copy
 import math
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.swin import PromptedSwin
+from vptlib.prompting.swin import PromptedSwin
 
 CLASSES = 3
 

@@ -15,7 +15,7 @@ from types import ModuleType
 _HOME = {
     "load_backbone": "backbones",
     "load_task": "data",
-    "PromptedViT": "prompts",
+    "PromptedViT": "prompting.vit",
     "build_method": "methods",
     "save_prompts": "promptfile",
     "load_prompts": "promptfile",

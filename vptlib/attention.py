@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.methods import AdaptedModel
-from vptlib.prompts import PromptedViT, heads
+from vptlib.prompting.blocks import heads
+from vptlib.prompting.vit import PromptedViT
 
 _BATCH = 16  # images looked at at once, for all attention weights are held; the results do not depend on it
 
@@ -78,7 +79,7 @@ def prompts_in(model: AdaptedModel) -> dict[int, int]:
 
 def _prepends(net: PromptedViT) -> bool:
     """Whether prompts stand in the sequence: those that are added, or frame the image, do not."""
-    from vptlib.locations import AddedPrompts, FramedImages
+    from vptlib.prompting.placement import AddedPrompts, FramedImages
 
     return not isinstance(net, AddedPrompts | FramedImages)
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.prompts import heads
+from vptlib.prompting.blocks import heads
 
 SIDE_WIDTHS = (32, 64, 128)  # channels of the side network's three convolutions
 

@@ -25,7 +25,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.methods import build_method
-from vptlib.prompts import PromptedViT
+from vptlib.prompting.vit import PromptedViT
 from vptlib.training import Recipe, best_device, fit, frozen_features
 
 CLASSES = 100

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from vptlib import baselines
 from vptlib.errors import UserError
-from vptlib.locations import AddedPrompts, FramedImages, PixelPrompts
-from vptlib.prompts import PromptedViT, embed, heads, run
+from vptlib.prompting.blocks import embed, heads, run
+from vptlib.prompting.placement import AddedPrompts, FramedImages, PixelPrompts
+from vptlib.prompting.vit import PromptedViT
 
 # Backbone weights that train together with prompts take this share of the prompts' learning rate: with the rates of
 # `METHODS` it is about what full fine-tuning takes by itself.
@@ -374,8 +375,8 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
         vit: the backbone; it is changed in place, so give each model its own.
         num_classes: C of the logits `B C`.
         **options: the method's own, `METHODS[name].options`: for the prompted ones those of `PromptedViT` and `where`
-            ("prepend", or a place of `vptlib.locations`); `blocks` of partial-k, `layers` of mlp-k, `reduction` of
-            adapter, `rank` of lora.
+            ("prepend", or a place of `vptlib.prompting.placement`); `blocks` of partial-k, `layers` of mlp-k,
+            `reduction` of adapter, `rank` of lora.
 
     Raises:
         UserError: unknown method or option, a value out of range, or a backbone that is no timm ViT or already adapted.

@@ -35,7 +35,7 @@ from vptlib.explanation_plots import KIND_TITLES, one_map
 from vptlib.methods import AdaptedModel
 from vptlib.plots import COLOURS, TITLES, spread_apart
 from vptlib.prices import plan
-from vptlib.prompts import PromptedViT
+from vptlib.prompting.vit import PromptedViT
 from vptlib.training import History, Recipe, fit
 
 WIDGET = "application/vnd.jupyter.widget-view+json"

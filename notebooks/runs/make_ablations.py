@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vptlib import Recipe, load_backbone, load_task
 from vptlib.backbones import preprocessing
 from vptlib.data import Task, few_shot, prepare
-from vptlib.prototypes import cluster_centres
+from vptlib.prompting.initial_values import cluster_centres
 from vptlib.search import train_setting
 from vptlib.training import Diverged
 

@@ -13,7 +13,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vptlib.errors import UserError
-from vptlib.prompts import chosen_layers, embed
+from vptlib.prompting.blocks import embed
+from vptlib.prompting.vit import chosen_layers
 
 # Patch tokens of a layer that k-means looks at, drawn by lot where there are more.
 MOST_TOKENS = 20_000

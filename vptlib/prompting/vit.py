@@ -9,23 +9,19 @@ x is the class token, E the patch tokens, L_i a transformer block. Prompts have 
 right behind the class token (and the register tokens, where the backbone has them).
 
 Deep prompting has two forms here that give the same numbers. `textbook_blocks` does what the equations say.
-`fast_blocks` leaves out what the equations throw away. No output of a deep prompt is ever read, so a prompt needs
-neither a query nor the MLP, only its key and value, and these are the same for every image of a batch. Nor is
-anything read of the last layer but the tokens that the head pools: only they need a query and the MLP there.
+`vptlib.prompting.fast` leaves out what the equations throw away.
 """
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from vptlib.errors import UserError
+from vptlib.prompting.blocks import embed, heads, run, tokens_read
+from vptlib.prompting.fast import fast_blocks, is_plain
 
 # Where the gates' logits start: nearly closed, as the code of Yoo et al. starts them (sigmoid(-5) = 0.007).
 GATE_START = -5.0
@@ -49,7 +45,7 @@ class PromptedViT(nn.Module):
         shared: one set of prompts for all prompted layers.
         projection: width d of prompts that a learned linear map, shared by all layers, widens to D.
         init: "uniform" (the official code's), "normal" (std 0.02), "zero", or a tensor `L P D`, such as
-            `vptlib.prototypes` makes from images.
+            `vptlib.prompting.initial_values` makes from images.
 
     Attributes:
         prompts: parameter of shape `L P D`: L prompted layers (1 if shared), P prompts, width D (d if projected).
@@ -122,7 +118,7 @@ class PromptedViT(nn.Module):
     def uses_fast_form(self) -> bool:
         """Whether the short cut is asked for and exact: prompts that never travel, in plain pre-norm blocks."""
         travel = self.carry and set(self.layers) != set(range(self.layers[0], len(self.vit.blocks)))
-        plain = all(map(_is_plain, self.vit.blocks[self.layers[0] :]))
+        plain = all(map(is_plain, self.vit.blocks[self.layers[0] :]))
         return self.fast and self.num_prompts > 0 and not travel and self.gates is None and plain
 
     def layer_prompts(self, number: int, batch: int) -> Tensor:
@@ -157,20 +153,6 @@ def first_prompts(init: str | Tensor, shape: tuple[int, int, int], vit: VisionTr
     raise UserError(f"init is {init!r}, but must be 'uniform', 'normal', 'zero' or a tensor.")
 
 
-def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """Images `B 3 H W` to the tokens `B N D` that enter the first block: class token, registers, patches."""
-    _check_images(vit, images)
-    tokens = vit.patch_embed(images)  # B N-1 D
-    tokens = vit._pos_embed(tokens)  # B N D
-    return vit.norm_pre(vit.patch_drop(tokens))
-
-
-def tokens_read(vit: VisionTransformer) -> int | None:
-    """How many tokens, from the first on, the head reads after the last block; None for all of them."""
-    pools_class_token = type(vit) is VisionTransformer and vit.global_pool == "token" and vit.attn_pool is None
-    return 1 if pools_class_token and isinstance(vit.norm, (nn.LayerNorm, nn.Identity)) else None
-
-
 # ---- the textbook form ------------------------------------------------------------------------------------------
 
 
@@ -198,103 +180,7 @@ def travelled(model: PromptedViT, number: int, before: Tensor, after: Tensor) ->
     return gate * after + (1 - gate) * before
 
 
-def run(model: PromptedViT, number: int, *inputs: Tensor, block=None) -> Tensor:
-    """A block's result; with timm's `set_grad_checkpointing`, what lies within is computed again when it is needed."""
-    block = block or model.vit.blocks[number]
-    if model.vit.grad_checkpointing and torch.is_grad_enabled():
-        return checkpoint(block, *inputs, use_reentrant=False)
-    return block(*inputs)
-
-
-# ---- the fast form ----------------------------------------------------------------------------------------------
-
-
-def fast_blocks(model: PromptedViT, tokens: Tensor, read: int | None = None) -> Tensor:
-    """Blocks with prompts as further keys and values only. `B N D` to `B N D`, or `B read D` if fewer are read."""
-    last = len(model.vit.blocks) - 1
-    for number in range(model.layers[0], last + 1):
-        step = partial(fast_block, model, number, read=read if number == last else None)
-        tokens = run(model, number, tokens, block=step)
-    return tokens
-
-
-def fast_block(model: PromptedViT, number: int, tokens: Tensor, read: int | None = None) -> Tensor:
-    """One pre-norm block, `B N D` to `B N D`; of the first `read` tokens only, if given."""
-    block = model.vit.blocks[number]
-    normed = block.norm1(tokens)
-    prompts_kv = prompt_keys_values(model, number, len(tokens))
-    attended = prompted_attention(block.attn, normed, prompts_kv, read)  # B N D
-    tokens = tokens[:, :read] + block.drop_path1(block.ls1(attended))
-    return tokens + block.drop_path2(block.ls2(block.mlp(block.norm2(tokens))))
-
-
-def prompted_attention(attn: Attention, tokens: Tensor, prompts_kv: Tensor | None, read: int | None = None) -> Tensor:
-    """The first `read` of the tokens `B N D` attend to all of them and to the prompts; gives `B read D`.
-
-    Keys and values of tokens and prompts meet in one tensor, apart from the queries: it is all that autograd keeps.
-    """
-    queries, keys_values = _halves(attn)
-    q = queries(tokens[:, :read]).unflatten(-1, (attn.num_heads, attn.head_dim)).transpose(1, 2)  # B H read d
-    kv = keys_values(tokens)  # B N 2D
-    if prompts_kv is not None:
-        kv = torch.cat([kv, prompts_kv.expand(len(kv), -1, -1)], dim=1)  # B N+P 2D
-    k, v = kv.unflatten(-1, (2, attn.num_heads, attn.head_dim)).permute(2, 0, 3, 1, 4)  # B H N+P d
-    out = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)  # B H read d
-    out = attn.norm(out.transpose(1, 2).flatten(2))  # B read D
-    return attn.proj(out)
-
-
-def prompt_keys_values(model: PromptedViT, number: int, batch: int) -> Tensor | None:
-    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are worked out once and kept."""
-    if number not in model.layers:
-        return None
-    if model.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return _keys_values(model, number, batch)
-    made_from = _versions(model, number)
-    found = model._kept.get(number)
-    if found is None or not _same(found[0], made_from):
-        found = model._kept[number] = made_from, _keys_values(model, number, batch)
-    return found[1]
-
-
-def _keys_values(model: PromptedViT, number: int, batch: int) -> Tensor:
-    block = model.vit.blocks[number]
-    return _halves(block.attn)[1](block.norm1(model.layer_prompts(number, batch)))
-
-
-def _halves(attn: Attention):
-    """The joint qkv projection as two functions: tokens to queries, and tokens to keys and values."""
-    parts = [attn.attn_dim, 2 * attn.attn_dim]
-    weights = attn.qkv.weight.split(parts)
-    biases = (None, None) if attn.qkv.bias is None else attn.qkv.bias.split(parts)
-    return [partial(F.linear, weight=weight, bias=bias) for weight, bias in zip(weights, biases, strict=True)]
-
-
-def _versions(model: PromptedViT, number: int) -> list:
-    """What the keys and values of a block's prompts are made from: tensors with their counts of changes, and the type.
-
-    The tensors are held, so that no other can come to lie where they lie.
-    """
-    block = model.vit.blocks[number]
-    sources = [model.prompts, *model.widen.parameters(), *block.norm1.parameters(), *block.attn.qkv.parameters()]
-    device = model.prompts.device.type
-    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return [kind, *((t.detach(), t._version) for t in sources)]
-
-
-def _same(kept: list, now: list) -> bool:
-    def place(entry):
-        return (entry[0].data_ptr(), entry[0].dtype, entry[1]) if isinstance(entry, tuple) else entry
-
-    return [*map(place, kept)] == [*map(place, now)]
-
-
 # ---- checks -----------------------------------------------------------------------------------------------------
-
-
-def heads(vit: VisionTransformer) -> list[nn.Module]:
-    """The classifier: one linear layer, or two for a distilled DeiT."""
-    return [vit.head, vit.head_dist] if hasattr(vit, "head_dist") else [vit.head]
 
 
 def chosen_layers(layers: Sequence[int] | str, depth: int) -> tuple[int, ...]:
@@ -325,16 +211,6 @@ def _by_rule(rule: str, depth: int) -> list[int]:
     }[word]
 
 
-def _is_plain(block: nn.Module) -> bool:
-    """Whether a block is the pre-norm block that the fast form repeats, with timm's own plain attention inside."""
-    attn = getattr(block, "attn", None)
-    if type(block) is not Block or type(attn) is not Attention or type(attn.qkv) is not nn.Linear:
-        return False
-    drops = attn.training and (attn.attn_drop.p > 0 or attn.proj_drop.p > 0)
-    watched = any(m._forward_hooks or m._forward_pre_hooks for m in (block, attn, attn.qkv))
-    return attn.gate is None and not drops and not watched
-
-
 def _check(vit: nn.Module, num_prompts: int, dropout: float, projection: int | None) -> None:
     if not isinstance(vit, VisionTransformer):
         raise UserError(f"PromptedViT needs a timm VisionTransformer, but got a {type(vit).__name__}.")
@@ -346,19 +222,3 @@ def _check(vit: nn.Module, num_prompts: int, dropout: float, projection: int | N
         raise UserError(f"dropout is {dropout}, but must lie in [0, 1).")
     if projection is not None and projection < 1:
         raise UserError(f"projection is {projection}, but must be 1 or more: the width of a prompt.")
-
-
-def _check_images(vit: VisionTransformer, images: Tensor) -> None:
-    if images.ndim != 4:
-        raise UserError(f"images have shape {tuple(images.shape)}, but must be `B 3 H W`.")
-    height, width = images.shape[-2:]
-    wanted, (rows, columns) = vit.patch_embed.img_size, vit.patch_embed.patch_size
-    if not vit.dynamic_img_size and wanted is not None and (height, width) != tuple(wanted):
-        raise UserError(
-            f"images are {height} × {width} px, but this backbone takes {wanted[0]} × {wanted[1]}: load it with that "
-            "image_size, or resize the images."
-        )
-    if (height % rows or width % columns) and not vit.patch_embed.dynamic_img_pad:
-        raise UserError(
-            f"images are {height} × {width} px, which patches of {rows} × {columns} px do not divide: resize them."
-        )

@@ -4,7 +4,7 @@
     pixel   patches of learned pixels, embedded like the image's own, then in the sequence as shallow prompts are
     pad     a frame of learned pixels around the image, which is shrunk to make room
 
-The default, "prepend", is `vptlib.prompts.PromptedViT` itself.
+The default, "prepend", is `vptlib.prompting.vit.PromptedViT` itself.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.prompts import PromptedViT, embed, first_prompts, run
+from vptlib.prompting.blocks import embed, run
+from vptlib.prompting.vit import PromptedViT, first_prompts
 
 
 class AddedPrompts(PromptedViT):

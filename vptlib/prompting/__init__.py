@@ -1,0 +1,1 @@
+"""The heart: how learned vectors enter a frozen vision transformer, exactly and cheaply."""
