@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from vptlib.data import FASHION_SUBSET, fashion_subset_file, fixed_test, load_task
+from vptlib.data.embedded import FASHION_SUBSET, fashion_subset_file
+from vptlib.data.splits import fixed_test
+from vptlib.data.tasks import load_task
 
 
 def subset() -> dict[str, np.ndarray]:

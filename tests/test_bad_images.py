@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vptlib.datacheck import check_data
+from vptlib.data.check import check_data
+from vptlib.data.files import decode
+from vptlib.data.readers import read
+from vptlib.data.splits import few_shot
 from vptlib.errors import UserError
-from vptlib.images import decode
-from vptlib.readers import read
-from vptlib.subsets import few_shot
 
 
 def put(path, size=(8, 8), mode="RGB"):

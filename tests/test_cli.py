@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from vptlib import cli, doctor, reporting
 from vptlib.backbones import EMBEDDED
-from vptlib.data import TASKS
+from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
 
@@ -203,7 +203,7 @@ def test_a_parameter_out_of_range_is_named_first(value):
 
 
 def test_a_missing_package_or_task_stops_a_notebook_in_its_first_cell(monkeypatch):
-    monkeypatch.setattr("vptlib.data.task_is_available", lambda name: (False, "install this"))
+    monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (False, "install this"))
     with pytest.raises(UserError, match=r"task 'digits' cannot be had here \(install this\)"):
         doctor.ready(task="digits")
     monkeypatch.setattr(doctor, "_packages", lambda: ("FAIL", "peft is missing: install it"))

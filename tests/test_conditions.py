@@ -1,4 +1,4 @@
-"""vptlib.conditions: what is changed is changed as said, and nothing else."""
+"""vptlib.data.conditions: what is changed is changed as said, and nothing else."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import vptlib.study as module
 from vptlib import Study
-from vptlib.conditions import CORRUPTIONS, Conditions, corrupt, long_tail, wrong_labels
+from vptlib.data.conditions import CORRUPTIONS, Conditions, corrupt, long_tail, wrong_labels
 from vptlib.errors import UserError
 
 LABELS = np.arange(600) % 5

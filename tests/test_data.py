@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vptlib import data, drawing
-from vptlib.backbones import Preprocessing
-from vptlib.data import TASKS, ImageSet, Task, few_shot, fixed_test, load_task, prepare, split_validation
-from vptlib.data import task_is_available as available
+from vptlib.data import embedded, synthetic
+from vptlib.data.preparing import ImageSet, Preprocessing, prepare
+from vptlib.data.splits import few_shot, fixed_test, split_validation
+from vptlib.data.tasks import TASKS, Task, load_task
+from vptlib.data.tasks import task_is_available as available
 from vptlib.errors import UserError
 from vptlib.paths import repository
 
@@ -41,7 +42,9 @@ def test_a_name_means_the_same_images_for_good(name):
 
 
 def test_drawing_again_gives_the_same_images():
-    again = [draw(50)[0] for draw in (drawing.location, drawing.orientation, drawing.object_count) for _ in range(2)]
+    again = [
+        draw(50)[0] for draw in (synthetic.location, synthetic.orientation, synthetic.object_count) for _ in range(2)
+    ]
     for first, second in zip(again[::2], again[1::2], strict=True):
         assert np.array_equal(first, second)
 
@@ -117,7 +120,7 @@ def test_the_overview_lists_every_task_with_its_numbers():
 
 
 def test_the_committed_subset_is_the_one_on_its_card():
-    path = data.fashion_subset_file()
+    path = embedded.fashion_subset_file()
     assert hashlib.sha256(path.read_bytes()).hexdigest() in path.with_name("README.md").read_text()
     assert path.stat().st_size < 2_000_000
 
@@ -129,7 +132,7 @@ def test_the_committed_subset_comes_out_of_the_full_set_again():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     again = module.subset()
-    with np.load(data.fashion_subset_file()) as committed:
+    with np.load(embedded.fashion_subset_file()) as committed:
         assert set(committed.files) == set(again)
         for name, array in again.items():
             assert np.array_equal(committed[name], array), name
@@ -137,11 +140,11 @@ def test_the_committed_subset_comes_out_of_the_full_set_again():
 
 
 def test_a_damaged_subset_names_the_file_and_the_mend(tmp_path, monkeypatch):
-    whole = data.fashion_subset_file().read_bytes()
+    whole = embedded.fashion_subset_file().read_bytes()
     for size in (0, 1000, len(whole) // 2, len(whole) - 10):
         path = tmp_path / f"{size}.npz"
         path.write_bytes(whole[:size])
-        monkeypatch.setattr(data, "fashion_subset_file", lambda path=path: path)
+        monkeypatch.setattr(embedded, "fashion_subset_file", lambda path=path: path)
         with pytest.raises(UserError, match=rf"{size}\.npz is missing or damaged.*git checkout"):
             TASKS["fashion-mnist"].load()
 
@@ -149,7 +152,7 @@ def test_a_damaged_subset_names_the_file_and_the_mend(tmp_path, monkeypatch):
 @pytest.fixture
 def cached_fashion(tmp_path, monkeypatch):
     """A tiny set in torchvision's layout under the cache folder, and no Debian package."""
-    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.setattr(embedded, "_DEBIAN_FASHION", tmp_path / "none")
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path))
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
@@ -189,7 +192,7 @@ def test_a_truncated_packed_idx_file_is_named(cached_fashion):
 
 
 def test_without_the_full_set_the_package_and_the_download_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.setattr(embedded, "_DEBIAN_FASHION", tmp_path / "none")
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path))
     load_task.cache_clear()
     with pytest.raises(UserError, match=r"dataset-fashion-mnist.*torchvision.*'fashion-mnist'"):
@@ -259,7 +262,7 @@ def test_no_sprite_touches_the_edge():
 def test_the_orientation_label_is_where_the_hearts_lobes_point():
     task = load_task("dsprites-orientation")
     x, y = _centre_of_mass(task.test.images)
-    middles = np.arange(drawing.SIZE) + 0.5
+    middles = np.arange(synthetic.SIZE) + 0.5
     arms = (middles - x[:, None, None]) + 1j * (middles[:, None] - y[:, None, None])  # N S S
     lopsided = (task.test.images[..., 0] * np.abs(arms) ** 2 * arms).sum(axis=(1, 2))  # towards the lobes
     turn = np.degrees(np.angle(lopsided * 1j))  # clockwise from upright
@@ -268,11 +271,11 @@ def test_the_orientation_label_is_where_the_hearts_lobes_point():
     assert np.abs(off).max() < 22.5 and np.abs(off.mean()) < 0.5
 
 
-@pytest.mark.parametrize("shape", drawing.SPRITES)
+@pytest.mark.parametrize("shape", synthetic.SPRITES)
 def test_sprites_have_the_shapes_that_their_names_say(shape):
-    image = drawing.draw_sprite(shape, radius=20, angle=0.0, x=32, y=32) / 255
+    image = synthetic.draw_sprite(shape, radius=20, angle=0.0, x=32, y=32) / 255
     half = 20 / np.sqrt(2)
-    area = {"square": (2 * half) ** 2, "ellipse": np.pi * 20 * 10, "heart": (4 + np.pi) * (20 / drawing._TIP) ** 2}
+    area = {"square": (2 * half) ** 2, "ellipse": np.pi * 20 * 10, "heart": (4 + np.pi) * (20 / synthetic._TIP) ** 2}
     assert image.sum() == pytest.approx(area[shape], rel=0.01)
     assert np.allclose(image, image[:, ::-1], atol=0.01)  # upright: left and right alike
     rows = np.flatnonzero(image.max(axis=1) > 0.5) + 0.5
@@ -282,12 +285,12 @@ def test_sprites_have_the_shapes_that_their_names_say(shape):
 
 
 def test_the_count_label_is_the_number_of_solids_and_each_of_them_is_seen():
-    images, labels = drawing.object_count(64)
-    for image, label, (solids, brightness) in zip(images, labels, drawing.scenes(64), strict=True):
-        assert len(solids) == drawing.COUNTS[label]
-        assert np.array_equal(image, drawing.draw_solids(solids, brightness))
+    images, labels = synthetic.object_count(64)
+    for image, label, (solids, brightness) in zip(images, labels, synthetic.scenes(64), strict=True):
+        assert len(solids) == synthetic.COUNTS[label]
+        assert np.array_equal(image, synthetic.draw_solids(solids, brightness))
         for k in range(len(solids)):
-            without = drawing.draw_solids(solids[:k] + solids[k + 1 :], brightness)
+            without = synthetic.draw_solids(solids[:k] + solids[k + 1 :], brightness)
             changed = np.abs(image.astype(int) - without).max(axis=2) > 12
             assert changed.sum() >= 30, solids[k]
 
@@ -302,10 +305,10 @@ def test_more_solids_do_not_show_in_the_ground_alone():
 
 
 def test_a_nearer_solid_hides_a_farther_one():
-    far = drawing.Solid("cube", 6.0, drawing.TURNS[2], 0, 64, 60)
-    near = drawing.Solid("sphere", 6.0, 0.0, 1, 64, 72)
-    image = drawing.draw_solids([near, far])
-    assert np.array_equal(image, drawing.draw_solids([far, near]))
+    far = synthetic.Solid("cube", 6.0, synthetic.TURNS[2], 0, 64, 60)
+    near = synthetic.Solid("sphere", 6.0, 0.0, 1, 64, 72)
+    image = synthetic.draw_solids([near, far])
+    assert np.array_equal(image, synthetic.draw_solids([far, near]))
     red, _, blue = image[36, 32].astype(int)
     assert blue > red
 

@@ -1,4 +1,4 @@
-"""vptlib.datacheck: planted faults are found, and a clean set passes."""
+"""vptlib.data.check: planted faults are found, and a clean set passes."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vptlib.cli import app
-from vptlib.datacheck import check_data, near_pairs
+from vptlib.data.check import check_data, near_pairs
+from vptlib.data.readers import read
 from vptlib.errors import UserError
-from vptlib.readers import read
 
 
 def picture(seed, side=40):

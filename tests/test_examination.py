@@ -16,7 +16,8 @@ from test_plots import texts
 
 from vptlib import examination, parts
 from vptlib.backbones import preprocessing
-from vptlib.data import load_task, prepare
+from vptlib.data.preparing import prepare
+from vptlib.data.tasks import load_task
 from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
 from vptlib.explain import EXPLANATIONS, explain
 from vptlib.explanation_plots import (

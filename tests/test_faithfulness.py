@@ -6,8 +6,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import TensorDataset
 
-from vptlib import drawing
-from vptlib.data import DRAWN, load_task, object_masks
+from vptlib.data import synthetic
+from vptlib.data.embedded import DRAWN, object_masks
+from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.explain import EXPLANATIONS, explain
 from vptlib.faithfulness import (
@@ -175,8 +176,8 @@ def test_masks_are_where_the_object_is(name):
 
 
 def test_more_solids_cover_more_and_stand_out():
-    images, labels = drawing.object_count(32)
-    masks = drawing.solid_masks(drawing.scenes(32))
+    images, labels = synthetic.object_count(32)
+    masks = synthetic.solid_masks(synthetic.scenes(32))
     share = masks.mean(axis=(1, 2))
     assert np.corrcoef(labels, share)[0, 1] > 0.8
     colourful = np.ptp(images.astype(int), axis=-1)
@@ -187,9 +188,9 @@ def test_more_solids_cover_more_and_stand_out():
 def test_masks_belong_to_the_images_of_the_task():
     """Test image k of object-count shows the solids of scene 2000 + k."""
     test = load_task("object-count").test
-    solids, brightness = drawing.scenes(sum(DRAWN))[DRAWN[0] + 7]
-    np.testing.assert_array_equal(test.images[7], drawing.draw_solids(solids, brightness))
-    np.testing.assert_array_equal(object_masks("object-count")[7], drawing.solid_masks([(solids, brightness)])[0])
+    solids, brightness = synthetic.scenes(sum(DRAWN))[DRAWN[0] + 7]
+    np.testing.assert_array_equal(test.images[7], synthetic.draw_solids(solids, brightness))
+    np.testing.assert_array_equal(object_masks("object-count")[7], synthetic.solid_masks([(solids, brightness)])[0])
 
 
 def test_masks_are_fitted_to_what_the_model_sees():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from vptlib import Study, field_parts, transfer
-from vptlib.data import PHOTOGRAPHS, load_reference, load_task
+from vptlib.data.tasks import PHOTOGRAPHS, load_reference, load_task
 from vptlib.errors import UserError
 from vptlib.plots import quadrant_figure
 from vptlib.similarity import frechet_distance_at_infinity, transfer_table

@@ -1,16 +1,15 @@
-"""vptlib.images: files of every kind become the same RGB, and are decoded once."""
+"""vptlib.data.files: files of every kind become the same RGB, and are decoded once."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vptlib import data
-from vptlib import images as module
-from vptlib.backbones import Preprocessing
-from vptlib.data import ImageSet, prepare
+from vptlib.data import files as module
+from vptlib.data import preparing
+from vptlib.data.files import ImageFiles, LazyImages, decode
+from vptlib.data.preparing import ImageSet, Preprocessing, prepare
 from vptlib.errors import UserError
-from vptlib.images import ImageFiles, LazyImages, decode
 from vptlib.methods import build_method
 from vptlib.training import Recipe, evaluate, fit
 
@@ -191,9 +190,9 @@ def test_a_large_set_is_prepared_batch_by_batch_with_the_same_numbers(tmp_path, 
     for images in (lazy, array):
         whole = prepare(images, PLAIN).tensors[0]
         with monkeypatch.context() as patch:
-            patch.setattr(data, "MOST_PREPARED_BYTES", 10)
+            patch.setattr(preparing, "MOST_PREPARED_BYTES", 10)
             by_batch, labels = prepare(images, PLAIN).tensors
-        assert isinstance(by_batch, data.LazyPixels) and by_batch.shape == whole.shape and len(by_batch) == 5
+        assert isinstance(by_batch, preparing.LazyPixels) and by_batch.shape == whole.shape and len(by_batch) == 5
         assert by_batch.nbytes == whole.nbytes and labels.tolist() == [0, 1, 0, 1, 0]
         order = torch.tensor([3, 0, 3])
         assert torch.equal(by_batch[order], whole[order])
@@ -206,7 +205,7 @@ def test_training_on_a_large_set_is_the_same_training(tmp_path, monkeypatch, tin
     wanted = Preprocessing(28, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "bicubic")
     histories, found = [], []
     for most in (2**30, 10):
-        monkeypatch.setattr(data, "MOST_PREPARED_BYTES", most)
+        monkeypatch.setattr(preparing, "MOST_PREPARED_BYTES", most)
         prepared = prepare(lazy, wanted)
         torch.manual_seed(0)
         model = build_method("vpt-deep", tiny_vit(), 2)

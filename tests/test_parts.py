@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from vptlib import parts
-from vptlib.data import ImageSet, Task
+from vptlib.data.preparing import ImageSet
+from vptlib.data.tasks import Task
 from vptlib.study import Study
 from vptlib.wording import count, decimals, duration, per_cent, points, storage
 

@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 from vptlib import published
+from vptlib.data.readers import VTAB_TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
-from vptlib.readers import VTAB_TASKS
 
 
 def test_the_table_of_methods_is_whole():

@@ -1,4 +1,4 @@
-"""vptlib.readers: where a user's images may lie, and what is said when they do not lie as they should."""
+"""vptlib.data.readers: where a user's images may lie, and what is said when they do not lie as they should."""
 
 import numpy as np
 import pandas as pd
@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from vptlib import load_task
-from vptlib.data import TASKS
+from vptlib.data.readers import VTAB_TASKS, is_spec, read, read_vtab, resolved, short_name
+from vptlib.data.splits import few_shot, split_validation
+from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
-from vptlib.readers import VTAB_TASKS, is_spec, read, read_vtab, resolved, short_name
-from vptlib.subsets import few_shot, split_validation
 
 
 @pytest.fixture(autouse=True)

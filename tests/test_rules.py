@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import vptlib.study as module
 from vptlib import published_parts, reporting
 from vptlib.config import read_config
+from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
 from vptlib.errors import UserError
 from vptlib.published import TASK_NAMES, group_means, vtab1k
-from vptlib.readers import VTAB_TASKS, expanded, vtab_name
 from vptlib.rules import Setting, published_recipe, published_settings, steps_of
 from vptlib.study import Cell, Study
 from vptlib.training import Diverged, Recipe, fit
@@ -241,7 +241,7 @@ def test_missing_folders_are_named_all_at_once(miniature, tmp_path):
 
 def test_a_validation_list_that_does_not_fit_is_named(tmp_path):
     root = miniature_vtab.make_tree(tmp_path)
-    from vptlib.readers import read_vtab
+    from vptlib.data.readers import read_vtab
 
     (root / "dtd" / "val200.txt").write_text("images/test/000000.jpg 0\n")
     with pytest.raises(UserError, match=r"val200\.txt names .*000000\.jpg, which train800val200\.txt does not"):

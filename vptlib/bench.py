@@ -27,8 +27,10 @@ from tqdm import tqdm
 
 from vptlib import bench_prompting
 from vptlib.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
-from vptlib.data import LazyPixels, few_shot, fixed_test, load_task, prepare
-from vptlib.images import ImageFiles, LazyImages
+from vptlib.data.files import ImageFiles, LazyImages
+from vptlib.data.preparing import LazyPixels, prepare
+from vptlib.data.splits import few_shot, fixed_test
+from vptlib.data.tasks import load_task
 from vptlib.methods import STANDARD, AdaptedModel, build_method
 from vptlib.paths import repository
 from vptlib.training import best_device

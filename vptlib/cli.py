@@ -116,7 +116,7 @@ def run_notebook(
 @told_in_a_sentence
 def tasks() -> None:
     """List the tasks: images with labels that a report can use."""
-    from vptlib.data import TASKS, task_is_available
+    from vptlib.data.tasks import TASKS, task_is_available
 
     rows = []
     for name, entry in TASKS.items():
@@ -162,10 +162,10 @@ def check(
     sizes: Annotated[str, typer.Option(help="Numbers of labelled images that a study would ask for.")] = "50,150,400",
 ) -> None:
     """Open all images once and say what is wrong, before any training (exit code 0 if a study can go on)."""
-    from vptlib.datacheck import check_data
+    from vptlib.data.check import check_data
+    from vptlib.data.readers import short_name
     from vptlib.datapage import write_page
     from vptlib.paths import repository
-    from vptlib.readers import short_name
 
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")

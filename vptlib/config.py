@@ -14,12 +14,12 @@ from typing import Any, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from vptlib.conditions import Conditions
-from vptlib.data import PHOTOGRAPHS, TASKS, task_is_available
+from vptlib.data.conditions import Conditions
+from vptlib.data.readers import expanded, is_spec, resolved
+from vptlib.data.tasks import PHOTOGRAPHS, TASKS, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.methods import METHODS
-from vptlib.readers import expanded, is_spec, resolved
 from vptlib.study import Study
 
 # What the report sets side by side; the other methods are there for comparison.
@@ -31,11 +31,11 @@ class _ReportOnly(BaseModel):
 
     Attributes:
         title: over the first page.
-        tasks: embedded tasks, or where images of your own lie (`vptlib.readers`), one study each; `vtab:ROOT` is all 19
-            of VTAB-1k.
+        tasks: embedded tasks, or where images of your own lie (`vptlib.data.readers`), one study each; `vtab:ROOT` is
+            all 19 of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
-        conditions: harder ones (`vptlib.conditions.Conditions`), under each of which the largest size is run anew.
+        conditions: harder ones (`vptlib.data.conditions.Conditions`), under each of which the largest size is run anew.
         reference: images to measure the tasks' distance from, "photographs" or a task (`vptlib.transfer`); "" for none.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image, ImageOps
 
-from vptlib.datacheck import DataCheck
+from vptlib.data.check import DataCheck
 from vptlib.pages import page
 from vptlib.parts import facts, part
 

@@ -56,7 +56,7 @@ def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, flo
         UserError: the first thing that is not as it should be, and how to mend it.
     """
     from vptlib.backbones import EMBEDDED, embedded_file
-    from vptlib.data import TASKS, task_is_available
+    from vptlib.data.tasks import TASKS, task_is_available
 
     mark, found = _packages()
     if mark == "FAIL":
@@ -160,7 +160,7 @@ def _chromium() -> tuple[str, str]:
 
 
 def _tasks() -> tuple[str, str]:
-    from vptlib.data import TASKS, task_is_available
+    from vptlib.data.tasks import TASKS, task_is_available
 
     here = [name for name in TASKS if task_is_available(name)[0]]
     missing = [f"{name} ({task_is_available(name)[1]})" for name in TASKS if name not in here]

@@ -14,7 +14,7 @@ import torch
 from joblib import Memory
 
 from vptlib import attention
-from vptlib.data import object_masks
+from vptlib.data.embedded import object_masks
 from vptlib.explain import EXPLANATIONS, Attribution, explain, integrated_gradients, positive_part, prompt_attribution
 from vptlib.faithfulness import (
     SAME,

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from vptlib.curves import learning_curves, paired_difference
-from vptlib.data import load_task
+from vptlib.data.tasks import load_task
 from vptlib.methods import METHODS
 from vptlib.parts import figure, part, table
 from vptlib.plots import quadrant_figure

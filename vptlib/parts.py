@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from vptlib.curves import learning_curves
-from vptlib.data import Task, load_task
+from vptlib.data.tasks import Task, load_task
 from vptlib.decision import FULL, PROMPT, costs, recommend
 from vptlib.examination import Row
 from vptlib.methods import METHODS

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from vptlib.backbones import Preprocessing, fingerprint, preprocessing
+from vptlib.backbones import fingerprint, preprocessing
+from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
 from vptlib.methods import AdaptedModel, build_method
 

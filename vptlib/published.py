@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from vptlib.data.readers import VTAB_TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
-from vptlib.readers import VTAB_TASKS
 
 # The papers' names of the 19 tasks → the folders of VTAB-1k, in the order of the papers' tables.
 TASK_NAMES = {

@@ -10,10 +10,10 @@ from IPython.display import HTML
 
 from vptlib.backbones import preprocessing
 from vptlib.curves import paired_difference
+from vptlib.data.readers import VTAB_TASKS, vtab_name
 from vptlib.decision import FULL, PROMPT
 from vptlib.parts import facts, part
 from vptlib.published import GROUPS, TASK_NAMES, group_means, vtab1k
-from vptlib.readers import VTAB_TASKS, vtab_name
 from vptlib.rules import ALL, VTAB
 from vptlib.study import Study
 

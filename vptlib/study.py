@@ -33,10 +33,12 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
-from vptlib.conditions import Conditions, corrupt, long_tail, wrong_labels
-from vptlib.data import ImageSet, Task, few_shot, fixed_test, load_task, prepare, split_validation
+from vptlib.data.conditions import Conditions, corrupt, long_tail, wrong_labels
+from vptlib.data.files import LazyImages
+from vptlib.data.preparing import ImageSet, prepare
+from vptlib.data.splits import few_shot, fixed_test, split_validation
+from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
-from vptlib.images import LazyImages
 from vptlib.methods import STANDARD, AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
 from vptlib.rules import (
@@ -80,7 +82,7 @@ class Study:
         steps, batch_size: of every training run of every method.
         candidates: learning rates (published rules: settings) tried per method and size, or "all" that there are.
         test_images: how many of the task's test images are used, always the same ones; or "all".
-        label_noise, noise, imbalance, corruption, severity: as in `vptlib.conditions.Conditions`.
+        label_noise, noise, imbalance, corruption, severity: as in `vptlib.data.conditions.Conditions`.
         rules: "equal budget", or "vtab-1k" for the published protocol (`vptlib.rules`), under which all n images train
             in the end, `epochs` takes the place of `steps`, and the prompt length is chosen with the learning rate.
         epochs: passes over the images in every training run, under the rules "vtab-1k".
@@ -132,7 +134,7 @@ class Study:
         """The same comparison at the largest size alone, under harder conditions.
 
         Args:
-            **conditions: as in `vptlib.conditions.Conditions`.
+            **conditions: as in `vptlib.data.conditions.Conditions`.
         """
         return replace(self, sizes=self.sizes[-1:], **conditions)
 

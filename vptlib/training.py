@@ -139,7 +139,7 @@ def fit(
 
     Args:
         model: from `build_method`.
-        train: images `N 3 H W` (a tensor, or `vptlib.data.LazyPixels`; or `FrozenFeatures`) and labels `N`.
+        train: images `N 3 H W` (a tensor, or `vptlib.data.preparing.LazyPixels`; or `FrozenFeatures`) and labels `N`.
         val: the same, for choosing; never test data.
         recipe: steps, rate, batch size, seed.
         checkpoint: file from which a stopped run goes on, and which a long run writes once a minute.

@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from vptlib.backbones import preprocessing
-from vptlib.data import ImageSet, load_reference, load_task, prepare
+from vptlib.data.files import LazyImages
+from vptlib.data.preparing import ImageSet, prepare
+from vptlib.data.splits import fixed_test
+from vptlib.data.tasks import load_reference, load_task
 from vptlib.errors import UserError
-from vptlib.images import LazyImages
 from vptlib.methods import AdaptedModel
 from vptlib.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
 from vptlib.study import Study
-from vptlib.subsets import fixed_test
 from vptlib.training import frozen_features
 
 SCORES = {"knn": knn_accuracy, "log_me": log_me, "h_score": h_score}
@@ -27,7 +28,7 @@ def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int 
 
     Args:
         studies: on one backbone, with runs of "vpt-deep" and "full".
-        reference: images to measure the distance from (`vptlib.data.load_reference`).
+        reference: images to measure the distance from (`vptlib.data.tasks.load_reference`).
         images: of each set that are looked at, at most; the same number of all, as the distance depends on it.
 
     Returns:

@@ -27,7 +27,7 @@ from torch.utils.data import TensorDataset
 from vptlib.attention import attention, prompt_views, prompts_in
 from vptlib.backbones import EMBEDDED, available_backbones
 from vptlib.curves import fit_power_law, learning_curves
-from vptlib.data import TASKS, Task, load_task, task_is_available
+from vptlib.data.tasks import TASKS, Task, load_task, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.explain import EXPLANATIONS, explain

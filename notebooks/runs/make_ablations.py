@@ -20,7 +20,9 @@ from tqdm import tqdm
 
 from vptlib import Recipe, load_backbone, load_task
 from vptlib.backbones import preprocessing
-from vptlib.data import Task, few_shot, prepare
+from vptlib.data.preparing import prepare
+from vptlib.data.splits import few_shot
+from vptlib.data.tasks import Task
 from vptlib.prompting.initial_values import cluster_centres
 from vptlib.search import train_setting
 from vptlib.training import Diverged

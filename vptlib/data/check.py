@@ -20,11 +20,11 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm import tqdm
 
-from vptlib.data import TASKS, load_task
+from vptlib.data.files import ImageFiles, ListedImages, as_rgb, decode
+from vptlib.data.readers import Listing, read
+from vptlib.data.splits import few_shot, split_validation
+from vptlib.data.tasks import TASKS, load_task
 from vptlib.errors import UserError
-from vptlib.images import ImageFiles, ListedImages, as_rgb, decode
-from vptlib.readers import Listing, read
-from vptlib.subsets import few_shot, split_validation
 
 NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
 NEAR_GREY = 2.5  # enlarged and saved anew as JPEG (quality 60), Fashion-MNIST differs by up to 1.9; look-alikes by 3.3
@@ -74,7 +74,7 @@ def check_data(spec: str, sizes: tuple[int, ...] = (50, 150, 400), progress: boo
     """Open every image that `spec` names once, and say what is wrong.
 
     Args:
-        spec: where the images lie (`vptlib.readers`), or an embedded task.
+        spec: where the images lie (`vptlib.data.readers`), or an embedded task.
         sizes: numbers of labelled images that a study would ask for.
         progress: show a bar with the time left.
 

@@ -26,9 +26,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pandas as pd
 
+from vptlib.data.files import SUFFIXES, ImageFiles, Images, LazyImages, ListedImages, is_whole
+from vptlib.data.splits import fixed_test, folds_of_groups
 from vptlib.errors import UserError
-from vptlib.images import SUFFIXES, ImageFiles, Images, LazyImages, ListedImages, is_whole
-from vptlib.subsets import fixed_test, folds_of_groups
 
 _SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
 _SPLITS |= {"dev": "train", "test": "test", "testing": "test"}

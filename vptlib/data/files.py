@@ -212,7 +212,7 @@ class ListedImages(Images):
 
 @dataclass(frozen=True, eq=False)
 class LazyImages:
-    """Images that are decoded when they are needed, with labels; takes the place of a `vptlib.data.ImageSet`.
+    """Images that are decoded when they are needed, with labels; takes the place of a `vptlib.data.preparing.ImageSet`.
 
     Attributes:
         source: all images of the task.

@@ -1,0 +1,1 @@
+"""Images and labels: what somebody meant by these files, and how they become tensors."""
