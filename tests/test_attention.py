@@ -19,10 +19,10 @@ from vptlib.attention import (
     readers,
     rollout,
 )
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.methods import build_method
 from vptlib.prompting.vit import textbook_blocks
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import build_method
 
 SIZE, PATCH, P = 42, 14, 4
 BACKBONES = {

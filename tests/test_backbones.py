@@ -1,4 +1,4 @@
-"""vptlib.backbones: the embedded backbone is what its wheel holds, and every bad source is named."""
+"""vptlib.tuning.backbones: the embedded backbone is what its wheel holds, and every bad source is named."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from vptlib import backbones
-from vptlib.backbones import (
+from vptlib.errors import UserError
+from vptlib.tuning import backbones
+from vptlib.tuning.backbones import (
     EMBEDDED,
     EMBEDDED_DEPTH,
     EMBEDDED_IMAGE_SIZE,
@@ -22,7 +23,6 @@ from vptlib.backbones import (
     load_backbone,
     preprocessing,
 )
-from vptlib.errors import UserError
 
 TINY = "vit_tiny_patch16_224"  # 5.5 million numbers, the smallest of timm's plain ViTs
 

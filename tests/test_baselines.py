@@ -1,4 +1,4 @@
-"""vptlib.baselines: what the baselines compute, by separate arithmetic, and that all methods fit all kinds of ViT."""
+"""vptlib.tuning.modules: what they compute, by separate arithmetic, and that all methods fit all kinds of ViT."""
 
 import copy
 import sys
@@ -11,9 +11,9 @@ from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsB
 from torch import nn
 from torch.nn import functional as F
 
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.methods import METHODS, build_method
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import METHODS, build_method
 
 WIDTH, DEPTH, CLASSES, HEADS = 16, 3, 5, 2
 KINDS = {

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from vptlib import cli, doctor, reporting
-from vptlib.backbones import EMBEDDED
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
+from vptlib.tuning.backbones import EMBEDDED
 
 
 def run(*arguments: str):

@@ -15,7 +15,6 @@ from PIL import Image
 from test_plots import texts
 
 from vptlib import examination, parts
-from vptlib.backbones import preprocessing
 from vptlib.data.preparing import prepare
 from vptlib.data.tasks import load_task
 from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
@@ -30,6 +29,7 @@ from vptlib.explanation_plots import (
 )
 from vptlib.faithfulness import Finding, likeness
 from vptlib.study import Study
+from vptlib.tuning.backbones import preprocessing
 from vptlib.widgets import explanation_picker
 
 SETTINGS = dict(

@@ -12,7 +12,6 @@ from sklearn.datasets import load_digits
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.explain import (
     CELLS,
@@ -23,9 +22,10 @@ from vptlib.explain import (
     integrated_gradients,
     prompt_attribution,
 )
-from vptlib.methods import METHODS as ALL_METHODS
-from vptlib.methods import build_method
 from vptlib.plots import gradcam_page
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import METHODS as ALL_METHODS
+from vptlib.tuning.methods import build_method
 
 METHODS = ("linear", "vpt-shallow", "vpt-deep", "full")
 SIZE, PATCH, GRID = 56, 14, 4

@@ -26,8 +26,8 @@ from vptlib.faithfulness import (
     randomised,
     with_shuffled_labels,
 )
-from vptlib.methods import build_method
-from vptlib.training import Recipe, evaluate
+from vptlib.tuning.methods import build_method
+from vptlib.tuning.training import Recipe, evaluate
 
 SIZE, PATCH, GRID, COUNT = 56, 14, (4, 4), 40
 
@@ -230,7 +230,7 @@ def test_shuffled_labels_teach_nothing(tiny_vit):
     torch.manual_seed(0)
     taught, misled = (build_method("linear", tiny_vit(), 2) for _ in range(2))
     assert len(with_shuffled_labels(misled, data, recipe, seed=1).train_loss) == 40
-    from vptlib.training import fit
+    from vptlib.tuning.training import fit
 
     fit(taught, data, None, recipe)
     assert evaluate(taught, data).accuracy > 0.95

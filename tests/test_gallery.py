@@ -3,8 +3,8 @@
 import json
 import re
 
-from vptlib.methods import METHODS
 from vptlib.paths import repository
+from vptlib.tuning.methods import METHODS
 
 EVIDENCE = repository() / "reports" / "gallery" / "evidence"
 

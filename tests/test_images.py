@@ -10,8 +10,8 @@ from vptlib.data import preparing
 from vptlib.data.files import ImageFiles, LazyImages, decode
 from vptlib.data.preparing import ImageSet, Preprocessing, prepare
 from vptlib.errors import UserError
-from vptlib.methods import build_method
-from vptlib.training import Recipe, evaluate, fit
+from vptlib.tuning.methods import build_method
+from vptlib.tuning.training import Recipe, evaluate, fit
 
 PLAIN = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 

@@ -1,4 +1,4 @@
-"""vptlib.methods: what each method trains, counts and stores."""
+"""vptlib.tuning.methods: what each method trains, counts and stores."""
 
 from itertools import pairwise
 
@@ -8,9 +8,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.methods import BACKBONE_SHARE, METHODS, build_method, find_method
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import BACKBONE_SHARE, METHODS, build_method, find_method
 
 WIDTH, DEPTH, CLASSES, PROMPTS, PATCHES = 16, 3, 5, 4, 4  # 28 px in patches of 14: a grid of 2 × 2
 PROMPTED = tuple(name for name, method in METHODS.items() if method.uses_prompts)

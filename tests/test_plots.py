@@ -17,8 +17,8 @@ from planted import planted_runs
 
 from vptlib.curves import paired_difference
 from vptlib.decision import costs
-from vptlib.methods import METHODS, STANDARD
 from vptlib.plots import COLOURS, MARKERS, TITLES, cost_figure, difference_figure, learning_curve_figure, spread_apart
+from vptlib.tuning.methods import METHODS, STANDARD
 
 MANY = (50, 100, 200, 400, 800, 1000)
 

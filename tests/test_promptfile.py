@@ -1,4 +1,4 @@
-"""vptlib.promptfile: what is saved comes back, and nothing else is taken for it."""
+"""vptlib.tuning.promptfile: what is saved comes back, and nothing else is taken for it."""
 
 import json
 import pickle
@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from vptlib.backbones import preprocessing
 from vptlib.errors import UserError
-from vptlib.methods import build_method
-from vptlib.promptfile import load_prompts, read_card, save_prompts
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.methods import build_method
+from vptlib.tuning.promptfile import load_prompts, read_card, save_prompts
 
 PROMPTED = [
     ("linear", {}),

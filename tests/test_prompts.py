@@ -12,11 +12,11 @@ from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
 from vptlib.prompting.blocks import embed, heads, tokens_read
 from vptlib.prompting.fast import fast_blocks
 from vptlib.prompting.vit import PromptedViT, first_prompts, textbook_blocks
+from vptlib.tuning.backbones import ClsMeanViT
 
 PATCH, IMAGE, CLASSES = 4, 8, 3
 CONFIGURATIONS = {

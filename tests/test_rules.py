@@ -19,7 +19,7 @@ from vptlib.errors import UserError
 from vptlib.published import TASK_NAMES, group_means, vtab1k
 from vptlib.rules import Setting, published_recipe, published_settings, steps_of
 from vptlib.study import Cell, Study
-from vptlib.training import Diverged, Recipe, fit
+from vptlib.tuning.training import Diverged, Recipe, fit
 
 # ---- the grids --------------------------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def test_passes_become_steps():
 
 def test_sgd_is_that_of_the_equations(tiny_vit):
     """Three steps on one batch, worked out by hand: momentum 0.9, decay on prompts and head weight, not on the bias."""
-    from vptlib.methods import build_method
+    from vptlib.tuning.methods import build_method
 
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(4, 3, 28, 28), torch.tensor([0, 1, 0, 1]))

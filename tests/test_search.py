@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import TensorDataset
 
 from vptlib import Recipe, UserError, build_method, fit
-from vptlib import search as search_module
-from vptlib.search import Between, best_setting, search, train_setting
+from vptlib.tuning import search as search_module
+from vptlib.tuning.search import Between, best_setting, search, train_setting
 
 SPACE = {"learning_rate": Between(1e-3, 1e-1), "num_prompts": (2, 1, 4)}
 RECIPE = Recipe(1e-2, steps=3, batch_size=8, evaluations=1, seed=5)

@@ -14,9 +14,9 @@ import torch
 
 import vptlib.study as module
 from vptlib.errors import UserError
-from vptlib.methods import METHODS, STANDARD
 from vptlib.study import Cell, Study
-from vptlib.training import Diverged
+from vptlib.tuning.methods import METHODS, STANDARD
+from vptlib.tuning.training import Diverged
 
 pytestmark = pytest.mark.usefixtures("own_store")
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-import vptlib.training as training
+import vptlib.tuning.training as training
 from vptlib.errors import UserError
-from vptlib.methods import METHODS, build_method
-from vptlib.training import Diverged, FrozenFeatures, Recipe, evaluate, fit, frozen_features
+from vptlib.tuning.methods import METHODS, build_method
+from vptlib.tuning.training import Diverged, FrozenFeatures, Recipe, evaluate, fit, frozen_features
 
 
 def images(count: int, seed: int = 0) -> TensorDataset:

@@ -13,15 +13,15 @@ from importlib import import_module
 from types import ModuleType
 
 _HOME = {
-    "load_backbone": "backbones",
+    "load_backbone": "tuning.backbones",
     "load_task": "data.tasks",
     "PromptedViT": "prompting.vit",
-    "build_method": "methods",
-    "save_prompts": "promptfile",
-    "load_prompts": "promptfile",
-    "fit": "training",
-    "evaluate": "training",
-    "Recipe": "training",
+    "build_method": "tuning.methods",
+    "save_prompts": "tuning.promptfile",
+    "load_prompts": "tuning.promptfile",
+    "fit": "tuning.training",
+    "evaluate": "tuning.training",
+    "Recipe": "tuning.training",
     "Study": "study",
     "explain": "explain",
     "recommend": "decision",

@@ -24,11 +24,11 @@ from timm.layers import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vptlib.backbones import ClsMeanViT
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel
 from vptlib.prompting.blocks import heads
 from vptlib.prompting.vit import PromptedViT
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import AdaptedModel
 
 _BATCH = 16  # images looked at at once, for all attention weights are held; the results do not depend on it
 

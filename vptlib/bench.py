@@ -26,14 +26,14 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib import bench_prompting
-from vptlib.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.preparing import LazyPixels, prepare
 from vptlib.data.splits import few_shot, fixed_test
 from vptlib.data.tasks import load_task
-from vptlib.methods import STANDARD, AdaptedModel, build_method
 from vptlib.paths import repository
-from vptlib.training import best_device
+from vptlib.tuning.backbones import EMBEDDED_DEPTH, EMBEDDED_IMAGE_SIZE, load_backbone, preprocessing
+from vptlib.tuning.methods import STANDARD, AdaptedModel, build_method
+from vptlib.tuning.training import best_device
 
 TASKS = ("fashion-mnist", "digits", "dsprites-location", "object-count")
 IMAGE_SIZES, DEPTHS = (56, 84, 98), (9, 12)

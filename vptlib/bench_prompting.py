@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.methods import build_method
 from vptlib.prompting.vit import PromptedViT
-from vptlib.training import Recipe, best_device, fit, frozen_features
+from vptlib.tuning.methods import build_method
+from vptlib.tuning.training import Recipe, best_device, fit, frozen_features
 
 CLASSES = 100
 

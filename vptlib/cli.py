@@ -130,7 +130,7 @@ def tasks() -> None:
 @told_in_a_sentence
 def backbones() -> None:
     """List the pre-trained vision transformers that can be adapted."""
-    from vptlib.backbones import available_backbones
+    from vptlib.tuning.backbones import available_backbones
 
     _print_table(("backbone", "what it is"), list(available_backbones().items()))
 
@@ -139,7 +139,7 @@ def backbones() -> None:
 @told_in_a_sentence
 def methods() -> None:
     """List the ways to adapt a backbone: what a report's `methods` and `build_method` take."""
-    from vptlib.methods import METHODS
+    from vptlib.tuning.methods import METHODS
 
     rows = []
     for name, method in METHODS.items():

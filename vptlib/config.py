@@ -19,8 +19,8 @@ from vptlib.data.readers import expanded, is_spec, resolved
 from vptlib.data.tasks import PHOTOGRAPHS, TASKS, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
-from vptlib.methods import METHODS
 from vptlib.study import Study
+from vptlib.tuning.methods import METHODS
 
 # What the report sets side by side; the other methods are there for comparison.
 COMPARED = (PROMPT, FULL)

@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from vptlib.errors import UserError
-from vptlib.methods import find_method
+from vptlib.tuning.methods import find_method
 
 REPLICATES = 2000
 LEVEL = 0.95

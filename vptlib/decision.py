@@ -37,7 +37,7 @@ from vptlib.curves import (
     trend,
 )
 from vptlib.errors import UserError
-from vptlib.methods import find_method
+from vptlib.tuning.methods import find_method
 from vptlib.wording import duration, per_cent, storage
 
 PROMPT, FULL, LINEAR = "vpt-deep", "full", "linear"

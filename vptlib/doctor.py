@@ -55,8 +55,8 @@ def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, flo
     Raises:
         UserError: the first thing that is not as it should be, and how to mend it.
     """
-    from vptlib.backbones import EMBEDDED, embedded_file
     from vptlib.data.tasks import TASKS, task_is_available
+    from vptlib.tuning.backbones import EMBEDDED, embedded_file
 
     mark, found = _packages()
     if mark == "FAIL":
@@ -118,7 +118,7 @@ def _disk() -> tuple[str, str]:
 
 
 def _backbone() -> tuple[str, str]:
-    from vptlib.backbones import EMBEDDED, embedded_file
+    from vptlib.tuning.backbones import EMBEDDED, embedded_file
 
     return "ok", f"{EMBEDDED} at {embedded_file()}"
 

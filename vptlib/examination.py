@@ -29,9 +29,9 @@ from vptlib.faithfulness import (
     likeness,
     randomised,
 )
-from vptlib.methods import METHODS, AdaptedModel
 from vptlib.paths import store_folder
 from vptlib.study import Study
+from vptlib.tuning.methods import METHODS, AdaptedModel
 from vptlib.wording import decimals
 
 IMAGES = 8  # examined; with these and the steps below a report spends well under a minute a task on two cores

@@ -30,9 +30,9 @@ from tqdm.auto import tqdm
 
 from vptlib.attention import class_attention, grid_of, no_side_path, opened, rollout
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel
 from vptlib.prompting.placement import FramedImages
 from vptlib.prompting.vit import PromptedViT
+from vptlib.tuning.methods import AdaptedModel
 
 # Images explained at once; the result does not depend on it. Attention of all blocks takes much memory.
 _BATCH = 64

@@ -26,8 +26,8 @@ from torch.utils.data import TensorDataset
 
 from vptlib.attention import grid_of
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel
-from vptlib.training import History, Recipe, fit
+from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.training import History, Recipe, fit
 from vptlib.wording import decimals
 
 LEVELS = 8  # steps from the whole image to nothing
@@ -229,7 +229,7 @@ def with_shuffled_labels(
     Args:
         model: untrained, from `build_method`.
         train: images `N 3 H W` and labels `N`.
-        recipe, progress: as for `vptlib.training.fit`.
+        recipe, progress: as for `vptlib.tuning.training.fit`.
         seed: of the dealing.
     """
     images, labels = train.tensors

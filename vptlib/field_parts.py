@@ -7,11 +7,11 @@ from IPython.display import HTML
 
 from vptlib.curves import learning_curves, paired_difference
 from vptlib.data.tasks import load_task
-from vptlib.methods import METHODS
 from vptlib.parts import figure, part, table
 from vptlib.plots import quadrant_figure
 from vptlib.similarity import how_well
 from vptlib.study import Study
+from vptlib.tuning.methods import METHODS
 from vptlib.wording import decimals, per_cent, points
 
 _BY = {

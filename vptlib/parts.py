@@ -21,8 +21,8 @@ from vptlib.curves import learning_curves
 from vptlib.data.tasks import Task, load_task
 from vptlib.decision import FULL, PROMPT, costs, recommend
 from vptlib.examination import Row
-from vptlib.methods import METHODS
 from vptlib.study import Study
+from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, per_cent, points, storage
 
 HERE = Path(__file__).parent

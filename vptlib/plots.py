@@ -23,7 +23,7 @@ from scipy.optimize import isotonic_regression
 
 from vptlib.curves import in_prose
 from vptlib.explain import CELLS
-from vptlib.methods import METHODS, STANDARD
+from vptlib.tuning.methods import METHODS, STANDARD
 from vptlib.wording import duration, per_cent, points, storage
 
 COLOURS = {"linear": "#333333", "vpt-shallow": "#009E73", "vpt-deep": "#0072B2", "full": "#D55E00"}

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.backbones import preprocessing
 from vptlib.curves import paired_difference
 from vptlib.data.readers import VTAB_TASKS, vtab_name
 from vptlib.decision import FULL, PROMPT
@@ -16,6 +15,7 @@ from vptlib.parts import facts, part
 from vptlib.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.rules import ALL, VTAB
 from vptlib.study import Study
+from vptlib.tuning.backbones import preprocessing
 
 # Whose figure → the names of its full fine-tuning and its VPT-deep in `vtab1k()`.
 PAPERS = {"Jia et al.": ("Full", "VPT-deep"), "Han et al.": ("Elephant FT", "Elephant VPT")}

@@ -22,7 +22,6 @@ from typing import Any
 
 import nbformat
 
-from vptlib.backbones import preprocessing
 from vptlib.config import ReportConfig, check_material, read_config
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import load_task
@@ -31,6 +30,7 @@ from vptlib.errors import UserError
 from vptlib.pages import find_chromium, join, page, print_pdf
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.study import Study
+from vptlib.tuning.backbones import preprocessing
 
 NOTEBOOKS_AT_ONCE = 2
 # All that a report folder holds; a folder with anything else in it is never replaced.

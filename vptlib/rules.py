@@ -15,8 +15,8 @@ from itertools import product
 import numpy as np
 
 from vptlib.errors import UserError
-from vptlib.methods import METHODS
-from vptlib.training import Recipe
+from vptlib.tuning.methods import METHODS
+from vptlib.tuning.training import Recipe
 
 EQUAL, VTAB = "equal budget", "vtab-1k"
 RULES = (EQUAL, VTAB)
@@ -43,7 +43,7 @@ class Setting:
 
     Attributes:
         learning_rate: peak, for the batch size of the study.
-        weight_decay: as in `vptlib.training.Recipe`.
+        weight_decay: as in `vptlib.tuning.training.Recipe`.
         num_prompts: per prompted layer, or None for a method without prompts.
     """
 

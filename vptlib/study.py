@@ -32,14 +32,12 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
 from vptlib.data.conditions import Conditions, corrupt, long_tail, wrong_labels
 from vptlib.data.files import LazyImages
 from vptlib.data.preparing import ImageSet, prepare
 from vptlib.data.splits import few_shot, fixed_test, split_validation
 from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
-from vptlib.methods import STANDARD, AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
 from vptlib.rules import (
     ALL,
@@ -51,7 +49,9 @@ from vptlib.rules import (
     published_sentences,
     published_settings,
 )
-from vptlib.training import Diverged, Evaluation, History, Recipe, best_device, evaluate, fit, frozen_features
+from vptlib.tuning.backbones import EMBEDDED, fingerprint, load_backbone, preprocessing
+from vptlib.tuning.methods import STANDARD, AdaptedModel, build_method, find_method
+from vptlib.tuning.training import Diverged, Evaluation, History, Recipe, best_device, evaluate, fit, frozen_features
 
 # Part of every run's key: raise it when the meaning of a run changes, so that old runs are not mixed with new ones.
 PROTOCOL = 1
@@ -74,7 +74,7 @@ class Study:
 
     Attributes:
         task: as for `vptlib.load_task`: an embedded task, or where images of your own lie.
-        methods: names in `vptlib.methods.METHODS`.
+        methods: names in `vptlib.tuning.methods.METHODS`.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
         seeds: each draws its own images, batches and initial values; the first one's also choose the learning rate.
         backbone, image_size, depth: as in `load_backbone`.

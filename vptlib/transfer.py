@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from vptlib.backbones import preprocessing
 from vptlib.data.files import LazyImages
 from vptlib.data.preparing import ImageSet, prepare
 from vptlib.data.splits import fixed_test
 from vptlib.data.tasks import load_reference, load_task
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel
 from vptlib.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
 from vptlib.study import Study
-from vptlib.training import frozen_features
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.training import frozen_features
 
 SCORES = {"knn": knn_accuracy, "log_me": log_me, "h_score": h_score}
 

@@ -25,18 +25,18 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from vptlib.attention import attention, prompt_views, prompts_in
-from vptlib.backbones import EMBEDDED, available_backbones
 from vptlib.curves import fit_power_law, learning_curves
 from vptlib.data.tasks import TASKS, Task, load_task, task_is_available
 from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
 from vptlib.explain import EXPLANATIONS, explain
 from vptlib.explanation_plots import KIND_TITLES, one_map
-from vptlib.methods import AdaptedModel
 from vptlib.plots import COLOURS, TITLES, spread_apart
 from vptlib.prices import plan
 from vptlib.prompting.vit import PromptedViT
-from vptlib.training import History, Recipe, fit
+from vptlib.tuning.backbones import EMBEDDED, available_backbones
+from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.training import History, Recipe, fit
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _DPI = 100

@@ -19,13 +19,13 @@ from timm.models.vision_transformer import VisionTransformer
 from tqdm import tqdm
 
 from vptlib import Recipe, load_backbone, load_task
-from vptlib.backbones import preprocessing
 from vptlib.data.preparing import prepare
 from vptlib.data.splits import few_shot
 from vptlib.data.tasks import Task
 from vptlib.prompting.initial_values import cluster_centres
-from vptlib.search import train_setting
-from vptlib.training import Diverged
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.search import train_setting
+from vptlib.tuning.training import Diverged
 
 # name → method and setting; the learning rate is the notebook's unless it is named.
 DESIGNS = {

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from vptlib import baselines
 from vptlib.errors import UserError
 from vptlib.prompting.blocks import embed, heads, run
 from vptlib.prompting.placement import AddedPrompts, FramedImages, PixelPrompts
 from vptlib.prompting.vit import PromptedViT
+from vptlib.tuning import modules
 
 # Backbone weights that train together with prompts take this share of the prompts' learning rate: with the rates of
 # `METHODS` it is about what full fine-tuning takes by itself.
@@ -77,7 +77,7 @@ class AdaptedModel(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to what the head reads, `B F`."""
-        if isinstance(self.net, baselines.SideTuned):
+        if isinstance(self.net, modules.SideTuned):
             return self.net.features(images)
         return self.vit.forward_head(self._in_use.forward_features(images), pre_logits=True)
 
@@ -198,14 +198,14 @@ def _linear(vit: VisionTransformer) -> AdaptedModel:
 
 
 def _mlp(vit: VisionTransformer, layers: int = 3) -> AdaptedModel:
-    baselines.put_mlp_head(vit, layers)
+    modules.put_mlp_head(vit, layers)
     _freeze_all_but_head(vit)
     return AdaptedModel("mlp-k", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
 
 
 def _partial(vit: VisionTransformer, blocks: int = 1) -> AdaptedModel:
     depth = len(vit.blocks)
-    baselines.check_whole("blocks", blocks, 1, depth, "the backbone's number of blocks")
+    modules.check_whole("blocks", blocks, 1, depth, "the backbone's number of blocks")
     _freeze_all_but_head(vit)
     for part in (*vit.blocks[depth - blocks :], vit.norm, vit.fc_norm):
         part.requires_grad_(True)
@@ -222,13 +222,13 @@ def _bias(vit: VisionTransformer) -> AdaptedModel:
 
 def _adapter(vit: VisionTransformer, reduction: int = 8) -> AdaptedModel:
     _freeze_all_but_head(vit)
-    baselines.put_adapters(vit, reduction)
+    modules.put_adapters(vit, reduction)
     return AdaptedModel("adapter", vit)
 
 
 def _lora(vit: VisionTransformer, rank: int = 8) -> AdaptedModel:
     _freeze_all_but_head(vit)
-    baselines.put_lora(vit, rank)
+    modules.put_lora(vit, rank)
     for head in heads(vit):
         head.requires_grad_(True)
     return AdaptedModel("lora", vit)
@@ -236,13 +236,13 @@ def _lora(vit: VisionTransformer, rank: int = 8) -> AdaptedModel:
 
 def _ssf(vit: VisionTransformer) -> AdaptedModel:
     _freeze_all_but_head(vit)
-    baselines.put_scales_and_shifts(vit)
+    modules.put_scales_and_shifts(vit)
     return AdaptedModel("ssf", vit)
 
 
 def _side(vit: VisionTransformer) -> AdaptedModel:
     _freeze_all_but_head(vit)
-    return AdaptedModel("side-tuning", baselines.SideTuned(vit))
+    return AdaptedModel("side-tuning", modules.SideTuned(vit))
 
 
 _PLACES = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "pad": FramedImages}
@@ -388,8 +388,8 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
         raise UserError(f"method {name!r} has no option {unknown[0]!r}: {has}.")
     if not isinstance(vit, VisionTransformer):
         raise UserError(f"build_method needs a timm VisionTransformer, but got a {type(vit).__name__}.")
-    baselines.check_untouched(vit)
-    baselines.check_whole("num_classes", num_classes, 1)
+    modules.check_untouched(vit)
+    modules.check_whole("num_classes", num_classes, 1)
     vit.reset_classifier(num_classes)
     model = method.build(vit, **options)
     model.options = options

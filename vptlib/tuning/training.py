@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel
+from vptlib.tuning.methods import AdaptedModel
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # Tokens of frozen blocks are kept for all images where they take no more than this, and computed anew where they would.

@@ -21,11 +21,11 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.backbones import fingerprint
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel, build_method, find_method
 from vptlib.paths import store_folder
-from vptlib.training import Diverged, History, Recipe, fit
+from vptlib.tuning.backbones import fingerprint
+from vptlib.tuning.methods import AdaptedModel, build_method, find_method
+from vptlib.tuning.training import Diverged, History, Recipe, fit
 
 # What of a recipe may be searched; steps and batch size are the budget, which all trials share.
 RECIPE_SETTINGS = ("learning_rate", "weight_decay", "warmup")
@@ -95,7 +95,7 @@ def search(
     another search, and more `trials` carry the same one on.
 
     Args:
-        method: a name in `vptlib.methods.METHODS`.
+        method: a name in `vptlib.tuning.methods.METHODS`.
         vit: the backbone; it is copied.
         space: what is searched: a name of `RECIPE_SETTINGS` or an option of the method → `Between` or a tuple of
             choices (texts, numbers, True, False).

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from vptlib.backbones import fingerprint, preprocessing
 from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
-from vptlib.methods import AdaptedModel, build_method
+from vptlib.tuning.backbones import fingerprint, preprocessing
+from vptlib.tuning.methods import AdaptedModel, build_method
 
 FORMAT = "vptlib prompts 1"
 
@@ -28,7 +28,7 @@ class PromptCard:
     """What a prompt file says of itself.
 
     Attributes:
-        method: name in `vptlib.methods.METHODS`.
+        method: name in `vptlib.tuning.methods.METHODS`.
         options: the options of `build_method`.
         class_names: of the logits' columns, in order.
         preprocessing: how images are prepared: size, mean, std, interpolation.
