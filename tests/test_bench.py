@@ -1,4 +1,4 @@
-"""vptlib.bench_prompting: the arithmetic behind the floor, and that the benchmark runs; no time is tested."""
+"""vptlib.bench.prompting: the arithmetic behind the floor, and that the benchmark runs; no time is tested."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vptlib import bench_prompting as bench
+from vptlib.bench import prompting as bench
 from vptlib.paths import repository
 from vptlib.prompting.vit import PromptedViT
 

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib import bench_prompting
+from vptlib.bench import prompting
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.preparing import LazyPixels, prepare
 from vptlib.data.splits import few_shot, fixed_test
@@ -59,9 +59,9 @@ def main() -> None:
 
 
 def _prompting(folder: Path) -> tuple[str, list]:
-    ratios, absolutes = bench_prompting.measure()
+    ratios, absolutes = prompting.measure()
     picture = f"prompting{_suffix()}.png"
-    bench_prompting.ratio_figure(ratios).savefig(folder / picture, dpi=110)
+    prompting.ratio_figure(ratios).savefig(folder / picture, dpi=110)
     parts = [
         _PROMPTING_TEXT,
         ratios.round({"ratio": 2}),
