@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from planted import planted_runs
 
-from vptlib.curves import (
+from vptlib.errors import UserError
+from vptlib.evidence.curves import (
     accuracies,
     crossover,
     differences,
@@ -14,7 +15,6 @@ from vptlib.curves import (
     paired_difference,
     trend,
 )
-from vptlib.errors import UserError
 
 
 def power_law(a, b, c=0.0, sizes=(50, 150, 400)):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from planted import SIZES_OF_METHODS, planted_runs
 
-from vptlib.curves import learning_curves, paired_difference
-from vptlib.decision import costs, recommend, summarise
 from vptlib.errors import UserError
+from vptlib.evidence.curves import learning_curves, paired_difference
+from vptlib.evidence.decision import costs, recommend, summarise
 
 SIZES = (50, 150, 400)
 

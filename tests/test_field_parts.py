@@ -1,14 +1,15 @@
-"""vptlib.field_parts and vptlib.transfer: what the studies found, in tables; nothing where nothing was asked."""
+"""vptlib.field_parts and vptlib.evidence.pretraining_distance: what the studies found, in tables; nothing where nothing was asked."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from vptlib import Study, field_parts, transfer
+from vptlib import Study, field_parts
 from vptlib.data.tasks import PHOTOGRAPHS, load_reference, load_task
 from vptlib.errors import UserError
+from vptlib.evidence import pretraining_distance
+from vptlib.evidence.similarity import frechet_distance_at_infinity, transfer_table
 from vptlib.plots import quadrant_figure
-from vptlib.similarity import frechet_distance_at_infinity, transfer_table
 
 SMALL = {"methods": ("linear", "vpt-deep", "full"), "sizes": (40, 60), "steps": 2, "candidates": 1, "test_images": 40}
 SMALL |= {"image_size": 28, "depth": 1, "num_prompts": 2}
@@ -46,20 +47,20 @@ def test_what_a_condition_costs_is_the_difference_of_two_studies(studies, own_st
 def test_tasks_are_placed_by_what_was_measured(studies, own_store):
     for study in studies:
         study.run(progress=False)
-    placed = transfer.tasks_and_pretraining(studies, PHOTOGRAPHS, images=60)
+    placed = pretraining_distance.tasks_and_pretraining(studies, PHOTOGRAPHS, images=60)
     assert placed["task"].tolist() == ["digits", "dsprites-location"]
     assert placed["objective"].tolist() == ["classification", "location"]
     last = studies[1].runs().query("n == 60").set_index("method")["accuracy"]
     assert placed.loc[1, "vpt"] == last["vpt-deep"] and placed.loc[1, "full"] == last["full"]
     shown = " ".join(part.data for part in field_parts.tasks_beside_pretraining(placed, PHOTOGRAPHS))
     assert "Distance from photographs" in shown and "of 2 winners right" in shown and "rank correlation" not in shown
-    near = transfer.tasks_and_pretraining(studies, "digits", images=60).set_index("task")["distance"]
+    near = pretraining_distance.tasks_and_pretraining(studies, "digits", images=60).set_index("task")["distance"]
     assert near["digits"] < 0.1 * near["dsprites-location"]  # digits lie near digits
 
 
 def test_one_task_is_neither_near_nor_far(studies):
     with pytest.raises(UserError, match="one task alone"):
-        transfer.tasks_and_pretraining(studies[:1], PHOTOGRAPHS)
+        pretraining_distance.tasks_and_pretraining(studies[:1], PHOTOGRAPHS)
 
 
 def test_the_stand_in_for_photographs_is_always_the_same():

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from planted import planted_runs
 
-from vptlib.curves import paired_difference
-from vptlib.decision import costs
+from vptlib.evidence.curves import paired_difference
+from vptlib.evidence.decision import costs
 from vptlib.plots import COLOURS, MARKERS, TITLES, cost_figure, difference_figure, learning_curve_figure, spread_apart
 from vptlib.tuning.methods import METHODS, STANDARD
 

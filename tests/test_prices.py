@@ -1,4 +1,4 @@
-"""vptlib.prices: the plan follows the planted truth, the arithmetic is right, and wrong numbers are told."""
+"""vptlib.evidence.prices: the plan follows the planted truth, the arithmetic is right, and wrong numbers are told."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from planted import planted_runs
 
 from vptlib.errors import UserError
-from vptlib.prices import labels_needed, plan
+from vptlib.evidence.prices import labels_needed, plan
 
 SIZES = (50, 100, 200, 400)
 

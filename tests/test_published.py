@@ -1,12 +1,12 @@
-"""vptlib.published: the tables are whole, and the means and counts are those worked out by hand."""
+"""vptlib.evidence.published: the tables are whole, and the means and counts are those worked out by hand."""
 
 import shutil
 
 import pytest
 
-from vptlib import published
 from vptlib.data.readers import VTAB_TASKS
 from vptlib.errors import UserError
+from vptlib.evidence import published
 from vptlib.paths import repository
 
 

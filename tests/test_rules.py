@@ -16,7 +16,7 @@ from vptlib import published_parts, reporting
 from vptlib.config import read_config
 from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
 from vptlib.errors import UserError
-from vptlib.published import TASK_NAMES, group_means, vtab1k
+from vptlib.evidence.published import TASK_NAMES, group_means, vtab1k
 from vptlib.rules import Setting, published_recipe, published_settings, steps_of
 from vptlib.study import Cell, Study
 from vptlib.tuning.training import Diverged, Recipe, fit

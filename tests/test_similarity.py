@@ -1,4 +1,4 @@
-"""vptlib.similarity: distances with a known answer, scores against plain computations, quadrants by hand."""
+"""vptlib.evidence.similarity: distances with a known answer, scores against plain computations, quadrants by hand."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from scipy import linalg, optimize, stats
 
 from vptlib.errors import UserError
-from vptlib.similarity import (
+from vptlib.evidence.similarity import (
     evidence,
     frechet_distance,
     frechet_distance_at_infinity,

@@ -24,7 +24,7 @@ _HOME = {
     "Recipe": "tuning.training",
     "Study": "study",
     "explain": "explain",
-    "recommend": "decision",
+    "recommend": "evidence.decision",
     "UserError": "errors",
 }
 __all__ = sorted(_HOME)

@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from vptlib.data.conditions import Conditions
 from vptlib.data.readers import expanded, is_spec, resolved
 from vptlib.data.tasks import PHOTOGRAPHS, TASKS, task_is_available
-from vptlib.decision import FULL, PROMPT
 from vptlib.errors import UserError
+from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
 
@@ -36,7 +36,7 @@ class _ReportOnly(BaseModel):
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
         conditions: harder ones (`vptlib.data.conditions.Conditions`), under each of which the largest size is run anew.
-        reference: images to measure the tasks' distance from, "photographs" or a task (`vptlib.transfer`); "" for none.
+        reference: images to measure the tasks' distance from, "photographs" or a task (`vptlib.evidence.pretraining_distance`); "" for none.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)

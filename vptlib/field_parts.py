@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.curves import learning_curves, paired_difference
 from vptlib.data.tasks import load_task
+from vptlib.evidence.curves import learning_curves, paired_difference
+from vptlib.evidence.similarity import how_well
 from vptlib.parts import figure, part, table
 from vptlib.plots import quadrant_figure
-from vptlib.similarity import how_well
 from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import decimals, per_cent, points
@@ -63,7 +63,7 @@ def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]
     """Heading, the quadrants with the tasks in them, the scores, and how well all that told the winner.
 
     Args:
-        placed: from `vptlib.transfer.tasks_and_pretraining`.
+        placed: from `vptlib.evidence.pretraining_distance.tasks_and_pretraining`.
         reference: what the distance was measured from, as the user named it.
     """
     titles = {task: load_task(task).title for task in placed["task"]}

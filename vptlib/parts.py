@@ -17,9 +17,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from vptlib.curves import learning_curves
 from vptlib.data.tasks import Task, load_task
-from vptlib.decision import FULL, PROMPT, costs, recommend
+from vptlib.evidence.curves import learning_curves
+from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
 from vptlib.examination import Row
 from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
@@ -28,7 +28,7 @@ from vptlib.wording import count, duration, per_cent, points, storage
 HERE = Path(__file__).parent
 COMPARED = (PROMPT, FULL)
 
-# What each choice of `vptlib.decision.recommend` says to someone who has to act on it.
+# What each choice of `vptlib.evidence.decision.recommend` says to someone who has to act on it.
 HEADLINES = {
     "prompt": "Use visual prompts",
     "fine-tune": "Fine-tune the whole model",

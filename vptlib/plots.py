@@ -1,6 +1,6 @@
 """Figures of a report: learning curves, paired differences, costs.
 
-Each function takes a table that `vptlib.curves` or `vptlib.decision` made and gives a matplotlib figure that is closed
+Each function takes a table that `vptlib.evidence.curves` or `vptlib.evidence.decision` made and gives a matplotlib figure that is closed
 for pyplot, so a notebook shows it once. Methods keep their colour and their marker in all figures; the colours are
 told apart with colour-blind eyes (Okabe & Ito), and lines are labelled where they end rather than in a legend.
 """
@@ -21,7 +21,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
-from vptlib.curves import in_prose
+from vptlib.evidence.curves import in_prose
 from vptlib.explain import CELLS
 from vptlib.tuning.methods import METHODS, STANDARD
 from vptlib.wording import duration, per_cent, points, storage
@@ -43,7 +43,7 @@ def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
     """Accuracy against labelled images: a line and a 95 % band for each method, labelled where it ends.
 
     Args:
-        curves: from `vptlib.curves.learning_curves`.
+        curves: from `vptlib.evidence.curves.learning_curves`.
         title: above the figure, most often the task's title.
     """
     lines = {method: rows.sort_values("n") for method, rows in _apart(curves).groupby("method", sort=False)}
@@ -66,7 +66,7 @@ def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-de
     An interval has the colour of the method that is ahead for all of it, and is grey where either may be.
 
     Args:
-        differences: from `vptlib.curves.paired_difference`, for the same `a` and `b`.
+        differences: from `vptlib.evidence.curves.paired_difference`, for the same `a` and `b`.
         margin: smallest difference in accuracy that matters, a fraction.
     """
     with _figure(4.2) as (fig, ax):
@@ -96,7 +96,7 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
     """What each method costs: bytes stored for each further task, and seconds of a training run.
 
     Args:
-        costs: from `vptlib.decision.costs`.
+        costs: from `vptlib.evidence.decision.costs`.
     """
     height = 1.35 + 0.42 * len(costs)
     with _figure(height, columns=2) as (fig, (left, right)):
@@ -116,7 +116,7 @@ def quadrant_figure(placed: pd.DataFrame) -> Figure:
     """Tasks in the four quadrants, each in the colour of the method that was ahead.
 
     Args:
-        placed: from `vptlib.transfer.tasks_and_pretraining`, with the column title.
+        placed: from `vptlib.evidence.pretraining_distance.tasks_and_pretraining`, with the column title.
     """
     middle = placed["distance"].median()
     with _figure(3.9) as (fig, ax):

@@ -1,18 +1,18 @@
 """The part of a report on VTAB-1k that sets its figures beside the published ones.
 
 Ours are means over the seeds at the largest size; Jia et al.'s (arXiv 2203.12119) and Han et al.'s (arXiv 2401.12902)
-are in `data/reference/`, read by `vptlib.published`.
+are in `data/reference/`, read by `vptlib.evidence.published`.
 """
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.curves import paired_difference
 from vptlib.data.readers import VTAB_TASKS, vtab_name
-from vptlib.decision import FULL, PROMPT
+from vptlib.evidence.curves import paired_difference
+from vptlib.evidence.decision import FULL, PROMPT
+from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.parts import facts, part
-from vptlib.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.rules import ALL, VTAB
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing

@@ -25,8 +25,8 @@ import nbformat
 from vptlib.config import ReportConfig, check_material, read_config
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import load_task
-from vptlib.decision import summarise
 from vptlib.errors import UserError
+from vptlib.evidence.decision import summarise
 from vptlib.pages import find_chromium, join, page, print_pdf
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.study import Study

@@ -132,7 +132,7 @@ PHOTOGRAPHS = "photographs"
 
 
 def load_reference(name: str) -> ImageSet | LazyImages:
-    """Images to measure a task's distance from, such as those of pre-training (`vptlib.transfer`).
+    """Images to measure a task's distance from, such as those of pre-training (`vptlib.evidence.pretraining_distance`).
 
     Args:
         name: "photographs" (600 crops of the two photographs that come with scikit-learn, CC BY: a stand-in where the

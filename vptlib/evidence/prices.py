@@ -1,6 +1,6 @@
 """From the runs of one task to a plan with prices: operate, pilot, label more, or give up the accuracy asked for.
 
-`vptlib.decision` says which method is better; here the accuracy that is *needed*, the price of a label and the number
+`vptlib.evidence.decision` says which method is better; here the accuracy that is *needed*, the price of a label and the number
 of tasks join in. All functions are pure functions of the table of runs (`Study.runs`). The rule:
 
     a method is ready     at the largest size it reaches the accuracy that is needed, in 95 % of the resampled studies
@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vptlib.curves import accuracies, fit_power_law, in_prose
-from vptlib.decision import FULL, HIGH, HORIZON, PROMPT, Recommendation, costs, recommend
 from vptlib.errors import UserError
+from vptlib.evidence.curves import accuracies, fit_power_law, in_prose
+from vptlib.evidence.decision import FULL, HIGH, HORIZON, PROMPT, Recommendation, costs, recommend
 from vptlib.wording import count, per_cent, storage
 
 _CHOSEN = {"prompt": PROMPT, "no difference that matters": PROMPT, "fine-tune": FULL}
@@ -63,7 +63,7 @@ class Plan:
         further_labels: to buy for all tasks before the next step; 0 where nothing needs to be bought, None if unknown.
         price: of these labels, in the currency of the price of one.
         needs: what each of the two methods needs.
-        advice: what `vptlib.decision.recommend` says of the two methods.
+        advice: what `vptlib.evidence.decision.recommend` says of the two methods.
     """
 
     step: str

@@ -14,7 +14,7 @@ from vptlib.data.preparing import ImageSet, prepare
 from vptlib.data.splits import fixed_test
 from vptlib.data.tasks import load_reference, load_task
 from vptlib.errors import UserError
-from vptlib.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
+from vptlib.evidence.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
@@ -32,7 +32,7 @@ def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int 
         images: of each set that are looked at, at most; the same number of all, as the distance depends on it.
 
     Returns:
-        `vptlib.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet, extrapolated),
+        `vptlib.evidence.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet, extrapolated),
         distance_error (its standard error), knn, log_me, h_score, vpt and full (fractions, at the largest size).
 
     Raises:

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vptlib.curves import (
+from vptlib.errors import UserError
+from vptlib.evidence.curves import (
     REPLICATES,
     Resampled,
     accuracies,
@@ -36,7 +37,6 @@ from vptlib.curves import (
     methods_of,
     trend,
 )
-from vptlib.errors import UserError
 from vptlib.tuning.methods import find_method
 from vptlib.wording import duration, per_cent, storage
 
