@@ -5,7 +5,8 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from vptlib.attention import (
+from vptlib.errors import UserError
+from vptlib.explanations.attention import (
     attention,
     class_attention,
     distances,
@@ -19,7 +20,6 @@ from vptlib.attention import (
     readers,
     rollout,
 )
-from vptlib.errors import UserError
 from vptlib.prompting.vit import textbook_blocks
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import build_method

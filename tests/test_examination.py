@@ -14,11 +14,9 @@ from matplotlib.text import Text
 from PIL import Image
 from test_plots import texts
 
-from vptlib import examination, parts
+from vptlib import parts
 from vptlib.data.preparing import prepare
 from vptlib.data.tasks import load_task
-from vptlib.examination import NO, OPEN, YES, checklist, examine, faithfulness_table
-from vptlib.explain import EXPLANATIONS, explain
 from vptlib.explanation_plots import (
     KIND_TITLES,
     attention_figure,
@@ -27,7 +25,10 @@ from vptlib.explanation_plots import (
     one_map,
     prompt_figure,
 )
-from vptlib.faithfulness import Finding, likeness
+from vptlib.explanations import checklist as checklist_module
+from vptlib.explanations.checklist import NO, OPEN, YES, checklist, examine, faithfulness_table
+from vptlib.explanations.checks import Finding, likeness
+from vptlib.explanations.maps import EXPLANATIONS, explain
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing
 from vptlib.widgets import explanation_picker
@@ -63,12 +64,12 @@ def test_the_sample_is_drawn_by_lot_from_all_test_images(made):
 
 def test_what_has_been_examined_is_kept_for_the_same_runs_and_draw(made, monkeypatch, tmp_path):
     study, calls = made[0], []
-    monkeypatch.setattr(examination, "store_folder", lambda: tmp_path)
-    monkeypatch.setattr(examination, "examine", lambda study, seed: calls.append(seed) or f"drawn by {seed}")
-    found = [examination.examine_once(study, seed) for seed in (0, 0, 5)]
+    monkeypatch.setattr(checklist_module, "store_folder", lambda: tmp_path)
+    monkeypatch.setattr(checklist_module, "examine", lambda study, seed: calls.append(seed) or f"drawn by {seed}")
+    found = [checklist_module.examine_once(study, seed) for seed in (0, 0, 5)]
     assert found == ["drawn by 0", "drawn by 0", "drawn by 5"] and calls == [0, 5]
     monkeypatch.setattr(Study, "runs", lambda self: made[1].reset_index().assign(run_id="another"))
-    examination.examine_once(study, 0)
+    checklist_module.examine_once(study, 0)
     assert calls == [0, 5, 0]
 
 

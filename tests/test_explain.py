@@ -13,7 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.explain import (
+from vptlib.explanations.maps import (
     CELLS,
     EXPLANATIONS,
     cell_counts,

@@ -10,8 +10,7 @@ from vptlib.data import synthetic
 from vptlib.data.embedded import DRAWN, object_masks
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
-from vptlib.explain import EXPLANATIONS, explain
-from vptlib.faithfulness import (
+from vptlib.explanations.checks import (
     agreement,
     centre_maps,
     deletion_insertion,
@@ -26,6 +25,7 @@ from vptlib.faithfulness import (
     randomised,
     with_shuffled_labels,
 )
+from vptlib.explanations.maps import EXPLANATIONS, explain
 from vptlib.tuning.methods import build_method
 from vptlib.tuning.training import Recipe, evaluate
 

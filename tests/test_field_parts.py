@@ -1,4 +1,5 @@
-"""vptlib.field_parts and vptlib.evidence.pretraining_distance: what the studies found, in tables; nothing where nothing was asked."""
+"""vptlib.field_parts and vptlib.evidence.pretraining_distance:
+what the studies found, in tables; nothing where nothing was asked."""
 
 import numpy as np
 import pandas as pd

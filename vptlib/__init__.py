@@ -8,9 +8,7 @@
 The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 
 _HOME = {
     "load_backbone": "tuning.backbones",
@@ -23,7 +21,7 @@ _HOME = {
     "evaluate": "tuning.training",
     "Recipe": "tuning.training",
     "Study": "study",
-    "explain": "explain",
+    "explain": "explanations.maps",
     "recommend": "evidence.decision",
     "UserError": "errors",
 }
@@ -35,15 +33,3 @@ def __getattr__(name: str):
     if name not in _HOME:
         raise AttributeError(f"module 'vptlib' has no attribute {name!r}")
     return getattr(import_module(f"vptlib.{_HOME[name]}"), name)
-
-
-class _Package(ModuleType):
-    """Importing the module `vptlib.explain` must not hide the function of that name."""
-
-    def __setattr__(self, name, value):
-        if name == "explain" and isinstance(value, ModuleType):
-            value = value.explain
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

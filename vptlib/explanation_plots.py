@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from vptlib.examination import Examination
+from vptlib.explanations.checklist import Examination
 from vptlib.plots import (
     _DPI,
     _INK,
@@ -140,7 +140,7 @@ def faithfulness_figure(table: pd.DataFrame) -> Figure:
     """Insertion less deletion area of each kind of map, mean and 95 % interval, beside maps that know nothing.
 
     Args:
-        table: from `vptlib.examination.faithfulness_table`.
+        table: from `vptlib.explanations.checklist.faithfulness_table`.
     """
     kinds = list(dict.fromkeys(table["kind"]))
     known = [kind for kind in kinds if kind not in ("random", "centre")] + ["centre", "random"]
@@ -228,7 +228,7 @@ def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Fi
     """Which prompts, in which layer, spoke for or against the predicted class.
 
     Args:
-        values: `L P`, shares of the logit, from `vptlib.explain.prompt_attribution`, averaged over images.
+        values: `L P`, shares of the logit, from `vptlib.explanations.maps.prompt_attribution`, averaged over images.
         layers: the numbers of the prompted blocks, from 0; by default 0, 1, ...
     """
     numbers = [layer + 1 for layer in (layers if layers is not None else range(len(values)))]

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
-from vptlib.examination import Row
+from vptlib.explanations.checklist import Row
 from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, per_cent, points, storage
@@ -218,7 +218,7 @@ _MARKS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "open": "?
 
 
 def explainability(rows: list[Row], images: int) -> HTML:
-    """The explainability checklist, from `vptlib.examination.checklist`: a question, its verdict, and why."""
+    """The explainability checklist (`vptlib.explanations.checklist`): a question, its verdict, and why."""
     items = [
         (row.question, row.verdict, _MARKS[row.verdict], [(METHODS[m].title, text) for m, text in row.answers.items()])
         for row in rows

@@ -1,8 +1,8 @@
 """Figures of a report: learning curves, paired differences, costs.
 
-Each function takes a table that `vptlib.evidence.curves` or `vptlib.evidence.decision` made and gives a matplotlib figure that is closed
-for pyplot, so a notebook shows it once. Methods keep their colour and their marker in all figures; the colours are
-told apart with colour-blind eyes (Okabe & Ito), and lines are labelled where they end rather than in a legend.
+Each function takes a table of `vptlib.evidence.curves` or `vptlib.evidence.decision` and gives a matplotlib figure.
+The figure is closed for pyplot, so a notebook shows it once. A method keeps its colour and its marker in all figures.
+Colour-blind people can distinguish the colours (Okabe & Ito). A line is labelled where it ends, not in a legend.
 """
 
 import textwrap
@@ -22,7 +22,7 @@ from PIL import Image
 from scipy.optimize import isotonic_regression
 
 from vptlib.evidence.curves import in_prose
-from vptlib.explain import CELLS
+from vptlib.explanations.maps import CELLS
 from vptlib.tuning.methods import METHODS, STANDARD
 from vptlib.wording import duration, per_cent, points, storage
 
@@ -381,7 +381,7 @@ def gradcam_page(
         class_names: a name per class.
         maps: two methods → `B h w` in [0, 1], each map for the class that the method predicts.
         predictions: the same two methods → `B` predicted classes.
-        counts: what `vptlib.explain.cell_counts` says of the whole test set; the headings then tell it.
+        counts: what `vptlib.explanations.maps.cell_counts` says of the whole test set; the headings then tell it.
         opacity: of the maps over the greyed image; 0 shows the image, 1 the map alone.
 
     Returns:

@@ -24,14 +24,14 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from vptlib.attention import attention, prompt_views, prompts_in
 from vptlib.data.tasks import TASKS, Task, load_task, task_is_available
 from vptlib.errors import UserError
 from vptlib.evidence.curves import fit_power_law, learning_curves
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.prices import plan
-from vptlib.explain import EXPLANATIONS, explain
 from vptlib.explanation_plots import KIND_TITLES, one_map
+from vptlib.explanations.attention import attention, prompt_views, prompts_in
+from vptlib.explanations.maps import EXPLANATIONS, explain
 from vptlib.plots import COLOURS, TITLES, spread_apart
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning.backbones import EMBEDDED, available_backbones
@@ -338,7 +338,7 @@ def decision_explorer(
     tasks: int = 10,
     margin: float = 0.01,
 ) -> View:
-    """What to do next, for the accuracy needed, the price of a label and the number of tasks: `vptlib.evidence.prices.plan`.
+    """What to do next, for an accuracy needed, a price of a label and a number of tasks: `vptlib.evidence.prices.plan`.
 
     Args:
         runs: one task's table, with VPT-deep and full fine-tuning.

@@ -32,8 +32,9 @@ def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int 
         images: of each set that are looked at, at most; the same number of all, as the distance depends on it.
 
     Returns:
-        `vptlib.evidence.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet, extrapolated),
-        distance_error (its standard error), knn, log_me, h_score, vpt and full (fractions, at the largest size).
+        `vptlib.evidence.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet,
+        extrapolated), distance_error (its standard error), knn, log_me, h_score, vpt and full (fractions, at the
+        largest size).
 
     Raises:
         UserError: fewer than two studies, for near and far have a meaning only among tasks.

@@ -1,7 +1,7 @@
 """From the runs of one task to a plan with prices: operate, pilot, label more, or give up the accuracy asked for.
 
-`vptlib.evidence.decision` says which method is better; here the accuracy that is *needed*, the price of a label and the number
-of tasks join in. All functions are pure functions of the table of runs (`Study.runs`). The rule:
+`vptlib.evidence.decision` says which method is better; here the accuracy that is *needed*, the price of a label and the
+number of tasks join in. All functions are pure functions of the table of runs (`Study.runs`). The rule:
 
     a method is ready     at the largest size it reaches the accuracy that is needed, in 95 % of the resampled studies
     operate               with the recommended method if it is ready, else with one that is, the lighter one first

@@ -9,7 +9,7 @@
     judge                all of it for one kind of map, as `Finding`s with their verdicts
 
 Every number stands beside what a map reaches that knows nothing: one drawn by lot, and a blob in the middle. Images
-are tensors as the model takes them, maps are `B H W` as `vptlib.explain.explain` gives them.
+are tensors as the model takes them, maps are `B H W` as `vptlib.explanations.maps.explain` gives them.
 """
 
 import copy
@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from vptlib.attention import grid_of
 from vptlib.errors import UserError
+from vptlib.explanations.attention import grid_of
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import History, Recipe, fit
 from vptlib.wording import decimals

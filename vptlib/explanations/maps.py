@@ -15,7 +15,7 @@ Score-CAM keep the averaging, in other forms.
 Both CAMs read `blocks[-1].norm1`, the tokens as they enter the last attention. What reaches a mean-pooled head past
 that attention, along the residual stream, is not in the map. `attention` and `rollout` know no class. Prompts, class
 token and registers have no place in the image: `prompt_attribution` asks for the prompts themselves. That a map looks
-sensible proves nothing: `vptlib.faithfulness` holds the checks.
+sensible proves nothing: `vptlib.explanations.checks` holds the checks.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from vptlib.attention import class_attention, grid_of, no_side_path, opened, rollout
 from vptlib.errors import UserError
+from vptlib.explanations.attention import class_attention, grid_of, no_side_path, opened, rollout
 from vptlib.prompting.placement import FramedImages
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning.methods import AdaptedModel

@@ -1,8 +1,8 @@
 """What is known about the explanations of a study's models: maps of a fixed sample of test images, and their checks.
 
-`examine` draws the images by lot, makes every kind of map of them under each model and a model that has forgotten, and
-gathers what `vptlib.faithfulness` and `vptlib.attention` say. `checklist` turns the numbers into the rows that someone
-who answers for quality goes through, each with a verdict that follows from a number by a stated rule.
+`examine` draws the images at random. It makes every kind of map of them under each model and under a model that has
+forgotten. It gathers what `vptlib.explanations.checks` and `vptlib.explanations.attention` report. `checklist` turns
+the numbers into rows for the person who answers for quality. Each row's verdict follows from a number by a stated rule.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,9 @@ import pandas as pd
 import torch
 from joblib import Memory
 
-from vptlib import attention
 from vptlib.data.embedded import object_masks
-from vptlib.explain import EXPLANATIONS, Attribution, explain, integrated_gradients, positive_part, prompt_attribution
-from vptlib.faithfulness import (
+from vptlib.explanations import attention
+from vptlib.explanations.checks import (
     SAME,
     Finding,
     agreement,
@@ -28,6 +27,14 @@ from vptlib.faithfulness import (
     know_nothing,
     likeness,
     randomised,
+)
+from vptlib.explanations.maps import (
+    EXPLANATIONS,
+    Attribution,
+    explain,
+    integrated_gradients,
+    positive_part,
+    prompt_attribution,
 )
 from vptlib.paths import store_folder
 from vptlib.study import Study
