@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
-from vptlib.reporting import without_widgets
+from vptlib.report.build import without_widgets
 
 
 def stamp(notebook: nbformat.NotebookNode) -> str:

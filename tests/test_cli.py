@@ -9,10 +9,11 @@ import threading
 import pytest
 from typer.testing import CliRunner
 
-from vptlib import cli, doctor, reporting
+from vptlib import cli, doctor
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
+from vptlib.report import build
 from vptlib.tuning.backbones import EMBEDDED
 
 
@@ -45,7 +46,7 @@ def failing(error: BaseException):
 
 
 def test_a_users_mistake_is_one_sentence_on_stderr(monkeypatch):
-    monkeypatch.setattr(reporting, "make_report", failing(UserError("x.yaml: `a` is wrong: mend it.")))
+    monkeypatch.setattr(build, "make_report", failing(UserError("x.yaml: `a` is wrong: mend it.")))
     result = run("report", "x.yaml")
     assert (result.exit_code, result.stdout, result.stderr) == (
         1,
@@ -55,7 +56,7 @@ def test_a_users_mistake_is_one_sentence_on_stderr(monkeypatch):
 
 
 def test_a_full_disk_is_one_sentence(monkeypatch):
-    monkeypatch.setattr(reporting, "make_report", failing(OSError(28, "No space left on device", "/somewhere")))
+    monkeypatch.setattr(build, "make_report", failing(OSError(28, "No space left on device", "/somewhere")))
     result = run("report", "x.yaml")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: no space left on device at /somewhere: ")
@@ -64,7 +65,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch):
 
 def test_something_unforeseen_keeps_its_traceback_in_a_file(monkeypatch, tmp_path):
     monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(reporting, "make_report", failing(KeyError("gone")))
+    monkeypatch.setattr(build, "make_report", failing(KeyError("gone")))
     result = run("report", "x.yaml")
     assert result.exit_code == 1
     assert "KeyError" in result.stderr
@@ -76,12 +77,12 @@ def test_something_unforeseen_keeps_its_traceback_in_a_file(monkeypatch, tmp_pat
 
 def test_debugging_shows_the_error_itself(monkeypatch):
     monkeypatch.setenv("VPT_DEBUG", "1")
-    monkeypatch.setattr(reporting, "make_report", failing(KeyError("gone")))
+    monkeypatch.setattr(build, "make_report", failing(KeyError("gone")))
     assert isinstance(run("report", "x.yaml").exception, KeyError)
 
 
 def test_stopping_says_that_finished_runs_are_kept(monkeypatch):
-    monkeypatch.setattr(reporting, "make_report", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(build, "make_report", failing(KeyboardInterrupt()))
     result = run("report", "x.yaml")
     assert result.exit_code == 130
     assert "Finished runs are kept" in result.stderr

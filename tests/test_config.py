@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vptlib.config import check_material, read_config
 from vptlib.errors import UserError
 from vptlib.paths import repository
+from vptlib.report.config import check_material, read_config
 from vptlib.study import Study
 
 MISTAKES = {

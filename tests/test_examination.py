@@ -14,10 +14,13 @@ from matplotlib.text import Text
 from PIL import Image
 from test_plots import texts
 
-from vptlib import parts
 from vptlib.data.preparing import prepare
 from vptlib.data.tasks import load_task
-from vptlib.explanation_plots import (
+from vptlib.explanations import checklist as checklist_module
+from vptlib.explanations.checklist import NO, OPEN, YES, checklist, examine, faithfulness_table
+from vptlib.explanations.checks import Finding, likeness
+from vptlib.explanations.maps import EXPLANATIONS, explain
+from vptlib.report.explanation_charts import (
     KIND_TITLES,
     attention_figure,
     faithfulness_figure,
@@ -25,10 +28,7 @@ from vptlib.explanation_plots import (
     one_map,
     prompt_figure,
 )
-from vptlib.explanations import checklist as checklist_module
-from vptlib.explanations.checklist import NO, OPEN, YES, checklist, examine, faithfulness_table
-from vptlib.explanations.checks import Finding, likeness
-from vptlib.explanations.maps import EXPLANATIONS, explain
+from vptlib.report.sections import basic
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing
 from vptlib.widgets import explanation_picker
@@ -167,7 +167,7 @@ def test_a_lead_needs_an_interval(made, monkeypatch):
 
 def test_the_report_shows_the_list_in_words(made):
     *_, found, _ = made
-    html = parts.explainability(checklist(found), 6).data
+    html = basic.explainability(checklist(found), 6).data
     assert "from 6 test images drawn by lot" in html
     assert html.count('<th scope="row">') == 8 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
 

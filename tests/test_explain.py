@@ -22,7 +22,7 @@ from vptlib.explanations.maps import (
     integrated_gradients,
     prompt_attribution,
 )
-from vptlib.plots import gradcam_page
+from vptlib.report.gradcam_page import gradcam_page
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import METHODS as ALL_METHODS
 from vptlib.tuning.methods import build_method

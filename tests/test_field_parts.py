@@ -1,16 +1,17 @@
-"""vptlib.field_parts and vptlib.evidence.pretraining_distance:
+"""vptlib.report.sections.field and vptlib.evidence.pretraining_distance:
 what the studies found, in tables; nothing where nothing was asked."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from vptlib import Study, field_parts
+from vptlib import Study
 from vptlib.data.tasks import PHOTOGRAPHS, load_reference, load_task
 from vptlib.errors import UserError
 from vptlib.evidence import pretraining_distance
 from vptlib.evidence.similarity import frechet_distance_at_infinity, transfer_table
-from vptlib.plots import quadrant_figure
+from vptlib.report.charts import quadrant_figure
+from vptlib.report.sections import field
 
 SMALL = {"methods": ("linear", "vpt-deep", "full"), "sizes": (40, 60), "steps": 2, "candidates": 1, "test_images": 40}
 SMALL |= {"image_size": 28, "depth": 1, "num_prompts": 2}
@@ -29,13 +30,13 @@ def test_a_harder_study_is_the_largest_size_alone(studies):
 
 
 def test_without_conditions_there_is_no_section(studies):
-    assert field_parts.harder_conditions(studies[0], []) == []
+    assert field.harder_conditions(studies[0], []) == []
 
 
 def test_what_a_condition_costs_is_the_difference_of_two_studies(studies, own_store):
     study = studies[0]
     clean, noisy = study.run(progress=False), study.under(**NOISY).run(progress=False)
-    heading, table = field_parts.harder_conditions(study, [NOISY])
+    heading, table = field.harder_conditions(study, [NOISY])
     assert "harder conditions" in heading.data
     assert "50% of the labelled images carry a wrong label" in table.data
     for method in study.methods:
@@ -53,7 +54,7 @@ def test_tasks_are_placed_by_what_was_measured(studies, own_store):
     assert placed["objective"].tolist() == ["classification", "location"]
     last = studies[1].runs().query("n == 60").set_index("method")["accuracy"]
     assert placed.loc[1, "vpt"] == last["vpt-deep"] and placed.loc[1, "full"] == last["full"]
-    shown = " ".join(part.data for part in field_parts.tasks_beside_pretraining(placed, PHOTOGRAPHS))
+    shown = " ".join(part.data for part in field.tasks_beside_pretraining(placed, PHOTOGRAPHS))
     assert "Distance from photographs" in shown and "of 2 winners right" in shown and "rank correlation" not in shown
     near = pretraining_distance.tasks_and_pretraining(studies, "digits", images=60).set_index("task")["distance"]
     assert near["digits"] < 0.1 * near["dsprites-location"]  # digits lie near digits

@@ -17,8 +17,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from vptlib.pages import CHROMIUM_FLAGS, find_chromium
 from vptlib.paths import ROOT, cache_folder, repository
+from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium
 
 pytestmark = [
     pytest.mark.slow,

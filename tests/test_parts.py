@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vptlib import parts
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
+from vptlib.report.sections import basic
 from vptlib.study import Study
 from vptlib.wording import count, decimals, duration, per_cent, points, storage
 
@@ -62,7 +62,7 @@ def runs() -> pd.DataFrame:
 
 
 def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs):
-    html = parts.answer(task, runs, margin=0.01).data
+    html = basic.answer(task, runs, margin=0.01).data
     assert "Cats &amp; &lt;dogs&gt;" in html
     glance = html[html.index('<div class="glance">') :]
     assert glance.index("VPT-deep</th>") < glance.index("75.0\u202f%") < glance.index("25.0\u202f%")
@@ -71,14 +71,14 @@ def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs
 
 
 def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
-    html = parts.accuracy_table(parts.learning_curves(runs)).data
+    html = basic.accuracy_table(basic.learning_curves(runs)).data
     row = html[html.index('<th scope="row">20</th>') :]
     assert row.index("<td>–</td>") < row.index("75.0\u202f%")
 
 
 @pytest.mark.parametrize("seeds, quick", [((0,), True), ((0, 1, 2), False)])
 def test_one_seed_is_called_a_quick_look(seeds, quick):
-    html = parts.opening("Title", [Study("digits", seeds=seeds)]).data
+    html = basic.opening("Title", [Study("digits", seeds=seeds)]).data
     assert ("This is a quick look" in html) is quick
 
 
@@ -86,6 +86,6 @@ def test_rules_are_told_once_unless_they_differ():
     small = {"image_size": 28, "depth": 1}
     first = Study("digits", test_images=30, **small)
     same = [first, Study("object-count", test_images=30, **small)]
-    assert parts.rules(same).data.count("<dt>Tuning</dt>") == 1
+    assert basic.rules(same).data.count("<dt>Tuning</dt>") == 1
     different = [first, Study("object-count", test_images=40, **small)]
-    assert parts.rules(different).data.count("<dt>Tuning</dt>") == 2
+    assert basic.rules(different).data.count("<dt>Tuning</dt>") == 2

@@ -17,7 +17,8 @@ from planted import planted_runs
 
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import costs
-from vptlib.plots import COLOURS, MARKERS, TITLES, cost_figure, difference_figure, learning_curve_figure, spread_apart
+from vptlib.report.charts import cost_figure, difference_figure, learning_curve_figure, spread_apart
+from vptlib.report.style import COLOURS, MARKERS, TITLES
 from vptlib.tuning.methods import METHODS, STANDARD
 
 MANY = (50, 100, 200, 400, 800, 1000)

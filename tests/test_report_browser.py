@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import pytest
 
-from vptlib import reporting, study
-from vptlib.config import read_config
-from vptlib.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
+from vptlib import study
+from vptlib.report import build
+from vptlib.report.config import read_config
+from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
 from vptlib.study import Study
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,7 @@ def made(tmp_path_factory):
         patch.setenv("VPTLIB_STORE", str(folder / "store"))
         patch.setenv("VPTLIB_JOBS", "1")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        reporting.make_report(config, folder / "out")
+        build.make_report(config, folder / "out")
     return folder
 
 
@@ -81,7 +82,7 @@ def test_the_summary_keeps_the_contract(with_its_store):
 def test_with_one_task_the_summary_is_that_tasks(with_its_store, tmp_path):
     config = tmp_path / "one.yaml"
     config.write_text(SETTINGS.replace(", dsprites-location", ""))
-    reporting._write_summary(read_config(config), tmp_path)
+    build._write_summary(read_config(config), tmp_path)
     check_contract(json.loads((tmp_path / "summary.json").read_text()))
 
 
@@ -108,14 +109,14 @@ def check_contract(part: dict) -> None:
 
 def test_a_second_report_trains_nothing_and_a_failure_leaves_the_first(with_its_store, monkeypatch):
     def fail(*_):
-        raise reporting.UserError("the notebook failed.")
+        raise build.UserError("the notebook failed.")
 
     monkeypatch.setattr(study, "_run_cell", lambda *_: pytest.fail("a finished run was made again"))
-    monkeypatch.setattr(reporting, "run_notebook", fail)
+    monkeypatch.setattr(build, "run_notebook", fail)
     page = with_its_store / "out" / "index.html"
     before = page.read_bytes()
-    with pytest.raises(reporting.UserError, match="the notebook failed"):
-        reporting.make_report(with_its_store / "small.yaml", with_its_store / "out")
+    with pytest.raises(build.UserError, match="the notebook failed"):
+        build.make_report(with_its_store / "small.yaml", with_its_store / "out")
     assert page.read_bytes() == before
 
 

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from vptlib import reporting
 from vptlib.errors import UserError
+from vptlib.report import build
 from vptlib.study import Study
 
 SETTINGS = "tasks: [digits]\nsizes: [40]\nimage_size: 28\ndepth: 1\nsteps: 1\ncandidates: 1\ntest_images: 20\n"
@@ -58,12 +58,12 @@ def steps(monkeypatch, **replaced):
         "_write_pdf": lambda draft: "",
     }
     for name, step in (plain | replaced).items():
-        monkeypatch.setattr(reporting, name, step)
+        monkeypatch.setattr(build, name, step)
 
 
 def test_a_report_takes_the_place_of_the_earlier_one_as_a_whole(config, earlier, monkeypatch):
     steps(monkeypatch)
-    assert reporting.make_report(config, earlier) == earlier / "index.html"
+    assert build.make_report(config, earlier) == earlier / "index.html"
     assert contents(earlier) == {"index.html": "the new one"}
     assert hidden(earlier.parent) == []
 
@@ -79,7 +79,7 @@ def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypat
     steps(monkeypatch, **{step: fail})
     before = contents(earlier)
     with pytest.raises(type(error)):
-        reporting.make_report(config, earlier)
+        build.make_report(config, earlier)
     assert contents(earlier) == before
     assert hidden(earlier.parent) == []
 
@@ -87,37 +87,37 @@ def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypat
 def test_a_chromium_that_does_not_print_fails_the_command_but_not_the_page(config, tmp_path, monkeypatch):
     steps(monkeypatch, _write_pdf=lambda draft: "chromium fell over: mend it.")
     with pytest.raises(UserError, match=r"index\.html, but without its PDF: chromium fell over"):
-        reporting.make_report(config, tmp_path / "out")
+        build.make_report(config, tmp_path / "out")
     assert contents(tmp_path / "out") == {"index.html": "the new one"}
 
 
 def test_by_default_a_report_lies_beside_the_others(config, tmp_path, monkeypatch):
     steps(monkeypatch)
-    monkeypatch.setattr(reporting, "repository", lambda: tmp_path)
-    assert reporting.make_report(config) == tmp_path / "reports" / "mine" / "index.html"
+    monkeypatch.setattr(build, "repository", lambda: tmp_path)
+    assert build.make_report(config) == tmp_path / "reports" / "mine" / "index.html"
 
 
 def test_a_folder_with_other_things_is_not_touched(config, earlier, monkeypatch):
     steps(monkeypatch)
     (earlier / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match=r"'thesis\.tex', which is no part of a report: .* --out"):
-        reporting.make_report(config, earlier)
+        build.make_report(config, earlier)
     assert (earlier / "thesis.tex").read_text() == "years of work"
 
 
 def test_a_place_that_cannot_be_written_is_named(config, earlier, monkeypatch):
     steps(monkeypatch)
     with pytest.raises(UserError, match=r"index\.html is a file: name a folder with --out"):
-        reporting.make_report(config, earlier / "index.html")
+        build.make_report(config, earlier / "index.html")
     with pytest.raises(UserError, match=r"cannot be written to .*below \(Not a directory\): .* --out"):
-        reporting.make_report(config, earlier / "index.html" / "below")
+        build.make_report(config, earlier / "index.html" / "below")
 
 
 def test_too_little_space_is_told_before_training(config, earlier, monkeypatch):
     steps(monkeypatch, _run_studies=lambda studies: pytest.fail("trained all the same"))
-    monkeypatch.setattr(reporting, "free_bytes", lambda folder: 10e6)
+    monkeypatch.setattr(build, "free_bytes", lambda folder: 10e6)
     with pytest.raises(UserError, match=r"only 10 MB are free at .* MB are needed: free some"):
-        reporting.make_report(config, earlier)
+        build.make_report(config, earlier)
 
 
 def test_two_reports_do_not_write_to_one_place(config, earlier, monkeypatch):
@@ -128,10 +128,10 @@ def test_two_reports_do_not_write_to_one_place(config, earlier, monkeypatch):
     other = os.open(draft, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
     with pytest.raises(UserError, match="another report is being written"):
-        reporting.make_report(config, earlier)
+        build.make_report(config, earlier)
     assert contents(draft) == {"index.html": "half made"}
     os.close(other)  # the other one was killed
-    reporting.make_report(config, earlier)
+    build.make_report(config, earlier)
     assert contents(earlier) == {"index.html": "the new one"}
     assert hidden(earlier.parent) == []
 
@@ -143,7 +143,7 @@ def test_a_swap_cut_short_by_a_kill_is_undone(config, earlier, monkeypatch):
     steps(monkeypatch, _run_studies=fail)
     earlier.rename(earlier.parent / ".out.earlier")
     with pytest.raises(UserError):
-        reporting.make_report(config, earlier)
+        build.make_report(config, earlier)
     assert contents(earlier)["index.html"] == "the earlier one"
     assert hidden(earlier.parent) == []
 
@@ -155,7 +155,7 @@ def test_a_swap_cut_short_by_a_kill_is_undone(config, earlier, monkeypatch):
 def notebook(tmp_path, monkeypatch):
     """Factory of a notebook with a parameter `a` and one cell, in a repository of its own."""
     (tmp_path / "notebooks").mkdir()
-    monkeypatch.setattr(reporting, "repository", lambda: tmp_path)
+    monkeypatch.setattr(build, "repository", lambda: tmp_path)
 
     def make(source: str) -> None:
         parameters = new_code_cell("a: int = 1  # a number", metadata={"tags": ["parameters"]})
@@ -169,14 +169,14 @@ def notebook(tmp_path, monkeypatch):
 def test_a_parameter_that_the_notebook_lacks_is_named(notebook, tmp_path):
     notebook("print(a)")
     with pytest.raises(UserError, match=r"tried\.ipynb has no parameter 'b'"):
-        reporting.run_notebook("tried", {"a": 2, "b": 3}, tmp_path / "done.ipynb")
+        build.run_notebook("tried", {"a": 2, "b": 3}, tmp_path / "done.ipynb")
     with pytest.raises(UserError, match=r"there is no notebook .*gone\.ipynb"):
-        reporting.run_notebook("gone", {}, tmp_path / "done.ipynb")
+        build.run_notebook("gone", {}, tmp_path / "done.ipynb")
 
 
 def test_a_notebook_runs_with_its_parameters_and_keeps_no_path_of_the_machine(notebook, tmp_path):
     notebook("print(a + 40)")
-    reporting.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+    build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
     text = (tmp_path / "done.ipynb").read_text()
     assert "42" in text
     assert str(tmp_path) not in text
@@ -186,14 +186,14 @@ def test_a_notebook_runs_with_its_parameters_and_keeps_no_path_of_the_machine(no
 def test_a_users_mistake_in_a_cell_comes_out_as_it_is(notebook, tmp_path):
     notebook("from vptlib.errors import UserError\nraise UserError('too few images: label more.')")
     with pytest.raises(UserError, match=r"^too few images: label more\.$"):
-        reporting.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
 
 
 def test_a_cell_that_fails_is_named_and_kept_for_looking(notebook, tmp_path, own_store):
     notebook("1 / 0")
     with pytest.raises(UserError, match=r"tried\.ipynb failed in cell 3 \(ZeroDivisionError: division by zero\)"):
-        reporting.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
     assert "ZeroDivisionError" in (own_store / "failed" / "done.ipynb").read_text()
 
@@ -201,7 +201,7 @@ def test_a_cell_that_fails_is_named_and_kept_for_looking(notebook, tmp_path, own
 def test_a_kernel_that_dies_is_told(notebook, tmp_path):
     notebook("import os\nos._exit(1)")
     with pytest.raises(UserError, match=r"the kernel of tried\.ipynb stopped .*memory"):
-        reporting.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
 
 
@@ -210,11 +210,11 @@ def test_a_kernel_that_dies_is_told(notebook, tmp_path):
 
 def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tmp_path, monkeypatch):
     given = {}
-    monkeypatch.setattr(reporting, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
-    settings = reporting.read_config(config)
-    reporting._write_notebooks(settings, tmp_path)
+    monkeypatch.setattr(build, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
+    settings = build.read_config(config)
+    build._write_notebooks(settings, tmp_path)
     assert set(given) == {"report_overview", "report_task"}
     for name, parameters in given.items():
-        reporting._check_parameters(reporting.repository() / "notebooks" / f"{name}.ipynb", parameters)
+        build._check_parameters(build.repository() / "notebooks" / f"{name}.ipynb", parameters)
     task = given["report_task"]
     assert [Study(task["task"], **task["settings"])] == settings.studies()

@@ -12,11 +12,12 @@ from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
 import vptlib.study as module
-from vptlib import published_parts, reporting
-from vptlib.config import read_config
 from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
 from vptlib.errors import UserError
 from vptlib.evidence.published import TASK_NAMES, group_means, vtab1k
+from vptlib.report import build
+from vptlib.report.config import read_config
+from vptlib.report.sections import published
 from vptlib.rules import Setting, published_recipe, published_settings, steps_of
 from vptlib.study import Cell, Study
 from vptlib.tuning.training import Diverged, Recipe, fit
@@ -252,13 +253,13 @@ def test_a_validation_list_that_does_not_fit_is_named(tmp_path):
 
 
 def test_the_committed_configuration_is_the_published_setting(miniature, monkeypatch):
-    path = reporting.repository() / "reports" / "configs" / "vtab1k.yaml"
+    path = build.repository() / "reports" / "configs" / "vtab1k.yaml"
     text = path.read_text().replace("vtab:/data/vtab-1k", f"vtab:{miniature / 'vtab-1k'}")
     (miniature / "committed.yaml").write_text(text)
     first = read_config(miniature / "committed.yaml").studies()[0]
     assert (first.rules, first.candidates, first.test_images) == ("vtab-1k", "all", "all")
     assert (first.sizes, len(first.seeds), first.epochs, first.image_size) == ((1000,), 5, 100, 224)
-    assert first.backbone == published_parts.PUBLISHED_BACKBONE
+    assert first.backbone == published.PUBLISHED_BACKBONE
 
 
 # ---- beside the published figures -------------------------------------------------------------------------------
@@ -283,40 +284,40 @@ class Finished:
 
 
 def test_the_table_holds_our_figures_and_the_printed_ones():
-    table = published_parts.comparison([Finished(name) for name in reversed(VTAB_TASKS)])
+    table = published.comparison([Finished(name) for name in reversed(VTAB_TASKS)])
     assert table["task", ""].tolist() == list(VTAB_TASKS), "in the order of the papers, whatever that of the report"
     assert (table["Ours", "vpt"] == 100).all() and (table["Ours", "full"] == 0).all() and table["Ours", "clear"].all()
     printed = vtab1k().set_index(["method", "task"])["top1"]
     assert table["Jia et al.", "vpt"].tolist() == [printed["VPT-deep", name] for name in VTAB_TASKS]
     assert table["Han et al.", "full"].tolist() == [printed["Elephant FT", name] for name in VTAB_TASKS]
-    average, theirs = published_parts.means(table), group_means(vtab1k())
+    average, theirs = published.means(table), group_means(vtab1k())
     for row in ("natural", "specialised", "structured", "mean_of_tasks", "mean_of_groups"):
         assert average.loc[row, ("Jia et al.", "full")] == pytest.approx(theirs.loc["Full", row])
         assert average.loc[row, ("Ours", "vpt")] == 100
-    assert "VPT +100.0" in published_parts._table(table, 2).data
-    assert "19 of 19" in published_parts._table(table, 2).data
-    assert "CIFAR-100, \u221268.9" in published_parts.reproduction(table.iloc[:1])
+    assert "VPT +100.0" in published._table(table, 2).data
+    assert "19 of 19" in published._table(table, 2).data
+    assert "CIFAR-100, \u221268.9" in published.reproduction(table.iloc[:1])
 
 
 def test_a_few_tasks_are_compared_over_the_same_few():
-    table = published_parts.comparison([Finished("dtd"), Finished("kitti")])
-    average = published_parts.means(table)
+    table = published.comparison([Finished("dtd"), Finished("kitti")])
+    average = published.means(table)
     assert "specialised" not in average.index
     assert average.loc["mean_of_tasks", ("Jia et al.", "full")] == pytest.approx(table["Jia et al.", "full"].mean())
 
 
 def test_nothing_is_shown_of_other_tasks():
-    assert published_parts.beside_published([Study("digits", image_size=14, depth=1)]) == []
+    assert published.beside_published([Study("digits", image_size=14, depth=1)]) == []
 
 
 def test_what_is_not_as_published_is_said(miniature):
-    said = published_parts.departures([study(miniature)])
+    said = published.departures([study(miniature)])
     assert "first 2 blocks" in said["Backbone"] and "orig_in21k" in said["Backbone"]
     assert "32 px" in said["Image size"] and "24 of 1,880" in said["Test images"]
     assert "50 with labels" in said["Training images"] and "2. In the papers" in said["Seeds"]
     assert "2 settings" in said["Tuning"] and "1 pass" in said["Training"] and "1 of 19" in said["Tasks"]
     equal = study(miniature, rules="equal budget")
-    assert "equal, small tuning budget" in published_parts.departures([equal])["Rules"]
+    assert "equal, small tuning budget" in published.departures([equal])["Rules"]
 
 
 @pytest.mark.slow
@@ -326,7 +327,7 @@ def test_the_whole_experiment_in_miniature(miniature, monkeypatch, tmp_path):
     from vptlib.cli import app
 
     executed = {"report_overview.ipynb", "report_sun397.ipynb"}
-    run = reporting.run_notebook
+    run = build.run_notebook
 
     def some(name, parameters, target):
         if target.name in executed:
@@ -334,7 +335,7 @@ def test_the_whole_experiment_in_miniature(miniature, monkeypatch, tmp_path):
         else:
             target.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
 
-    monkeypatch.setattr(reporting, "run_notebook", some)
+    monkeypatch.setattr(build, "run_notebook", some)
     done = CliRunner().invoke(app, ["report", str(miniature / "miniature.yaml"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     tasks = json.loads((tmp_path / "out" / "summary.json").read_text())["tasks"]

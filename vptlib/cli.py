@@ -92,7 +92,7 @@ def report(
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
     typer.echo(f"Checking {config}")
-    from vptlib.reporting import make_report
+    from vptlib.report.build import make_report
 
     typer.echo(f"The report is at {make_report(config, out)}")
 
@@ -164,8 +164,8 @@ def check(
     """Open all images once and say what is wrong, before any training (exit code 0 if a study can go on)."""
     from vptlib.data.check import check_data
     from vptlib.data.readers import short_name
-    from vptlib.datapage import write_page
     from vptlib.paths import repository
+    from vptlib.report.data_page import write_page
 
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")

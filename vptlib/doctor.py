@@ -153,7 +153,7 @@ def _answers(address: str) -> bool:
 
 
 def _chromium() -> tuple[str, str]:
-    from vptlib.pages import find_chromium
+    from vptlib.report.pages import find_chromium
 
     found = find_chromium()
     return ("ok", str(found)) if found else ("note", "none found: no report.pdf; install chromium for it")
@@ -168,7 +168,7 @@ def _tasks() -> tuple[str, str]:
 
 
 def _quickstart() -> tuple[str, str]:
-    from vptlib.config import read_config
+    from vptlib.report.config import read_config
 
     config = read_config(repository() / "reports" / "configs" / "quickstart.yaml")
     missing = sum(len(study.missing()) for study in config.studies())

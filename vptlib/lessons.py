@@ -20,9 +20,9 @@ import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vptlib.errors import UserError
-from vptlib.pages import page
 from vptlib.paths import repository
-from vptlib.reporting import execute
+from vptlib.report.build import execute
+from vptlib.report.pages import page
 
 # The types that parameters cells use; an annotation is read with nothing else in reach.
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}

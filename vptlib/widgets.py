@@ -29,11 +29,12 @@ from vptlib.errors import UserError
 from vptlib.evidence.curves import fit_power_law, learning_curves
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.prices import plan
-from vptlib.explanation_plots import KIND_TITLES, one_map
 from vptlib.explanations.attention import attention, prompt_views, prompts_in
 from vptlib.explanations.maps import EXPLANATIONS, explain
-from vptlib.plots import COLOURS, TITLES, spread_apart
 from vptlib.prompting.vit import PromptedViT
+from vptlib.report.charts import spread_apart
+from vptlib.report.explanation_charts import KIND_TITLES, one_map
+from vptlib.report.style import COLOURS, TITLES
 from vptlib.tuning.backbones import EMBEDDED, available_backbones
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import History, Recipe, fit

@@ -303,12 +303,15 @@ class Method:
         build: backbone with head (and options) to model.
         learning_rates: AdamW learning rates in the order in which a tuning budget of k candidates takes them.
         source: the paper and section that describe it.
+        colour, marker: of the method in every figure, as matplotlib takes them; no two methods share both.
     """
 
     title: str
     build: Callable[..., AdaptedModel]
     learning_rates: tuple[float, ...]
     source: str
+    colour: str
+    marker: str
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -331,25 +334,42 @@ def _names(option: inspect.Parameter) -> tuple[str, ...]:
 _JIA, _HAN = "Jia et al., ECCV 2022, arXiv 2203.12119", "Han et al., ICLR 2024, arXiv 2401.12902"
 
 METHODS = {
-    "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1), f"{_JIA}, section 4.1"),
-    "vpt-shallow": Method("VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), f"{_JIA}, section 3.2, equations 4 to 6"),
-    "vpt-deep": Method("VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8"),
-    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1"),
-    "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1"),
-    "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1"),
-    "bias": Method("Bias", _bias, (1e-3, 3e-4, 5e-3), "BitFit: Ben Zaken et al., ACL 2022, arXiv 2106.10199"),
-    "adapter": Method("Adapter", _adapter, (1e-3, 3e-4, 5e-3), "Houlsby et al., ICML 2019, arXiv 1902.00751"),
+    "linear": Method("Linear probe", _linear, (1e-2, 1e-3, 1e-1), f"{_JIA}, section 4.1", "#333333", "s"),
+    "vpt-shallow": Method(
+        "VPT-shallow", _vpt_shallow, (5e-3, 1e-3, 2e-2), f"{_JIA}, section 3.2, equations 4 to 6", "#009E73", "^"
+    ),
+    "vpt-deep": Method(
+        "VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8", "#0072B2", "o"
+    ),
+    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1", "#D55E00", "D"),
+    "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1", "#7A5200", "v"),
+    "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1", "#7A3E9D", "P"),
+    "bias": Method(
+        "Bias", _bias, (1e-3, 3e-4, 5e-3), "BitFit: Ben Zaken et al., ACL 2022, arXiv 2106.10199", "#A3195B", "X"
+    ),
+    "adapter": Method(
+        "Adapter", _adapter, (1e-3, 3e-4, 5e-3), "Houlsby et al., ICML 2019, arXiv 1902.00751", "#2F6B5E", "<"
+    ),
     "side-tuning": Method(
-        "Side-tuning", _side, (1e-3, 1e-2, 1e-4), "Zhang et al., ECCV 2020, arXiv 1912.13503, section 3"
+        "Side-tuning", _side, (1e-3, 1e-2, 1e-4), "Zhang et al., ECCV 2020, arXiv 1912.13503, section 3", "#5A6675", ">"
     ),
-    "lora": Method("LoRA", _lora, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685, section 4"),
-    "ssf": Method("SSF", _ssf, (1e-3, 3e-4, 5e-3), "Lian et al., NeurIPS 2022, arXiv 2210.08823, section 3"),
+    "lora": Method(
+        "LoRA", _lora, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685, section 4", "#7A5200", "p"
+    ),
+    "ssf": Method(
+        "SSF", _ssf, (1e-3, 3e-4, 5e-3), "Lian et al., NeurIPS 2022, arXiv 2210.08823, section 3", "#7A3E9D", "h"
+    ),
     "vpt-deep+bias": Method(
-        "VPT-deep + bias", _vpt_deep_bias, (2e-3, 6e-3, 5e-4), f"{_JIA}, appendix (VPT with bias tuning)"
+        "VPT-deep + bias",
+        _vpt_deep_bias,
+        (2e-3, 6e-3, 5e-4),
+        f"{_JIA}, appendix (VPT with bias tuning)",
+        "#A3195B",
+        "*",
     ),
-    "full+prompts": Method("Mixed", _full_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (mixed)"),
+    "full+prompts": Method("Mixed", _full_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (mixed)", "#2F6B5E", "d"),
     "full-then-prompts": Method(
-        "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)"
+        "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)", "#5A6675", "8"
     ),
 }
 # What a study compares unless it is told otherwise.

@@ -25,7 +25,7 @@ from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, per_cent, points, storage
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent.parent / "templates"
 COMPARED = (PROMPT, FULL)
 
 # What each choice of `vptlib.evidence.decision.recommend` says to someone who has to act on it.
@@ -73,7 +73,7 @@ def table(frame: pd.DataFrame, caption: str) -> HTML:
 
 @cache
 def _parts():
-    folder = FileSystemLoader(HERE)
+    folder = FileSystemLoader(TEMPLATES)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.globals["headlines"] = HEADLINES
     return environment.get_template("parts.html.j2").module

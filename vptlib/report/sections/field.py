@@ -8,8 +8,8 @@ from IPython.display import HTML
 from vptlib.data.tasks import load_task
 from vptlib.evidence.curves import learning_curves, paired_difference
 from vptlib.evidence.similarity import how_well
-from vptlib.parts import figure, part, table
-from vptlib.plots import quadrant_figure
+from vptlib.report.charts import quadrant_figure
+from vptlib.report.sections.basic import figure, part, table
 from vptlib.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import decimals, per_cent, points

@@ -6,37 +6,19 @@ Colour-blind people can distinguish the colours (Okabe & Ito). A line is labelle
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import cycle
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import colormaps
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
-from PIL import Image
 from scipy.optimize import isotonic_regression
 
 from vptlib.evidence.curves import in_prose
-from vptlib.explanations.maps import CELLS
-from vptlib.tuning.methods import METHODS, STANDARD
+from vptlib.report.style import COLOURS, LABEL, LINE, MARKERS, OPEN, SOFT, TITLES, styled_figure
 from vptlib.wording import duration, per_cent, points, storage
-
-COLOURS = {"linear": "#333333", "vpt-shallow": "#009E73", "vpt-deep": "#0072B2", "full": "#D55E00"}
-MARKERS = {"linear": "s", "vpt-shallow": "^", "vpt-deep": "o", "full": "D"}
-_OTHERS = [name for name in METHODS if name not in STANDARD]  # told apart by their markers
-COLOURS |= dict(zip(_OTHERS, cycle(("#7A5200", "#7A3E9D", "#A3195B", "#2F6B5E", "#5A6675")), strict=False))
-MARKERS |= dict(zip(_OTHERS, "vPX<>ph*d8", strict=True))
-TITLES = {name: method.title for name, method in METHODS.items()}
-
-_INK, _SOFT, _OPEN, _LINE = "#1b2430", "#5a6675", "#8a939e", "#dde2e8"
-_LABEL = {"fontsize": 11.5, "fontweight": "bold", "linespacing": 1.15}
-_DPI = 140
-_WIDTH = 8.6  # inches: on A4 the type is then a little smaller than the text, on a screen a little larger
 
 
 def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
@@ -47,7 +29,7 @@ def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
         title: above the figure, most often the task's title.
     """
     lines = {method: rows.sort_values("n") for method, rows in _apart(curves).groupby("method", sort=False)}
-    with _figure(4.9) as (fig, ax):
+    with styled_figure(4.9) as (fig, ax):
         for method, rows in lines.items():
             _draw_line(ax, rows["n"], rows["mean"], rows["low"], rows["high"], method)
         _size_axis(ax, curves["n"])
@@ -69,11 +51,11 @@ def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-de
         differences: from `vptlib.evidence.curves.paired_difference`, for the same `a` and `b`.
         margin: smallest difference in accuracy that matters, a fraction.
     """
-    with _figure(4.2) as (fig, ax):
-        ax.axhspan(-margin, margin, color=_LINE, alpha=0.7, linewidth=0, zorder=0)
-        ax.axhline(0, color=_SOFT, linewidth=1, zorder=1)
+    with styled_figure(4.2) as (fig, ax):
+        ax.axhspan(-margin, margin, color=LINE, alpha=0.7, linewidth=0, zorder=0)
+        ax.axhline(0, color=SOFT, linewidth=1, zorder=1)
         for _, row in differences.iterrows():
-            colour = COLOURS[a] if row["low"] > 0 else COLOURS[b] if row["high"] < 0 else _OPEN
+            colour = COLOURS[a] if row["low"] > 0 else COLOURS[b] if row["high"] < 0 else OPEN
             _draw_interval(ax, row["n"], row["difference"], row["low"], row["high"], colour)
         _size_axis(ax, differences["n"])
         low, high = min(differences["low"].min(), -3 * margin), max(differences["high"].max(), 3 * margin)
@@ -88,7 +70,7 @@ def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-de
             f"Points of accuracy. {_intervals(differences['seeds'], 'Lines')} Grey: open.",
         )
         texts = [f"{TITLES[a]} ahead", f"Less than {_plain(margin)}:\ndoes not matter", f"{TITLES[b]} ahead"]
-        _label_right(fig, ax, texts, [high / 2, 0, low / 2], [COLOURS[a], _SOFT, COLOURS[b]])
+        _label_right(fig, ax, texts, [high / 2, 0, low / 2], [COLOURS[a], SOFT, COLOURS[b]])
     return fig
 
 
@@ -99,7 +81,7 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
         costs: from `vptlib.evidence.decision.costs`.
     """
     height = 1.35 + 0.42 * len(costs)
-    with _figure(height, columns=2) as (fig, (left, right)):
+    with styled_figure(height, columns=2) as (fig, (left, right)):
         rows = costs[::-1]
         colours = [COLOURS[method] for method in rows["method"]]
         names = [TITLES[method] for method in rows["method"]]
@@ -119,14 +101,14 @@ def quadrant_figure(placed: pd.DataFrame) -> Figure:
         placed: from `vptlib.evidence.pretraining_distance.tasks_and_pretraining`, with the column title.
     """
     middle = placed["distance"].median()
-    with _figure(3.9) as (fig, ax):
+    with styled_figure(3.9) as (fig, ax):
         similar = placed["quadrant"].str.startswith("similar")
         low, high = placed["distance"].min(), placed["distance"].max()
         edge = 0.12 * max(high - low, 1e-9)
         ax.set_ylim(low - edge, high + edge)
         ax.set_xlim(0, 2)
-        ax.axhline(middle, color=_OPEN, linewidth=1)
-        ax.axvline(1, color=_OPEN, linewidth=1)
+        ax.axhline(middle, color=OPEN, linewidth=1)
+        ax.axvline(1, color=OPEN, linewidth=1)
         ax.set_xticks([0.5, 1.5], ["To tell classes apart, as in pre-training", "Another objective"])
         ax.set_yticks([middle], ["median"])
         ax.grid(False)
@@ -156,29 +138,11 @@ def _tasks_of_column(ax: Axes, column: int, rows: pd.DataFrame) -> None:
 # ---- the frame of a figure --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _figure(height: float, columns: int = 1) -> Iterator[tuple[Figure, Axes]]:
-    """A figure in our style, closed for pyplot at the end; `height` in inches."""
-    rules = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so it is there on every machine
-        "text.color": _INK,
-        "axes.edgecolor": _LINE,
-        "axes.labelcolor": _INK,
-        "grid.color": _LINE,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-    }
-    with sns.axes_style("whitegrid", rules), sns.plotting_context("notebook", font_scale=1.0):
-        fig, axes = plt.subplots(1, columns, figsize=(_WIDTH, height), dpi=_DPI)
-        yield fig, axes
-    plt.close(fig)
-
-
 def _head(fig: Figure, ax: Axes, title: str, subtitle: str) -> None:
     """Title and subtitle, left, above the axes; the axes make room."""
     title, subtitle = textwrap.fill(title, 72), textwrap.fill(subtitle, 98)
     lines = subtitle.count("\n") + 1
-    ax.annotate(subtitle, (0, 1), (0, 10), "axes fraction", "offset points", va="bottom", color=_SOFT, fontsize=10.5)
+    ax.annotate(subtitle, (0, 1), (0, 10), "axes fraction", "offset points", va="bottom", color=SOFT, fontsize=10.5)
     above = 14 + 13.5 * lines
     ax.annotate(
         title, (0, 1), (0, above), "axes fraction", "offset points", va="bottom", fontsize=13.5, fontweight="bold"
@@ -299,7 +263,7 @@ def _label_right(
     Thin lines lead there from `ends`, the n at which curves stop, where given. The axes make room on their right.
     """
     labels = [
-        ax.text(1, height, text, transform=ax.get_yaxis_transform(), va="center", color=colour, **_LABEL)
+        ax.text(1, height, text, transform=ax.get_yaxis_transform(), va="center", color=colour, **LABEL)
         for text, height, colour in zip(texts, heights, colours, strict=True)
     ]
     boxes = [label.get_window_extent() for label in labels]
@@ -348,158 +312,3 @@ def _plain(margin: float) -> str:
 
 
 # ---- what the models look at ------------------------------------------------------------------------------------
-
-# Inches: a page of _WIDTH in the shape of A4's text; side of a tile, from tile to tile, between two cells; heights.
-_PAGE_HEIGHT, _PAGE_DPI = 12.0, 100
-_TILE, _PITCH, _GAP = 1.28, 1.365, 0.41
-_HEADING, _LABEL_LINE, _FOOT = 0.77, 0.17, 1.0
-_TILE_PIXELS = 64  # a side; more would only make the file larger
-_STEPS = 16  # of the map's colours and of the grey under them
-_MAP_COLOURS = "viridis"  # even in lightness, safe for the colour-blind
-_RIGHT, _WRONG = ("✓", "#005A94", "solid"), ("✗", "#B34300", "dashed")
-_CAPTION = (
-    "Left: a test image and its true class. Beside it, for each model, the GradCAM map for the class that the "
-    "model predicts, named below: ✓ right, ✗ wrong (dashed frame). Yellow marks the patches that spoke most for "
-    "that class, dark blue those that did not. Each map is scaled by itself: compare where, not how much."
-)
-
-
-def gradcam_page(
-    images: np.ndarray,
-    labels: np.ndarray,
-    class_names: Sequence[str],
-    maps: dict[str, np.ndarray],
-    predictions: dict[str, np.ndarray],
-    counts: dict[str, int] | None = None,
-    opacity: float = 0.6,
-) -> Figure:
-    """The same test images under two models, in four cells by which of the two is right: image, map, map.
-
-    Args:
-        images: uint8 `B H W 3`.
-        labels: `B` true classes.
-        class_names: a name per class.
-        maps: two methods → `B h w` in [0, 1], each map for the class that the method predicts.
-        predictions: the same two methods → `B` predicted classes.
-        counts: what `vptlib.explanations.maps.cell_counts` says of the whole test set; the headings then tell it.
-        opacity: of the maps over the greyed image; 0 shows the image, 1 the map alone.
-
-    Returns:
-        A figure that fits the text of an A4 page.
-    """
-    names = [_label_lines(name) for name in class_names]
-    cells = _cells_of_page(labels, predictions, counts)
-    lines = max((names[c].count("\n") + 1 for c in np.concatenate([labels, *predictions.values()])), default=1)
-    with plt.rc_context({"font.family": "DejaVu Sans", "text.color": _INK}):
-        sheet = _Sheet([len(rows) for *_, rows in cells], lines)
-        for cell, (heading, count, rows) in enumerate(cells):
-            sheet.head(cell, heading, count, ["Image", *map(TITLES.get, maps)] if len(rows) else ["none shown"])
-            for row, item in enumerate(rows):
-                picture = _small(images[item])
-                sheet.show(cell, row, 0, picture, names[labels[item]])
-                for column, (method, of_method) in enumerate(maps.items(), start=1):
-                    guess = predictions[method][item]
-                    tile = _overlay(picture, of_method[item], opacity)
-                    sheet.show(cell, row, column, tile, names[guess], _RIGHT if guess == labels[item] else _WRONG)
-        sheet.foot(_CAPTION)
-    plt.close(sheet.figure)
-    return sheet.figure
-
-
-def _cells_of_page(
-    labels: np.ndarray, predictions: dict[str, np.ndarray], counts: dict[str, int] | None
-) -> list[tuple[str, str, np.ndarray]]:
-    """Heading, count and row numbers of each cell, in reading order."""
-    (name_a, a), (name_b, b) = ((in_prose(m), np.asarray(p) == labels) for m, p in predictions.items())
-    of_all = {cell: f"{counts[cell]} of {sum(counts.values())} test images" if counts else "" for cell in CELLS}
-    both, only_a, only_b, neither = CELLS
-    return [
-        ("Both right", of_all[both], np.flatnonzero(a & b)),
-        ("Both wrong", of_all[neither], np.flatnonzero(~a & ~b)),
-        (f"Only {name_a} right", of_all[only_a], np.flatnonzero(a & ~b)),
-        (f"Only {name_b} right", of_all[only_b], np.flatnonzero(~a & b)),
-    ]
-
-
-def _label_lines(name: str, width: int = 18) -> str:
-    """A class name on one line or two, the rest of a longer one cut off visibly."""
-    lines = textwrap.wrap(name, width)
-    if len(lines) > 2:
-        lines = [lines[0], lines[1][: width - 1].rstrip() + "…"]
-    return "\n".join(lines)
-
-
-def _small(image: np.ndarray) -> np.ndarray:
-    """Image `H W 3` at a size near `_TILE_PIXELS`: a large one reduced, each pixel of a small one repeated."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((_TILE_PIXELS, _TILE_PIXELS))
-    times = max(1, _TILE_PIXELS // max(picture.size))
-    return np.asarray(picture).repeat(times, axis=0).repeat(times, axis=1)
-
-
-def _overlay(picture: np.ndarray, of_picture: np.ndarray, opacity: float) -> np.ndarray:
-    """The map `h w` in colour over the greyed picture `H W 3`; gives `H W 3` in [0, 1]."""
-    height, width = picture.shape[:2]
-    fitted = Image.fromarray(np.float32(of_picture)).resize((width, height), Image.Resampling.BILINEAR)
-    colours = colormaps[_MAP_COLOURS](_in_steps(np.asarray(fitted)))[..., :3]  # H W 3
-    grey = _in_steps(picture.mean(axis=2, keepdims=True) / 255)  # H W 1
-    return opacity * colours + (1 - opacity) * grey
-
-
-def _in_steps(values: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] rounded to `_STEPS` steps, which takes a fifth off the file."""
-    return np.round(values * _STEPS) / _STEPS
-
-
-class _Sheet:
-    """Four cells of tiles, two beside two, laid out in inches from the top left corner of the figure."""
-
-    def __init__(self, rows: list[int], lines: int):
-        bands = [max(rows[:2]), max(rows[2:])]
-        label = 0.08 + lines * _LABEL_LINE
-        room = _PAGE_HEIGHT - 2 * _HEADING - _FOOT
-        self.tile = min(_TILE, room / max(1, sum(bands)) - label)
-        self.row = self.tile + label
-        self.tops = [0.0, _HEADING + bands[0] * self.row]
-        self.height = self.tops[1] + _HEADING + bands[1] * self.row + _FOOT
-        self.figure = plt.figure(figsize=(_WIDTH, self.height), dpi=_PAGE_DPI)
-
-    def head(self, cell: int, heading: str, count: str, columns: list[str]) -> None:
-        left, top = self._corner(cell)
-        self._write(left, top + 0.22, heading, fontsize=11.5, fontweight="bold")
-        self._write(left, top + 0.42, count)
-        for column, title in enumerate(columns):
-            self._write(left + column * _PITCH, top + 0.65, title, color=_SOFT)
-
-    def show(self, cell: int, row: int, column: int, tile: np.ndarray, label: str, mark=("", _INK, "solid")) -> None:
-        left, top = self._corner(cell)
-        left, top = left + column * _PITCH, top + _HEADING + row * self.row - 0.05
-        axes = self._axes(left, top, self.tile, self.tile)
-        axes.imshow(tile, interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
-        sign, colour, style = mark
-        for spine in axes.spines.values():
-            spine.set(color=colour, linestyle=style, linewidth=1.6 if sign else 0.6)
-        below = top + self.tile + 0.05
-        self._write(left, below, f"{sign} {label}".strip(), va="top", color=colour, linespacing=1.1)
-
-    def foot(self, caption: str) -> None:
-        top = self.height - _FOOT + 0.16
-        self._write(0.04, top + 0.1, "Spoke for the class")
-        scale = self._axes(0.04, top + 0.2, 1.9, 0.15)
-        scale.imshow(np.linspace(0, 1, 128)[None], cmap=_MAP_COLOURS, aspect="auto")
-        scale.set_axis_off()
-        self._write(0.04, top + 0.52, "least")
-        self._write(1.94, top + 0.52, "most in this image", ha="right")
-        self._write(2.25, top - 0.04, textwrap.fill(caption, 90), va="top", linespacing=1.3)
-
-    def _corner(self, cell: int) -> tuple[float, float]:
-        return 0.04 + (cell % 2) * (2 * _PITCH + _TILE + _GAP), self.tops[cell // 2]
-
-    def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        bottom = self.height - top - height
-        return self.figure.add_axes((left / _WIDTH, bottom / self.height, width / _WIDTH, height / self.height))
-
-    def _write(self, left: float, top: float, text: str, **options) -> None:
-        options = {"fontsize": 9.2, "va": "baseline"} | options
-        self.figure.text(left / _WIDTH, 1 - top / self.height, text, **options)

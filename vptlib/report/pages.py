@@ -14,7 +14,7 @@ import nbformat
 
 from vptlib.errors import UserError
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -35,13 +35,13 @@ def page(notebook: nbformat.NotebookNode) -> str:
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
-        template_file=str(HERE / "page.html.j2"),
+        template_file=str(TEMPLATES / "page.html.j2"),
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    html, _ = exporter.from_notebook_node(notebook, resources={"report_css": (HERE / "page.css").read_text()})
+    html, _ = exporter.from_notebook_node(notebook, resources={"report_css": (TEMPLATES / "page.css").read_text()})
     return html
 
 

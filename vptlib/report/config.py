@@ -35,7 +35,7 @@ class _ReportOnly(BaseModel):
             all 19 of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
-        conditions: harder ones (`vptlib.data.conditions.Conditions`), under each of which the largest size is run again.
+        conditions: harder ones (`vptlib.data.conditions.Conditions`); the largest size is run under each of them too.
         reference: images to measure the tasks' distance from, "photographs" or a task; "" for none. See
             `vptlib.evidence.pretraining_distance`.
     """

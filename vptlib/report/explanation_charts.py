@@ -1,6 +1,6 @@
 """Figures of explanations: maps side by side with their numbers, what they are worth, what attention and prompts did.
 
-As in `vptlib.plots`: figures are closed for pyplot, methods keep their colours, lines are labelled where they end.
+As in `vptlib.report.charts`: figures are closed for pyplot, and methods keep their colours and markers.
 """
 
 import io
@@ -18,23 +18,8 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vptlib.explanations.checklist import Examination
-from vptlib.plots import (
-    _DPI,
-    _INK,
-    _LINE,
-    _MAP_COLOURS,
-    _OPEN,
-    _RIGHT,
-    _SOFT,
-    _WIDTH,
-    _WRONG,
-    COLOURS,
-    MARKERS,
-    TITLES,
-    _figure,
-    _overlay,
-    _small,
-)
+from vptlib.report.gradcam_page import MAP_COLOURS, RIGHT, WRONG, overlay, small
+from vptlib.report.style import COLOURS, DPI, INK, LINE, MARKERS, OPEN, SOFT, TITLES, WIDTH, styled_figure
 
 KIND_TITLES = {
     "gradcam": "GradCAM",
@@ -45,7 +30,7 @@ KIND_TITLES = {
     "random": "by lot",
     "centre": "centre blob",
 }
-_STYLE = {"font.family": "DejaVu Sans", "text.color": _INK}
+_STYLE = {"font.family": "DejaVu Sans", "text.color": INK}
 
 
 def map_table(
@@ -72,17 +57,17 @@ def map_table(
     """
     kinds = list(next(iter(maps.values())))
     tile, left, head, pitch, foot = 0.98, 1.62, 0.62, 1.23, 0.92
-    across = (_WIDTH - left - 0.02) / (len(kinds) + 1)
+    across = (WIDTH - left - 0.02) / (len(kinds) + 1)
     tile = min(tile, across - 0.1)
     height = head + len(images) * len(maps) * pitch + foot
     with plt.rc_context(_STYLE):
-        figure = plt.figure(figsize=(_WIDTH, height), dpi=90)
+        figure = plt.figure(figsize=(WIDTH, height), dpi=90)
 
         def write(x: float, y: float, text: str, **options) -> None:
-            figure.text(x / _WIDTH, 1 - y / height, text, **({"fontsize": 9, "va": "baseline"} | options))
+            figure.text(x / WIDTH, 1 - y / height, text, **({"fontsize": 9, "va": "baseline"} | options))
 
         def show(x: float, y: float, picture: np.ndarray, colour: str, style: str) -> None:
-            axes = figure.add_axes((x / _WIDTH, 1 - (y + tile) / height, tile / _WIDTH, tile / height))
+            axes = figure.add_axes((x / WIDTH, 1 - (y + tile) / height, tile / WIDTH, tile / height))
             axes.imshow(picture, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
             for spine in axes.spines.values():
@@ -92,20 +77,20 @@ def map_table(
             write(left + column * across, head - 0.1, name, fontsize=9.5, fontweight="bold", linespacing=1.05)
         top = head
         for item, image in enumerate(images):
-            picture = _small(image)
+            picture = small(image)
             for method, of_method in maps.items():
                 guess = predictions[method][item]
-                sign, colour, style = _RIGHT if guess == labels[item] else _WRONG
+                sign, colour, style = RIGHT if guess == labels[item] else WRONG
                 write(0.02, top + 0.16, TITLES[method], fontweight="bold", color=COLOURS[method])
                 said = textwrap.shorten(f"{sign} {class_names[guess]}", 44, placeholder="…")
                 write(0.02, top + 0.24, textwrap.fill(said, 22), color=colour, va="top", linespacing=1.15)
-                write(0.02, top + tile + 0.13, "insertion − deletion", color=_SOFT, fontsize=8.2)
-                show(left, top, picture, _LINE, "solid")
+                write(0.02, top + tile + 0.13, "insertion − deletion", color=SOFT, fontsize=8.2)
+                show(left, top, picture, LINE, "solid")
                 for column, kind in enumerate(kinds, start=1):
                     x = left + column * across
-                    show(x, top, _overlay(picture, of_method[kind][item], opacity), colour, style)
+                    show(x, top, overlay(picture, of_method[kind][item], opacity), colour, style)
                     value = f"{gaps[method][kind][item]:+.2f}".replace("-", "\u2212")
-                    write(x + tile / 2, top + tile + 0.13, value, ha="center", fontsize=8.2, color=_SOFT)
+                    write(x + tile / 2, top + tile + 0.13, value, ha="center", fontsize=8.2, color=SOFT)
                 top += pitch
         _map_scale(figure, write, top + 0.1, height)
     plt.close(figure)
@@ -113,8 +98,8 @@ def map_table(
 
 
 def _map_scale(figure: Figure, write, top: float, height: float) -> None:
-    axes = figure.add_axes((0.02 / _WIDTH, 1 - (top + 0.3) / height, 1.4 / _WIDTH, 0.14 / height))
-    axes.imshow(np.linspace(0, 1, 128)[None], cmap=_MAP_COLOURS, aspect="auto")
+    axes = figure.add_axes((0.02 / WIDTH, 1 - (top + 0.3) / height, 1.4 / WIDTH, 0.14 / height))
+    axes.imshow(np.linspace(0, 1, 128)[None], cmap=MAP_COLOURS, aspect="auto")
     axes.set_axis_off()
     write(0.02, top + 0.1, "Spoke for the class")
     write(0.02, top + 0.46, "least")
@@ -130,7 +115,7 @@ def _map_scale(figure: Figure, write, top: float, height: float) -> None:
 def one_map(image: np.ndarray, of_image: np.ndarray, opacity: float, side: int = 320) -> bytes:
     """PNG of one map `h w` in [0, 1] (or scaled to it) over one greyed image `H W 3`."""
     top = max(float(of_image.max()), 1e-12)
-    tile = Image.fromarray(np.uint8(255 * _overlay(_small(image), of_image / top, opacity)))
+    tile = Image.fromarray(np.uint8(255 * overlay(small(image), of_image / top, opacity)))
     buffer = io.BytesIO()
     tile.resize((side, side), Image.Resampling.NEAREST).save(buffer, format="png")
     return buffer.getvalue()
@@ -145,14 +130,14 @@ def faithfulness_figure(table: pd.DataFrame) -> Figure:
     kinds = list(dict.fromkeys(table["kind"]))
     known = [kind for kind in kinds if kind not in ("random", "centre")] + ["centre", "random"]
     methods = list(dict.fromkeys(table["method"]))
-    with _figure(1.25 + 0.52 * len(known)) as (fig, ax):
+    with styled_figure(1.25 + 0.52 * len(known)) as (fig, ax):
         for row in table.itertuples():
             place = known.index(row.kind) + 0.3 * (methods.index(row.method) - (len(methods) - 1) / 2)
             knows = row.kind in kinds and row.kind not in ("random", "centre")
-            colour = COLOURS[row.method] if knows else _OPEN
+            colour = COLOURS[row.method] if knows else OPEN
             ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
             ax.plot(row.mean, place, MARKERS[row.method], color=colour, markersize=7, markeredgecolor="white")
-        ax.axvline(0, color=_SOFT, linewidth=1)
+        ax.axvline(0, color=SOFT, linewidth=1)
         ax.set_yticks(range(len(known)), [KIND_TITLES[kind].replace("\n", " ") for kind in known])
         ax.set_ylim(len(known) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
@@ -172,7 +157,7 @@ def _legend_above(ax: Axes, methods: list[str]) -> None:
         plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], linewidth=2.5, markeredgecolor="white", label=TITLES[m])
         for m in methods
     ]
-    handles.append(plt.Line2D([], [], color=_OPEN, linewidth=2.5, label="maps that know nothing"))
+    handles.append(plt.Line2D([], [], color=OPEN, linewidth=2.5, label="maps that know nothing"))
     ax.legend(
         handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(-0.01, 1.0), frameon=False, fontsize=10
     )
@@ -181,7 +166,7 @@ def _legend_above(ax: Axes, methods: list[str]) -> None:
 def attention_figure(found: Examination) -> Figure:
     """How far heads look, what goes to prompts, and what tuning kept of the features, layer by layer."""
     methods = list(found.looks)
-    with _figure(3.5, columns=3) as (fig, axes):
+    with styled_figure(3.5, columns=3) as (fig, axes):
         far, share, kept = axes
         layers = np.arange(1, len(found.frozen_distances) + 1)
         lines = {None: found.frozen_distances} | {method: found.looks[method].distances for method in methods}
@@ -190,7 +175,7 @@ def attention_figure(found: Examination) -> Figure:
             ahead = np.repeat(layers + shift, values.shape[1])
             far.plot(ahead, values.ravel(), ".", color=colour, alpha=0.35, markersize=5, markeredgewidth=0)
             far.plot(layers, values.mean(axis=1), color=colour, linewidth=2)
-        far.axhline(found.even_distance, color=_SOFT, linestyle="dotted", linewidth=1.2)
+        far.axhline(found.even_distance, color=SOFT, linestyle="dotted", linewidth=1.2)
         for method in methods:
             look = found.looks[method]
             share.plot(layers, 100 * look.prompt_shares, color=_colour(method), marker=MARKERS[method], markersize=4)
@@ -211,17 +196,17 @@ def attention_figure(found: Examination) -> Figure:
 
 
 def _names_below(fig: Figure, methods: list[str]) -> None:
-    handles = [plt.Line2D([], [], color=_OPEN, linewidth=2, label="frozen backbone")]
+    handles = [plt.Line2D([], [], color=OPEN, linewidth=2, label="frozen backbone")]
     handles += [
         plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], markersize=5, linewidth=2, label=TITLES[m])
         for m in methods
     ]
-    handles.append(plt.Line2D([], [], color=_SOFT, linestyle="dotted", label="looking everywhere alike"))
+    handles.append(plt.Line2D([], [], color=SOFT, linestyle="dotted", label="looking everywhere alike"))
     fig.legend(handles=handles, ncols=len(handles), loc="lower center", frameon=False, fontsize=9.5)
 
 
 def _colour(method: str | None) -> str:
-    return COLOURS.get(method, _OPEN)
+    return COLOURS.get(method, OPEN)
 
 
 def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Figure:
@@ -237,8 +222,8 @@ def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Fi
         fig, (ax, totals) = plt.subplots(
             1,
             2,
-            figsize=(_WIDTH, 1.5 + 0.24 * max(len(values), 4)),
-            dpi=_DPI,
+            figsize=(WIDTH, 1.5 + 0.24 * max(len(values), 4)),
+            dpi=DPI,
             width_ratios=(2.2, 1),
             layout="constrained",
         )
@@ -254,7 +239,7 @@ def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Fi
             range(len(sums)), sums, color=[colormaps["PuOr_r"](0.9 if v > 0 else 0.1) for v in sums], height=0.7
         )
         totals.set_ylim(len(sums) - 0.5, -0.5)
-        totals.axvline(0, color=_SOFT, linewidth=1)
+        totals.axvline(0, color=SOFT, linewidth=1)
         totals.set_yticks([])
         totals.set_xlabel("All prompts of a layer")
         totals.xaxis.set_major_locator(MaxNLocator(4))

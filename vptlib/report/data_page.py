@@ -10,8 +10,8 @@ from IPython.display import HTML
 from PIL import Image, ImageOps
 
 from vptlib.data.check import DataCheck
-from vptlib.pages import page
-from vptlib.parts import facts, part
+from vptlib.report.pages import page
+from vptlib.report.sections.basic import facts, part
 
 CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, columns, pixels
 PAIRS_SHOWN = 10

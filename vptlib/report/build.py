@@ -22,13 +22,13 @@ from typing import Any
 
 import nbformat
 
-from vptlib.config import ReportConfig, check_material, read_config
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.evidence.decision import summarise
-from vptlib.pages import find_chromium, join, page, print_pdf
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
+from vptlib.report.config import ReportConfig, check_material, read_config
+from vptlib.report.pages import find_chromium, join, page, print_pdf
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing
 
@@ -44,7 +44,7 @@ def make_report(config_path: Path, out: Path | None = None) -> Path:
     Runs that are in the store already are not repeated. What it is doing is printed as it goes.
 
     Args:
-        config_path: see `vptlib.config`.
+        config_path: see `vptlib.report.config`.
         out: the report's folder, by default `reports/<name of the YAML file>`.
 
     Raises:

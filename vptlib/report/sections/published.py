@@ -12,7 +12,7 @@ from vptlib.data.readers import VTAB_TASKS, vtab_name
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
-from vptlib.parts import facts, part
+from vptlib.report.sections.basic import facts, part
 from vptlib.rules import ALL, VTAB
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing

@@ -1,0 +1,1 @@
+"""What the notebooks of a report show, a section each."""
