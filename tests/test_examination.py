@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 from test_plots import texts
 
+from vptlib.course.widgets.explanations import explanation_picker
 from vptlib.data.preparing import prepare
 from vptlib.data.tasks import load_task
 from vptlib.explanations import checklist as checklist_module
@@ -31,7 +32,6 @@ from vptlib.report.explanation_charts import (
 from vptlib.report.sections import basic
 from vptlib.study import Study
 from vptlib.tuning.backbones import preprocessing
-from vptlib.widgets import explanation_picker
 
 SETTINGS = dict(
     sizes=(40,), image_size=28, depth=2, steps=2, candidates=1, test_images=30, methods=("vpt-deep", "full")

@@ -8,9 +8,10 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from typer.testing import CliRunner
 
-from vptlib import cli, lessons
+from vptlib import cli
+from vptlib.course import run_notebook
+from vptlib.course.run_notebook import checked, find_notebook, lesson_page, parsed, run_lesson
 from vptlib.errors import UserError
-from vptlib.lessons import checked, find_notebook, lesson_page, parsed, run_lesson
 from vptlib.paths import repository
 
 PARAMETERS = """
@@ -114,7 +115,7 @@ def test_every_lesson_takes_its_own_defaults():
 
 
 def test_a_run_leaves_the_notebook_and_a_page_that_fetches_nothing(notebook, tmp_path, capfd):
-    path = notebook("print(n + 40)", "from vptlib.widgets import ipywidgets\nipywidgets.IntSlider()")
+    path = notebook("print(n + 40)", "from vptlib.course.widgets.view import ipywidgets\nipywidgets.IntSlider()")
     place = run_lesson(str(path), ["{n: 2}"], tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["lesson.html", "lesson.ipynb"]
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
@@ -127,12 +128,12 @@ def test_a_run_leaves_the_notebook_and_a_page_that_fetches_nothing(notebook, tmp
 
 
 def test_by_default_it_lies_under_reports_named_after_its_parameters(notebook, tmp_path, monkeypatch):
-    monkeypatch.setattr(lessons, "repository", lambda: tmp_path)
+    monkeypatch.setattr(run_notebook, "repository", lambda: tmp_path)
     path = notebook("1")
     assert run_lesson(str(path), ["{n: 2}"], progress=False).parent == tmp_path / "reports" / "runs" / "lesson-n=2"
     long = {"task": "/a/very long/folder" * 9}
     other = {"task": "/a/very long/folder" * 9 + "2"}
-    names = {lessons._folder_name(path, values) for values in (long, other, {"n": 2}, {})}
+    names = {run_notebook._folder_name(path, values) for values in (long, other, {"n": 2}, {})}
     assert len(names) == 4 and all(re.fullmatch(r"[\w.=-]{1,60}", name) for name in names)
 
 
@@ -175,14 +176,14 @@ def test_only_cells_that_show_something_are_on_the_page():
 
 
 def test_the_command_answers_with_the_place_and_exit_codes(monkeypatch):
-    monkeypatch.setattr(lessons, "run_lesson", lambda *given: given)
+    monkeypatch.setattr(run_notebook, "run_lesson", lambda *given: given)
     done = CliRunner().invoke(cli.app, ["run", "02", "-y", "{n: 2}", "-y", "{steps: 3}", "--out", "x"])
     assert done.exit_code == 0 and "('02', ['{n: 2}', '{steps: 3}']" in done.stdout
 
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lessons, "run_lesson", stopped)
+    monkeypatch.setattr(run_notebook, "run_lesson", stopped)
     assert CliRunner().invoke(cli.app, ["run", "02"]).exit_code == 130
     monkeypatch.undo()
     wrong = CliRunner().invoke(cli.app, ["run", "02", "-y", "{stepz: 2}"])

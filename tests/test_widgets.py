@@ -1,4 +1,4 @@
-"""vptlib.widgets: a control changes the picture, the picture stands in for the widget, the numbers are the model's."""
+"""vptlib.course.widgets: a control changes the picture, pictures stand in for widgets; numbers are the model's."""
 
 import base64
 import os
@@ -14,15 +14,14 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from planted import planted_runs
 from torch.utils.data import TensorDataset
 
-from vptlib import PromptedViT, Recipe, build_method, widgets
+from vptlib import PromptedViT, Recipe, build_method
+from vptlib.course.widgets.decision import decision_explorer
+from vptlib.course.widgets.prompts import prompt_explorer
+from vptlib.course.widgets.tasks import task_chooser
+from vptlib.course.widgets.training import loss_figure, training_monitor
+from vptlib.course.widgets.view import WIDGET
 from vptlib.errors import UserError
-from vptlib.widgets import (
-    WIDGET,
-    decision_explorer,
-    prompt_explorer,
-    task_chooser,
-    training_monitor,
-)
+from vptlib.tuning.training import History
 
 PNG = b"\x89PNG"
 
@@ -130,7 +129,7 @@ def data():
 def shown(monkeypatch):
     """The views that were displayed."""
     views = []
-    monkeypatch.setattr(widgets, "display", lambda view, **_: views.append(view))
+    monkeypatch.setattr("vptlib.course.widgets.training.display", lambda view, **_: views.append(view))
     return views
 
 
@@ -175,9 +174,9 @@ def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(prompted, dat
 
 
 def test_a_figure_says_whether_it_was_stopped():
-    history = widgets.History(train_loss=[2.0, 1.0], val_steps=[2], val_loss=[1.5], val_accuracy=[0.5], best_step=2)
+    history = History(train_loss=[2.0, 1.0], val_steps=[2], val_loss=[1.5], val_accuracy=[0.5], best_step=2)
     for recipe, stopped, word in ((Recipe(1, 2), False, "done"), (Recipe(1, 9), True, "stopped")):
-        title = widgets._loss_figure("vpt-deep", recipe, history, stopped).axes[0].get_title(loc="left")
+        title = loss_figure("vpt-deep", recipe, history, stopped).axes[0].get_title(loc="left")
         assert word in title and "best held-out accuracy 50 % at step 2" in title
 
 
@@ -199,7 +198,7 @@ def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
 def test_the_decision_is_that_of_the_plan(runs):
     view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
     figure = view._draw(accuracy=85, margin=1, label_price=2, tasks=10)
-    found = widgets.plan(runs, 0.85, 2, 10, 0.01)
+    found = view.plan(runs, 0.85, 2, 10, 0.01)
     assert found.headline in texts(figure)
     for reason in found.reasons:
         assert " ".join(reason.split()) in " ".join(texts(figure).split())

@@ -107,7 +107,7 @@ def run_notebook(
     out: Annotated[Path | None, typer.Option(help="The folder (by default reports/runs/NAME).")] = None,
 ) -> None:
     """Run NOTEBOOK with other parameters; writes it, as run, and an HTML page that opens with the network off."""
-    from vptlib.lessons import run_lesson
+    from vptlib.course.run_notebook import run_lesson
 
     typer.echo(f"The page is at {run_lesson(notebook, parameters or [], out)}")
 

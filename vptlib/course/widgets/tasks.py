@@ -1,0 +1,64 @@
+"""`task_chooser`: what a task's images look like, and how to run the course on them."""
+
+import textwrap
+
+import ipywidgets
+import numpy as np
+from matplotlib.figure import Figure
+
+from vptlib.course.widgets.view import DPI, View
+from vptlib.data.tasks import TASKS, Task, load_task, task_is_available
+from vptlib.errors import UserError
+from vptlib.tuning.backbones import EMBEDDED, available_backbones
+
+
+def task_chooser(task: str = "fashion-mnist", backbone: str = EMBEDDED) -> View:
+    """What a task's images look like, what a backbone is, and how to run the course on them.
+
+    The choice is in `view.controls["task"].value` and `view.controls["backbone"].value`.
+
+    Args:
+        task, backbone: chosen first; tasks are those that can be had on this machine.
+
+    Raises:
+        UserError: a task that cannot be had here.
+    """
+    here = [name for name in TASKS if task_is_available(name)[0]]
+    if task not in here:
+        raise UserError(f"task {task!r} cannot be had here: take one of {', '.join(here)}.")
+    backbones = {name: about for name, about in available_backbones().items() if name.islower()}
+    backbones.setdefault(backbone, "chosen in the parameters cell")
+
+    def draw(task: str, backbone: str) -> Figure:
+        return _task_figure(load_task(task), backbone, backbones[backbone])
+
+    options = {"style": {"description_width": "initial"}, "layout": {"width": "26em"}}
+    return View(
+        draw,
+        {
+            "task": ipywidgets.Dropdown(description="task", options=here, value=task, **options),
+            "backbone": ipywidgets.Dropdown(description="backbone", options=list(backbones), value=backbone, **options),
+        },
+        f"Images of the task {task}; {len(here)} tasks and {len(backbones)} backbones to choose from.",
+    )
+
+
+def _task_figure(task: Task, backbone: str, about: str) -> Figure:
+    """The first image of each class (of ten at most), the facts below, and the command that takes them over."""
+    classes = min(task.num_classes, 10)
+    figure = Figure(figsize=(8.8, 2.9), dpi=DPI)
+    for label in range(classes):
+        axis = figure.add_axes((0.01 + 0.099 * label, 0.5, 0.09, 0.36))
+        first = int(np.flatnonzero(task.train.labels == label)[0])
+        axis.imshow(task.train.images[first])
+        axis.set_title(textwrap.shorten(task.class_names[label], 12, placeholder="…"), fontsize=8)
+        axis.set_axis_off()
+    counted = f"{task.num_classes} classes, {len(task.train):,} training and {len(task.test):,} test images"
+    lines = [
+        f"{task.title} · {task.group} · {counted} · {task.licence}",
+        f"{backbone} · {about}",
+        f"The course on them: vpt run 02 -y '{{task: {task.name}, backbone: {backbone}}}'",
+    ]
+    text = "\n".join(textwrap.fill(line, 122) for line in lines)
+    figure.text(0.012, 0.42, text, fontsize=9, va="top", linespacing=1.6)
+    return figure
