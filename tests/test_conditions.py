@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import vptlib.study as module
 from vptlib import Study
 from vptlib.data.conditions import CORRUPTIONS, Conditions, corrupt, long_tail, wrong_labels
 from vptlib.errors import UserError
+from vptlib.study.store import run_key
 
 LABELS = np.arange(600) % 5
 
@@ -97,9 +97,9 @@ def test_a_study_tells_its_conditions_and_keys_follow_them():
     assert "Conditions" not in plain.protocol()
     assert noisy.protocol()["Conditions"] == "40% of the labelled images carry a wrong label (any other class)."
     cell = plain.cells()[0]
-    keys = {module._key(s, cell) for s in (plain, noisy, study(label_noise=0.4, noise="pair"), study(imbalance=3.0))}
+    keys = {run_key(s, cell) for s in (plain, noisy, study(label_noise=0.4, noise="pair"), study(imbalance=3.0))}
     assert len(keys) == 4
-    assert module._key(study(noise="pair"), cell) == module._key(plain, cell)  # changes nothing, so is no other run
+    assert run_key(study(noise="pair"), cell) == run_key(plain, cell), "a kind of noise without noise changes nothing"
 
 
 def test_training_labels_are_wrong_and_test_labels_are_not():

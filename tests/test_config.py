@@ -8,7 +8,7 @@ import pytest
 from vptlib.errors import UserError
 from vptlib.paths import repository
 from vptlib.report.config import check_material, read_config
-from vptlib.study import Study
+from vptlib.study.study import Study
 
 MISTAKES = {
     # the file's text: what the sentence must hold

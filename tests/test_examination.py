@@ -30,7 +30,7 @@ from vptlib.report.explanation_charts import (
     prompt_figure,
 )
 from vptlib.report.sections import basic
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
 SETTINGS = dict(

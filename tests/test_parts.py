@@ -7,7 +7,7 @@ import pytest
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
 from vptlib.report.sections import basic
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.wording import count, decimals, duration, per_cent, points, storage
 
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import pytest
 
-from vptlib import study
 from vptlib.report import build
 from vptlib.report.config import read_config
 from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
-from vptlib.study import Study
+from vptlib.study import runner
+from vptlib.study.study import Study
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def test_a_second_report_trains_nothing_and_a_failure_leaves_the_first(with_its_
     def fail(*_):
         raise build.UserError("the notebook failed.")
 
-    monkeypatch.setattr(study, "_run_cell", lambda *_: pytest.fail("a finished run was made again"))
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("a finished run was made again"))
     monkeypatch.setattr(build, "run_notebook", fail)
     page = with_its_store / "out" / "index.html"
     before = page.read_bytes()

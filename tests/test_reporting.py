@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from vptlib.errors import UserError
 from vptlib.report import build
-from vptlib.study import Study
+from vptlib.study.study import Study
 
 SETTINGS = "tasks: [digits]\nsizes: [40]\nimage_size: 28\ndepth: 1\nsteps: 1\ncandidates: 1\ntest_images: 20\n"
 

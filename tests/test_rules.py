@@ -11,16 +11,20 @@ import torch
 from torch.utils.data import TensorDataset
 from typer.testing import CliRunner
 
-import vptlib.study as module
 from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
 from vptlib.errors import UserError
 from vptlib.evidence.published import TASK_NAMES, group_means, vtab1k
+from vptlib.paths import store_folder
 from vptlib.report import build
 from vptlib.report.config import read_config
 from vptlib.report.sections import published
-from vptlib.rules import Setting, published_recipe, published_settings, steps_of
-from vptlib.study import Cell, Study
-from vptlib.tuning.training import Diverged, Recipe, fit
+from vptlib.study import runner
+from vptlib.study.material import material_of
+from vptlib.study.plan import Cell
+from vptlib.study.published_rules import Setting, published_recipe, published_settings, steps_of
+from vptlib.study.store import run_key
+from vptlib.study.study import Study
+from vptlib.tuning.training import Diverged, Recipe, evaluate, fit
 
 # ---- the grids --------------------------------------------------------------------------------------------------
 
@@ -45,7 +49,7 @@ def test_a_smaller_budget_is_the_beginning_of_a_larger_one_and_equal_for_all():
 
 
 def published_protocol(**changes) -> dict[str, str]:
-    from vptlib.rules import published_sentences
+    from vptlib.study.published_rules import published_sentences
 
     values = {"methods": ("vpt-deep", "full"), "epochs": 100, "batch_size": 64, "official_split": True}
     return published_sentences(**(values | {"candidates": 2} | changes))
@@ -120,15 +124,15 @@ def study(folder, name="dtd", **changes) -> Study:
 def test_keys_of_equal_budgets_are_those_of_earlier_versions():
     """Runs in the stores of users stay theirs: worked out by the version before there were published rules."""
     ours = Study("digits", image_size=14, depth=1)
-    assert module._key(ours, Cell("vpt-deep", 50, 0)) == "c56e31fe364784f0e40a0c47dac7a91e"
-    assert module._key(ours, Cell("full", 150, 0)) == "287fc7337f6274966f20c587de86e6cf"
+    assert run_key(ours, Cell("vpt-deep", 50, 0)) == "c56e31fe364784f0e40a0c47dac7a91e"
+    assert run_key(ours, Cell("full", 150, 0)) == "287fc7337f6274966f20c587de86e6cf"
 
 
 @pytest.mark.usefixtures("own_store", "own_cache")
 def test_settings_are_chosen_on_200_and_all_1000_train_in_the_end(miniature, monkeypatch):
     fits = []
-    plain = module.fit
-    monkeypatch.setattr(module, "fit", lambda m, *a: fits.append((m, *a)) or plain(m, *a))
+    plain = runner.fit
+    monkeypatch.setattr(runner, "fit", lambda m, *a: fits.append((m, *a)) or plain(m, *a))
     ours = study(miniature)
     runs = ours.run(progress=False)
     assert len(runs) == 4
@@ -143,15 +147,15 @@ def test_settings_are_chosen_on_200_and_all_1000_train_in_the_end(miniature, mon
     assert len({(r.learning_rate, r.weight_decay, r.num_prompts) for r in chosen.itertuples()}) == 1
     assert chosen.val_accuracy.nunique() == 1
     assert ours.history("vpt-deep", 50, 44).val_steps == [], "nothing is looked at in the final run"
-    found = module.evaluate(ours.model("vpt-deep"), ours.data(50, 42)[2])
+    found = evaluate(ours.model("vpt-deep"), ours.data(50, 42)[2])
     assert found.predictions.tolist() == chosen.predictions.iloc[0].tolist()
-    assert not list((module.store_folder() / "checkpoints").iterdir())
+    assert not list((store_folder() / "checkpoints").iterdir())
     assert ours.run(progress=False).run_id.tolist() == runs.run_id.tolist(), "finished runs are not repeated"
 
 
 def test_the_lists_of_the_task_are_followed_as_they_are(miniature):
-    task = module._material(study(miniature)).task
-    train, val, _ = module._material(study(miniature)).parts(50, 0, study(miniature).conditions, "vtab-1k")
+    task = material_of(study(miniature)).task
+    train, val, _ = material_of(study(miniature)).parts(50, 0, study(miniature).conditions, "vtab-1k")
     assert train.tolist() == list(range(40)) and val.tolist() == list(range(40, 50))
     assert task.train.source.paths[val[0]].parent.name == "val"
     assert "val200.txt" in study(miniature).protocol()["Tuning"]
@@ -170,14 +174,14 @@ def test_without_val200_a_fifth_is_set_aside(tmp_path):
         backbone=f"file:{tmp_path / 'tiny.safetensors'}@{miniature_vtab.ARCHITECTURE}",
         test_images="all",
     )
-    train, val, _ = module._material(ours).parts(50, 0, ours.conditions, ours.rules)
+    train, val, _ = material_of(ours).parts(50, 0, ours.conditions, ours.rules)
     assert sorted([*train, *val]) == list(range(50)) and 0 < len(val) <= 10 and val.tolist() != list(range(40, 50))
     assert "a fifth, stratified" in ours.protocol()["Tuning"]
 
 
 @pytest.mark.usefixtures("own_store", "own_cache")
 def test_stopped_while_tuning_it_does_not_try_again_what_was_tried(miniature, monkeypatch):
-    plain, fits = module.fit, []
+    plain, fits = runner.fit, []
 
     def stop_at_second(*arguments):
         fits.append(1)
@@ -185,7 +189,7 @@ def test_stopped_while_tuning_it_does_not_try_again_what_was_tried(miniature, mo
             raise KeyboardInterrupt
         return plain(*arguments)
 
-    monkeypatch.setattr(module, "fit", stop_at_second)
+    monkeypatch.setattr(runner, "fit", stop_at_second)
     ours = study(miniature, seeds=(42,))
     with pytest.raises(KeyboardInterrupt):
         ours.run(progress=False)
@@ -196,7 +200,7 @@ def test_stopped_while_tuning_it_does_not_try_again_what_was_tried(miniature, mo
 @pytest.mark.usefixtures("own_store", "own_cache")
 def test_what_diverges_counts(miniature, monkeypatch):
     """A diverged setting is not chosen; a diverged final run is a run all the same; if all diverge, it is said."""
-    plain = module.fit
+    plain = runner.fit
     worst = published_settings("full", 20, 2)[0]
 
     def fails(model, train, val, recipe, *rest):
@@ -208,7 +212,7 @@ def test_what_diverges_counts(miniature, monkeypatch):
             raise Diverged("training diverged")
         return plain(model, train, val, recipe, *rest)
 
-    monkeypatch.setattr(module, "fit", fails)
+    monkeypatch.setattr(runner, "fit", fails)
     ours = study(miniature, methods=("full",), seeds=(42,))
     row = ours.run(progress=False).iloc[0]
     assert row.learning_rate == published_settings("full", 20, 2)[1].learning_rate
@@ -217,7 +221,7 @@ def test_what_diverges_counts(miniature, monkeypatch):
     def always(*_):
         raise Diverged("training diverged")
 
-    monkeypatch.setattr(module, "fit", always)
+    monkeypatch.setattr(runner, "fit", always)
     with pytest.raises(Diverged):
         study(miniature, methods=("full",), seeds=(5,)).run(progress=False)
 

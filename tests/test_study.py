@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 import torch
 
-import vptlib.study as module
 from vptlib.errors import UserError
-from vptlib.study import Cell, Study
+from vptlib.study import runner
+from vptlib.study.plan import Cell
+from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS, STANDARD
-from vptlib.tuning.training import Diverged
+from vptlib.tuning.training import Diverged, History
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -43,8 +44,8 @@ def plain(runs: pd.DataFrame) -> pd.DataFrame:
 
 def test_runs_are_made_once_and_a_larger_study_reuses_them(monkeypatch):
     made = []
-    run_cell = module._run_cell
-    monkeypatch.setattr(module, "_run_cell", lambda s, cell, rates: made.append(cell) or run_cell(s, cell, rates))
+    run_cell = runner.run_cell
+    monkeypatch.setattr(runner, "run_cell", lambda s, cell, rates: made.append(cell) or run_cell(s, cell, rates))
     small = study()
     first = small.run(progress=False)
     assert made == small.cells() and len(first) == 8
@@ -65,7 +66,7 @@ def test_table_agrees_with_the_items_and_the_stored_model():
     *_, test = ours.data(60, 0)
     for method in ours.methods:
         stored = runs[(runs.method == method) & (runs.n == 60) & (runs.seed == 0)].iloc[0]
-        found = module.evaluate(ours.model(method), test)
+        found = runner.evaluate(ours.model(method), test)
         assert found.predictions.tolist() == stored.predictions.tolist()
     assert (runs.predictions.iloc[0] == test.tensors[1].numpy()).tolist() == runs.correct.iloc[0].tolist()
 
@@ -97,8 +98,8 @@ def test_runs_made_side_by_side_are_the_same_runs(monkeypatch, tmp_path, own_sto
 def test_every_method_gets_the_same_budget(monkeypatch):
     """Same number of candidates and steps, chosen on validation; the first seed tunes for the others."""
     fits = []
-    fit = module.fit
-    monkeypatch.setattr(module, "fit", lambda *a: fits.append((a[0].method, a[3])) or fit(*a))
+    fit = runner.fit
+    monkeypatch.setattr(runner, "fit", lambda *a: fits.append((a[0].method, a[3])) or fit(*a))
     methods = (*STANDARD, "mlp-k", "partial-k", "full-then-prompts")
     runs = study(methods=methods, sizes=(60,)).run(progress=False)
     for method in methods:
@@ -113,9 +114,9 @@ def test_every_method_gets_the_same_budget(monkeypatch):
 def test_the_rate_best_on_validation_is_chosen_whatever_the_test_says(monkeypatch):
     def scripted(model, train, val, recipe, *_):
         best = recipe.learning_rate == METHODS[model.method].learning_rates[1]
-        return module.History([1.0], [1], [1.0], [0.8 if best else 0.3], best_step=1)
+        return History([1.0], [1], [1.0], [0.8 if best else 0.3], best_step=1)
 
-    monkeypatch.setattr(module, "fit", scripted)
+    monkeypatch.setattr(runner, "fit", scripted)
     runs = study(seeds=(0,)).run(progress=False)
     for row in runs.itertuples():
         assert row.learning_rate == METHODS[row.method].learning_rates[1]
@@ -124,8 +125,8 @@ def test_the_rate_best_on_validation_is_chosen_whatever_the_test_says(monkeypatc
 
 def test_test_images_are_looked_at_once_a_run(monkeypatch):
     looks = []
-    evaluate = module.evaluate
-    monkeypatch.setattr(module, "evaluate", lambda net, data: looks.append(len(data)) or evaluate(net, data))
+    evaluate = runner.evaluate
+    monkeypatch.setattr(runner, "evaluate", lambda net, data: looks.append(len(data)) or evaluate(net, data))
     ours = study()
     ours.run(progress=False)
     assert looks == [30] * len(ours.cells())
@@ -145,14 +146,14 @@ def test_training_never_sees_test_images_and_sizes_are_nested():
 
 
 def test_a_diverged_candidate_does_not_stop_the_study(monkeypatch):
-    fit = module.fit
+    fit = runner.fit
 
     def sometimes(model, train, val, recipe, *rest):
         if recipe.learning_rate == METHODS[model.method].learning_rates[0]:
             raise Diverged("training diverged")
         return fit(model, train, val, recipe, *rest)
 
-    monkeypatch.setattr(module, "fit", sometimes)
+    monkeypatch.setattr(runner, "fit", sometimes)
     runs = study(seeds=(0,), sizes=(40,)).run(progress=False)
     assert [r.learning_rate for r in runs.itertuples()] == [
         METHODS[r.method].learning_rates[1] for r in runs.itertuples()
@@ -161,7 +162,7 @@ def test_a_diverged_candidate_does_not_stop_the_study(monkeypatch):
     def always(*_):
         raise Diverged("training diverged")
 
-    monkeypatch.setattr(module, "fit", always)
+    monkeypatch.setattr(runner, "fit", always)
     with pytest.raises(Diverged):
         study(seeds=(5,), sizes=(40,)).run(progress=False)
 
@@ -191,7 +192,7 @@ def test_impossible_studies_are_refused_at_once(changes, sentence):
 
 
 def test_sizes_beyond_the_data_are_refused_before_training(monkeypatch):
-    monkeypatch.setattr(module, "_run_cell", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("training began"))
     with pytest.raises(UserError, match="5000"):
         study(sizes=(40, 5000)).run(progress=False)
 
@@ -229,7 +230,7 @@ def test_protocol_states_the_figures():
 OPEN_AT_ONCE = """
 import os, time
 import mlflow.store.tracking.sqlalchemy_store  # slow, so before the fork: all are to open the store in one moment
-from vptlib.study import Study
+from vptlib import Study
 
 study = Study(**{settings})
 start, children = time.time() + 0.5, []
@@ -258,16 +259,17 @@ def test_killed_in_the_middle_it_goes_on_with_the_same_result(own_store, monkeyp
     script = textwrap.dedent(f"""
         import sys, torch
         torch.set_num_threads(1)
-        import vptlib.study as module
-        run_cell, made = module._run_cell, []
+        from vptlib import Study
+        from vptlib.study import runner
+        run_cell, made = runner.run_cell, []
         def slow(study, cell, rates):
             made.append(cell)
             if len(made) == 4 and {{stop}}:
                 print("HANGING", flush=True)
                 while True: pass
             return run_cell(study, cell, rates)
-        module._run_cell = slow
-        module.Study(**{TINY!r}, methods=("linear", "vpt-deep"), sizes=(40, 60), seeds=(0, 1)).run(progress=False)
+        runner.run_cell = slow
+        Study(**{TINY!r}, methods=("linear", "vpt-deep"), sizes=(40, 60), seeds=(0, 1)).run(progress=False)
         print(len(made))
     """)
 

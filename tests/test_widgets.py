@@ -21,6 +21,7 @@ from vptlib.course.widgets.tasks import task_chooser
 from vptlib.course.widgets.training import loss_figure, training_monitor
 from vptlib.course.widgets.view import WIDGET
 from vptlib.errors import UserError
+from vptlib.evidence.prices import plan
 from vptlib.tuning.training import History
 
 PNG = b"\x89PNG"
@@ -198,7 +199,7 @@ def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
 def test_the_decision_is_that_of_the_plan(runs):
     view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
     figure = view._draw(accuracy=85, margin=1, label_price=2, tasks=10)
-    found = view.plan(runs, 0.85, 2, 10, 0.01)
+    found = plan(runs, 0.85, 2, 10, 0.01)
     assert found.headline in texts(figure)
     for reason in found.reasons:
         assert " ".join(reason.split()) in " ".join(texts(figure).split())

@@ -1,10 +1,16 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
-    ground     backbones  prompts  locations  prototypes  swin  baselines  methods  promptfile  data
-    work       training  study  search  attention  explain  faithfulness  examination  similarity  transfer  datacheck
-    judgement  curves  decision  prices
-    faces      plots  explanation_plots  parts  field_parts  published_parts  widgets  reporting  lessons  cli
+    errors  paths  wording    the ground: they import nothing of the rest
+    prompting                 the heart: prompts in a ViT, textbook form (vit) and fast form (fast)
+    data                      images and labels: files, tables, splits, embedded tasks, checks
+    tuning                    backbones, methods, one training loop, prompt files, search
+    study  bench              the fair comparison, and what it costs
+    evidence  explanations    judgement: curves, decision, prices | maps and their checks
+    report                    pages for people
+    course                    widgets, and running a notebook
+    cli  doctor               the doors
 
+Imports point upwards in this list only: `report` may import `study`, never the other way (`make lint` checks it).
 The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
 """
 
@@ -20,7 +26,7 @@ _HOME = {
     "fit": "tuning.training",
     "evaluate": "tuning.training",
     "Recipe": "tuning.training",
-    "Study": "study",
+    "Study": "study.study",
     "explain": "explanations.maps",
     "recommend": "evidence.decision",
     "UserError": "errors",

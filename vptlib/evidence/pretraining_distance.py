@@ -15,7 +15,7 @@ from vptlib.data.splits import fixed_test
 from vptlib.data.tasks import load_reference, load_task
 from vptlib.errors import UserError
 from vptlib.evidence.similarity import frechet_distance_at_infinity, h_score, knn_accuracy, log_me, transfer_table
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import frozen_features

@@ -37,7 +37,7 @@ from vptlib.explanations.maps import (
     prompt_attribution,
 )
 from vptlib.paths import store_folder
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS, AdaptedModel
 from vptlib.wording import decimals
 

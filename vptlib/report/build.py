@@ -29,7 +29,7 @@ from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.pages import find_chromium, join, page, print_pdf
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
 NOTEBOOKS_AT_ONCE = 2

@@ -1,7 +1,7 @@
-"""The YAML file behind a report: read, checked, and every mistake told as one sentence with the line and the mend.
+"""The YAML file behind a report: read, checked, and each mistake reported as one sentence with its line and its fix.
 
-The settings of the study are the fields of `vptlib.study.Study` itself, with its types and defaults; the report adds
-a title, the tasks, the margin of the decision and the size of the GradCAM page.
+The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. The report adds a title,
+the tasks, the margin of the decision and the size of the GradCAM page.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ from vptlib.data.readers import expanded, is_spec, resolved
 from vptlib.data.tasks import PHOTOGRAPHS, TASKS, task_is_available
 from vptlib.errors import UserError
 from vptlib.evidence.decision import FULL, PROMPT
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
 
 # What the report sets side by side; the other methods are there for comparison.

@@ -21,7 +21,7 @@ from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
 from vptlib.explanations.checklist import Row
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, per_cent, points, storage
 

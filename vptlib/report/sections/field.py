@@ -10,7 +10,7 @@ from vptlib.evidence.curves import learning_curves, paired_difference
 from vptlib.evidence.similarity import how_well
 from vptlib.report.charts import quadrant_figure
 from vptlib.report.sections.basic import figure, part, table
-from vptlib.study import Study
+from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import decimals, per_cent, points
 

@@ -13,8 +13,8 @@ from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.report.sections.basic import facts, part
-from vptlib.rules import ALL, VTAB
-from vptlib.study import Study
+from vptlib.study.published_rules import ALL, VTAB
+from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
 # Whose figure → the names of its full fine-tuning and its VPT-deep in `vtab1k()`.

@@ -1,0 +1,108 @@
+"""What the runs of a study share, loaded once: task, backbone, prepared images, and a fresh model of each method."""
+
+import copy
+from functools import lru_cache
+
+import numpy as np
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch.utils.data import TensorDataset
+
+from vptlib.data.conditions import Conditions, corrupt, long_tail, wrong_labels
+from vptlib.data.files import LazyImages
+from vptlib.data.preparing import ImageSet, prepare
+from vptlib.data.splits import few_shot, fixed_test, split_validation
+from vptlib.data.tasks import Task, load_task
+from vptlib.study.plan import Plan
+from vptlib.study.published_rules import ALL, EQUAL, published_options
+from vptlib.tuning.backbones import fingerprint, load_backbone, preprocessing
+from vptlib.tuning.methods import AdaptedModel, build_method, find_method
+from vptlib.tuning.training import frozen_features
+
+
+class Material:
+    """Task, backbone and prepared test images, loaded once for all runs."""
+
+    def __init__(self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int | str):
+        self.task: Task = load_task(task)
+        self.vit, self.fingerprint = _load_backbone(backbone, image_size, depth)
+        all_of_them = len(self.task.test)
+        self.test_items = fixed_test(self.task.test.labels, all_of_them if test_images == ALL else test_images)
+        # Kept with the material: two conditions at most, for prepared images are large.
+        self.test_under = lru_cache(maxsize=2)(self._test_under)
+        self.test_features = lru_cache(maxsize=2)(self._test_features)
+
+    def _test_under(self, conditions: Conditions) -> TensorDataset:
+        """The test images, prepared; corrupted, if that is a condition."""
+        images, wanted = self.task.test.select(self.test_items), preprocessing(self.vit)
+        if conditions.corruption:
+            lazy = isinstance(images, LazyImages)
+            pixels = images.pixels(wanted.size, wanted.interpolation) if lazy else images.images
+            images = ImageSet(corrupt(pixels, conditions.corruption, conditions.severity), images.labels)
+        return prepare(images, wanted)
+
+    def _test_features(self, conditions: Conditions) -> TensorDataset:
+        """What a linear head reads of the test images."""
+        model = build_method("linear", copy.deepcopy(self.vit), self.task.num_classes)
+        return frozen_features(model, self.test_under(conditions))
+
+    def parts(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Indices of the training and the validation images of a budget of n; the labels of all images, wrong ones too."""
+        labels = self.task.train.labels
+        as_listed = rules != EQUAL and n == len(labels) and conditions.imbalance == 1
+        if as_listed:  # a published list is taken as it is, whatever its classes have
+            chosen = np.arange(n)
+        elif conditions.imbalance > 1:
+            chosen = long_tail(labels, n, conditions.imbalance, seed)
+        else:
+            chosen = few_shot(labels, n, seed)
+        if conditions.label_noise:
+            wrong, share = labels.copy(), conditions.label_noise
+            wrong[chosen] = wrong_labels(labels[chosen], share, conditions.noise, self.task.num_classes, seed)
+            labels = wrong
+        if as_listed and self.task.validation is not None:
+            return chosen[~self.task.validation], chosen[self.task.validation], labels
+        return *split_validation(labels, chosen, groups=self.task.train_groups), labels
+
+    def labelled(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[TensorDataset, TensorDataset]:
+        """Training and validation images out of one budget of n, prepared, with their labels, wrong ones included."""
+        *parts, labels = self.parts(n, seed, conditions, rules)
+        return tuple(self._prepared(part, labels) for part in parts)
+
+    def whole(self, n: int, seed: int, conditions: Conditions, rules: str) -> TensorDataset:
+        """All images of one budget of n, prepared, in the order of the task."""
+        *parts, labels = self.parts(n, seed, conditions, rules)
+        return self._prepared(np.sort(np.concatenate(parts)), labels)
+
+    def _prepared(self, places: np.ndarray, labels: np.ndarray) -> TensorDataset:
+        images = prepare(self.task.train.select(places), preprocessing(self.vit)).tensors[0]
+        return TensorDataset(images, torch.tensor(labels[places]))
+
+
+@lru_cache(maxsize=2)
+def _load_backbone(*names) -> tuple[VisionTransformer, str]:
+    """The backbone, for copies of it to be adapted, and its fingerprint; all tasks of a report share it."""
+    vit = load_backbone(*names)
+    return vit, fingerprint(vit)
+
+
+@lru_cache(maxsize=32)
+def _load_material(*names) -> Material:
+    return Material(*names)
+
+
+def material_of(plan: Plan) -> Material:
+    """The material of `plan`, loaded at the first call."""
+    return _load_material(plan.task, plan.backbone, plan.image_size, plan.depth, plan.test_images)
+
+
+def build_model(plan: Plan, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:
+    """A fresh, untrained model of `method` on the plan's backbone, with a head for the classes of its task."""
+    material = material_of(plan)
+    count = (num_prompts or plan.num_prompts) if find_method(method).uses_prompts else None
+    if plan.rules == EQUAL:
+        options = {} if count is None else {"num_prompts": count}
+    else:
+        options = published_options(method, count)
+    torch.manual_seed(seed)
+    return build_method(method, copy.deepcopy(material.vit), material.task.num_classes, **options)

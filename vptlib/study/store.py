@@ -1,0 +1,268 @@
+"""The store of runs: MLflow, on a server or in an SQLite file. A run's key is a hash of all that determines it."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vptlib.errors import UserError
+from vptlib.paths import store_folder
+from vptlib.study.material import material_of
+from vptlib.study.plan import Cell, Plan
+from vptlib.study.published_rules import ALL, EQUAL, Setting
+from vptlib.tuning.methods import find_method
+from vptlib.tuning.training import Evaluation, History
+
+# Part of every run's key: raise it when the meaning of a run changes, so that old runs are not mixed with new ones.
+PROTOCOL = 1
+
+
+@dataclass
+class Result:
+    """What a run gives: its training, its test, what tuning tried, and what it costs to store."""
+
+    history: History
+    test: Evaluation
+    learning_rate: float
+    tried: dict[str, float]  # learning rate → validation accuracy
+    tuning_seconds: float
+    trainable_parameters: int
+    bytes_per_task: int
+    weights: dict[str, Tensor] | None  # of the run whose model is kept
+    setting: Setting | None = None  # that the published rules chose
+    val_accuracy: float = float("nan")  # of that setting, before the final run
+
+
+def tried_file(plan: Plan, cell: Cell) -> Path:
+    """What has been tried so far, until the run is in the store."""
+    return store_folder() / "checkpoints" / f"{run_key(plan, cell)}-tried.json"
+
+
+def run_key(plan: Plan, cell: Cell) -> str:
+    """A hash of all that determines a run's numbers."""
+    material = material_of(plan)
+    method = find_method(cell.method)
+    facts = {
+        "protocol": PROTOCOL,
+        "task": material.task.fingerprint,
+        "backbone": material.fingerprint,
+        "cell": asdict(cell),
+        "tuned_with": plan.seeds[0],
+        "learning_rates": method.learning_rates if plan.candidates == ALL else method.learning_rates[: plan.candidates],
+        "num_prompts": plan.num_prompts if method.uses_prompts else None,
+        "steps": plan.steps,
+        "batch_size": plan.batch_size,
+        "test_items": len(material.test_items),
+    } | plan.conditions.facts()
+    if plan.rules != EQUAL:
+        facts |= _published_facts(plan, cell)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _published_facts(plan: Plan, cell: Cell) -> dict:
+    """What determines a run under the published rules, in the place of what does not."""
+    aside = material_of(plan).task.validation
+    return {
+        "rules": plan.rules,
+        "settings": [asdict(setting) for setting in plan.to_try(cell.method)],
+        "epochs": plan.epochs,
+        "set_aside": None if aside is None else np.flatnonzero(aside).tolist(),
+        **dict.fromkeys(("learning_rates", "num_prompts", "steps")),
+    }
+
+
+# MLflow reports its use to its makers, and every table and file to the terminal, unless told not to.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def _quoted(text: str) -> str:
+    """A text in the quotes of MLflow's filters, which know no escape."""
+    return f'"{text}"' if "'" in text else f"'{text}'"
+
+
+@lru_cache(maxsize=1)
+def _client_at(uri: str):
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if not uri.startswith("sqlite:///"):
+        return MlflowClient(tracking_uri=uri)
+    # MLflow makes the tables of a new file without a lock: two notebooks that start side by side would both make them.
+    with FileLock(uri.removeprefix("sqlite:///") + ".lock"):
+        return MlflowClient(tracking_uri=uri)
+
+
+def mlflow_client():
+    """The MLflow client: the server that `MLFLOW_TRACKING_URI` names, or an SQLite file in the store folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_writable_store() / 'mlflow.db'}"
+    return _client_at(uri)
+
+
+def _writable_store() -> Path:
+    folder = store_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "artifacts").mkdir(exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError("no permission to write")
+    except OSError as error:
+        raise UserError(
+            f"the store of runs {folder} cannot be written ({error.strerror or error}): set VPTLIB_STORE to a folder "
+            "that can."
+        ) from error
+    return folder
+
+
+def _experiment() -> str:
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client()
+    found = client.get_experiment_by_name("vptlib")
+    if found:
+        return found.experiment_id
+    local = not os.environ.get("MLFLOW_TRACKING_URI")
+    where = (store_folder() / "artifacts").resolve().as_uri() if local else None
+    try:
+        return client.create_experiment("vptlib", artifact_location=where)
+    except MlflowException:  # another process has made it since we looked
+        found = client.get_experiment_by_name("vptlib")
+        if not found:
+            raise
+        return found.experiment_id
+
+
+def finished_runs(plan: Plan) -> dict:
+    """Finished MLflow runs of the study's task, by key; of two that are the same, one with stored weights."""
+    found, token = {}, None
+    while True:
+        page = mlflow_client().search_runs(
+            [_experiment()],
+            filter_string=f"attributes.status = 'FINISHED' and tags.task = {_quoted(plan.task)}",
+            max_results=1000,
+            page_token=token,
+        )
+        for run in page:
+            known = found.get(run.data.tags["key"])
+            if known is None or "weights" in run.data.tags:
+                found[run.data.tags["key"]] = run
+        token = page.token
+        if not token:
+            return found
+
+
+def finished_run(plan: Plan, cell: Cell):
+    run = finished_runs(plan).get(run_key(plan, cell))
+    if run is None:
+        raise UserError(
+            f"{cell.method} on {plan.task} with {cell.n} images and seed {cell.seed} has not been run: "
+            "call Study.run() first."
+        )
+    return run
+
+
+def log_run(plan: Plan, cell: Cell, result: Result) -> None:
+    """Everything under one MLflow run, marked finished only when all of it is there."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    client, now = mlflow_client(), int(time.time() * 1000)
+    key = run_key(plan, cell)
+    tags = {"key": key, "task": plan.task, "backbone_sha256": material_of(plan).fingerprint}
+    run = client.create_run(_experiment(), tags=tags, run_name=f"{plan.task} {cell.method} n={cell.n} s={cell.seed}")
+    run_id, history = run.info.run_id, result.history
+    params = {
+        **{k: v for k, v in asdict(plan).items() if k not in ("methods", "sizes", "seeds")},
+        **asdict(cell),
+        "learning_rate": repr(result.learning_rate),
+    }
+    if result.setting is None:
+        params["rates_tried"] = json.dumps(result.tried)
+    else:  # hundreds of settings are more than a parameter of MLflow may hold
+        params |= {"num_prompts": result.setting.num_prompts or 0, "weight_decay": repr(result.setting.weight_decay)}
+        client.log_dict(run_id, result.tried, "tried.json")
+    metrics = {
+        "accuracy": result.test.accuracy,
+        "test_loss": result.test.loss,
+        "val_accuracy": history.best_val_accuracy if result.setting is None else result.val_accuracy,
+        "best_step": history.best_step,
+        "train_seconds": history.seconds,
+        "tuning_seconds": result.tuning_seconds,
+        "trainable_parameters": result.trainable_parameters,
+        "bytes_per_task": result.bytes_per_task,
+    }
+    series = [
+        Metric("train_loss", loss, now, step) for step, loss in zip(history.steps, history.train_loss, strict=True)
+    ]
+    for step, loss, accuracy in zip(history.val_steps, history.val_loss, history.val_accuracy, strict=True):
+        series += [
+            Metric("val_step", step, now, step),
+            Metric("val_loss", loss, now, step),
+            Metric("val_accuracy_at", accuracy, now, step),
+        ]
+    series += [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    for start in range(0, len(series), 1000):  # MLflow's limit for one batch
+        client.log_batch(run_id, metrics=series[start : start + 1000])
+    client.log_batch(
+        run_id, params=[Param(k, str(v)) for k, v in params.items()], tags=[RunTag("seed", str(cell.seed))]
+    )
+    client.log_dict(
+        run_id,
+        {"predictions": result.test.predictions.tolist(), "correct": result.test.correct.astype(int).tolist()},
+        "test.json",
+    )
+    if result.weights:
+        _log_weights(client, run_id, result.weights)
+    client.set_terminated(run_id, "FINISHED")
+    tried_file(plan, cell).unlink(missing_ok=True)
+
+
+def _log_weights(client, run_id: str, weights: dict[str, Tensor]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        save_file({name: t.cpu().contiguous() for name, t in weights.items()}, path)
+        client.log_artifact(run_id, str(path))
+    client.set_tag(run_id, "weights", "weights.safetensors")
+
+
+def table_row(plan: Plan, cell: Cell, run) -> dict:
+    metrics = run.data.metrics
+    items = test_results(run.info.run_id, run.info.artifact_uri)
+    row = {
+        "task": plan.task,
+        **asdict(cell),
+        "accuracy": metrics["accuracy"],
+        "val_accuracy": metrics["val_accuracy"],
+        "learning_rate": float(run.data.params["learning_rate"]),
+        "best_step": int(metrics["best_step"]),
+        "train_seconds": metrics["train_seconds"],
+        "tuning_seconds": metrics["tuning_seconds"],
+        "trainable_parameters": int(metrics["trainable_parameters"]),
+        "bytes_per_task": int(metrics["bytes_per_task"]),
+        "correct": np.array(items["correct"], dtype=bool),
+        "predictions": np.array(items["predictions"]),
+        "run_id": run.info.run_id,
+    }
+    if plan.rules != EQUAL:
+        prompts = int(run.data.params["num_prompts"]) or float("nan")
+        row |= {"weight_decay": float(run.data.params["weight_decay"]), "num_prompts": prompts}
+    return row
+
+
+@lru_cache(maxsize=4096)
+def test_results(run_id: str, _artifact_uri: str) -> dict:
+    return json.loads(Path(mlflow_client().download_artifacts(run_id, "test.json")).read_text())
