@@ -47,7 +47,7 @@ class Material:
         return frozen_features(model, self.test_under(conditions))
 
     def parts(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices of the training and the validation images of a budget of n; the labels of all images, wrong ones too."""
+        """Indices of the training and the validation images of a budget of n, and all labels, wrong ones too."""
         labels = self.task.train.labels
         as_listed = rules != EQUAL and n == len(labels) and conditions.imbalance == 1
         if as_listed:  # a published list is taken as it is, whatever its classes have
