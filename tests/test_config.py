@@ -1,4 +1,4 @@
-"""Every mistake in a report's YAML is one sentence with file, line, key and mend; a right file gives its studies."""
+"""Every mistake in a report's YAML is one sentence with file, line, key and fix; a right file gives its studies."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +11,7 @@ from vptlib.report.config import check_material, read_config
 from vptlib.study.study import Study
 
 MISTAKES = {
-    # the file's text: what the sentence must hold
+    # the file's text: what the sentence must contain
     "tasks: [digits]\nstepps: 3": ("line 2", "`stepps`", "did you mean 'steps'"),
     "task: [digits]": ("line 1", "`task`", "did you mean 'tasks'"),
     "tasks: [digits]\n3: 4": ("line 2", "`3`", "the settings are", "num_prompts"),
@@ -33,7 +33,7 @@ MISTAKES = {
     "tasks: [digits]\ncandidates: many": ("line 2", "`candidates` must be a whole number", '"many"'),
     "tasks: [digits]\ntest_images: 0": ("test_images is 0", "1 or more or all"),
     "tasks: [digits]\nrules: mine": ("rules is 'mine'", "equal budget, vtab-1k"),
-    "tasks: [digits]\nmethods: [full, vpt-deep, lora]\nrules: vtab-1k": ("no published grid for 'lora'", "take of"),
+    "tasks: [digits]\nmethods: [full, vpt-deep, lora]\nrules: vtab-1k": ("no published grid for 'lora'", "take one of"),
     "tasks: [digits]\nrules: vtab-1k\ncandidates: 17": ("candidates is 17, but 'full' has 16 published settings",),
     "tasks: vtab:nowhere": ("line 1", "there is no folder at", "nowhere"),
     "tasks: [vtab:.]": ("line 1", "must hold the 19 folders of VTAB-1k", "holds none of them"),
@@ -65,7 +65,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_one_sentence_with_file_key_and_mend(tmp_path, text):
+def test_a_mistake_is_one_sentence_with_file_key_and_fix(tmp_path, text):
     path = written(tmp_path, text)
     with pytest.raises(UserError) as caught:
         read_config(path)

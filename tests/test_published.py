@@ -72,7 +72,5 @@ def test_a_missing_file_is_named(tmp_path, monkeypatch):
     shutil.copytree(repository() / "data" / "reference", tmp_path / "data" / "reference")
     (tmp_path / "data" / "reference" / "elephant_tables.csv").unlink()
     monkeypatch.setattr(published, "repository", lambda: tmp_path)
-    published._read.cache_clear()
     with pytest.raises(UserError, match=r"elephant_tables\.csv.*git checkout"):
         published.comparisons()
-    published._read.cache_clear()

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import pytest
 
+from vptlib import doctor
+from vptlib.evidence.decision import CHOICES
 from vptlib.report import build
 from vptlib.report.config import read_config
 from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
@@ -82,7 +84,7 @@ def test_the_summary_keeps_the_contract(with_its_store):
 def test_with_one_task_the_summary_is_that_tasks(with_its_store, tmp_path):
     config = tmp_path / "one.yaml"
     config.write_text(SETTINGS.replace(", dsprites-location", ""))
-    build._write_summary(read_config(config), tmp_path)
+    build.write_summary(read_config(config), tmp_path)
     check_contract(json.loads((tmp_path / "summary.json").read_text()))
 
 
@@ -100,6 +102,9 @@ def check_contract(part: dict) -> None:
     assert part["crossover"] is None or set(part["crossover"]) == {"n", "low", "high"}
     advice = part["recommendation"]
     assert advice["choice"] in ("prompt", "fine-tune", "collect more data", "no difference that matters")
+    assert advice["choice_code"] in CHOICES
+    assert advice["reason_codes"][0]["code"] == "seen"
+    assert len(advice["reason_codes"]) == len(advice["reasons"])
     assert advice["confidence"] == "low"  # one seed
     assert advice["reasons"] and all(isinstance(reason, str) for reason in advice["reasons"])
     assert "decide_again_at" in advice
@@ -139,7 +144,7 @@ def test_the_page_has_the_answers_first_and_hides_the_code(made):
 def browser():
     chromium = find_chromium()
     if chromium is None:
-        pytest.skip("no Chromium is installed")
+        pytest.skip(doctor.NO_CHROMIUM)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -196,8 +201,8 @@ def test_links_within_the_page_lead_somewhere(made, browser):
 # ---- on paper -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not find_chromium(), reason="no Chromium is installed")
-@pytest.mark.skipif(not shutil.which("pdfinfo"), reason="poppler's pdfinfo is not installed")
+@pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM)
+@pytest.mark.skipif(not shutil.which("pdfinfo"), reason=doctor.NO_PDFINFO)
 def test_the_pdf_is_a4_with_a_first_page_of_answers(made):
     pdf = made / "out" / "report.pdf"
     facts = dict(
@@ -209,13 +214,13 @@ def test_the_pdf_is_a4_with_a_first_page_of_answers(made):
     assert "Interval" in first  # the last word of the reading guide
 
 
-@pytest.mark.skipif(not find_chromium(), reason="no Chromium is installed")
-def test_a_pdf_can_be_printed_beside_an_event_loop_as_a_notebook_has_one(tmp_path):
+@pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM)
+def test_a_pdf_can_be_printed_while_an_event_loop_runs_as_in_a_notebook(tmp_path):
     (tmp_path / "a.html").write_text("<p>seen</p>")
 
     async def within():
         print_pdf(tmp_path / "a.html", tmp_path / "a.pdf", find_chromium())
 
-    with ThreadPoolExecutor(1) as thread:  # this one may hold the loop of the browser that other tests look with
+    with ThreadPoolExecutor(1) as thread:  # this one may have the event loop of the browser that other tests use
         thread.submit(asyncio.run, within()).result()
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")

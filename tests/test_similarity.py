@@ -79,7 +79,7 @@ def test_the_true_distance_is_kept():
 def test_neighbours_vote_as_counted_by_hand():
     features = np.array([[1, 0], [1, 0.1], [1, 0.2], [0, 1], [0.1, 1], [1, 0.15]], float)
     labels = np.array([0, 0, 0, 1, 1, 1])
-    # the last lies among class 0; all others have a nearest neighbour of their own class but row 2, nearest the last
+    # the last is among class 0, and row 2 is nearest to it; the others have a nearest neighbour of their own class
     assert knn_accuracy(features, labels, k=1) == pytest.approx(3 / 6) or knn_accuracy(features, labels, k=1) == 4 / 6
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     for k in (1, 2, 3):
@@ -114,7 +114,7 @@ def test_log_me_is_the_maximum_of_the_evidence(count, width):
         wanted.append(-best.fun / count)
     if count > width:
         assert log_me(features, labels) == pytest.approx(np.mean(wanted), rel=1e-4, abs=1e-5)
-    else:  # features that fit any labels: the best noise is none, which a search only comes near from below
+    else:  # features that fit any labels: the best noise is none, which a search only approaches from below
         assert 0 <= log_me(features, labels) - np.mean(wanted) < 0.05
 
 
@@ -128,7 +128,7 @@ def test_h_score_is_the_trace_where_nothing_needs_shrinking():
 
 
 @pytest.mark.parametrize("score", [knn_accuracy, log_me, h_score])
-def test_scores_tell_labels_from_noise_and_do_not_mind_names(score):
+def test_scores_separate_labels_from_noise_and_do_not_depend_on_names(score):
     features, labels = classes(3, 120, 8)
     shuffled = np.random.default_rng(0).permutation(labels)
     assert score(features, labels) > score(features, shuffled)
@@ -158,7 +158,7 @@ def test_full_fine_tuning_is_predicted_in_one_quadrant_only():
     assert [key for key, winner in winners.items() if winner == "full"] == [("classification", 9.0)]
 
 
-def test_the_table_says_what_was_predicted_and_what_came():
+def test_the_table_shows_what_was_predicted_and_what_came():
     table = transfer_table(tasks())
     assert table["predicted"].tolist() == ["vpt", "full", "vpt", "vpt"]
     assert table["actual"].tolist() == ["vpt", "full", "vpt", "full"]
@@ -187,6 +187,6 @@ def test_the_table_says_what_was_predicted_and_what_came():
         (lambda: transfer_table(tasks().drop(columns="vpt")), "'vpt'"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(call, words):
+def test_mistakes_are_reported_in_a_sentence(call, words):
     with pytest.raises(UserError, match=words):
         call()

@@ -1,4 +1,4 @@
-"""The command line, `vpt`: a report, and what this machine offers for one.
+"""The command line, `vpt`: reports, runs of notebooks, and checks of images and of this machine.
 
 Commands import what they need when they run, so that `vpt --help` answers at once.
 """
@@ -31,8 +31,11 @@ def main() -> None:
     app(prog_name="vpt")
 
 
-def told_in_a_sentence(command: Callable) -> Callable:
-    """A command whose every failure is one sentence on stderr and an exit code; `VPT_DEBUG=1` shows the traceback."""
+def reported_in_a_sentence(command: Callable) -> Callable:
+    """A command that ends every failure with one sentence on stderr and an exit code.
+
+    `VPT_DEBUG=1` shows the traceback instead.
+    """
 
     @functools.wraps(command)
     def run(*args, **kwargs):
@@ -66,11 +69,9 @@ def _sentence(error: Exception) -> str:
         return f"Error: {error}"
     if isinstance(error, OSError) and error.strerror:
         where = f" at {error.filename}" if error.filename else ""
-        return (
-            f"Error: {error.strerror.lower()}{where}: mend that; finished runs are kept and the same command goes on."
-        )
+        return f"Error: {error.strerror.lower()}{where}: fix that; finished runs are kept and the same command goes on."
     return (
-        f"Error: something unforeseen ({type(error).__name__}: {error}); finished runs are kept. "
+        f"Error: unexpected failure ({type(error).__name__}: {error}); finished runs are kept. "
         f"The traceback, for a bug report, is in {_written_traceback()}."
     )
 
@@ -85,7 +86,7 @@ def _written_traceback() -> str:
 
 
 @app.command()
-@told_in_a_sentence
+@reported_in_a_sentence
 def report(
     config: Annotated[Path, typer.Argument(help="YAML file with the settings: see reports/configs/quickstart.yaml.")],
     out: Annotated[Path | None, typer.Option(help="The report's folder (by default reports/<name of CONFIG>).")] = None,
@@ -98,7 +99,7 @@ def report(
 
 
 @app.command("run")
-@told_in_a_sentence
+@reported_in_a_sentence
 def run_notebook(
     notebook: Annotated[str, typer.Argument(help="A notebook of the course (02, 02_training), or a path.")],
     parameters: Annotated[
@@ -113,7 +114,7 @@ def run_notebook(
 
 
 @app.command()
-@told_in_a_sentence
+@reported_in_a_sentence
 def tasks() -> None:
     """List the tasks: images with labels that a report can use."""
     from vptlib.data.tasks import TASKS, task_is_available
@@ -127,7 +128,7 @@ def tasks() -> None:
 
 
 @app.command()
-@told_in_a_sentence
+@reported_in_a_sentence
 def backbones() -> None:
     """List the pre-trained vision transformers that can be adapted."""
     from vptlib.tuning.backbones import available_backbones
@@ -136,7 +137,7 @@ def backbones() -> None:
 
 
 @app.command()
-@told_in_a_sentence
+@reported_in_a_sentence
 def methods() -> None:
     """List the ways to adapt a backbone: what a report's `methods` and `build_method` take."""
     from vptlib.tuning.methods import METHODS
@@ -153,7 +154,7 @@ app.add_typer(data_app, name="data")
 
 
 @data_app.command("check")
-@told_in_a_sentence
+@reported_in_a_sentence
 def check(
     place: Annotated[
         str, typer.Argument(help="A folder with a sub-folder for each class, a table of paths and labels, or a task.")
@@ -166,6 +167,7 @@ def check(
     from vptlib.data.readers import short_name
     from vptlib.paths import repository
     from vptlib.report.data_page import write_page
+    from vptlib.report.words import in_language
 
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")
@@ -174,16 +176,16 @@ def check(
     _print_table(("class", "train", "test"), rows)
     typer.echo()
     for finding in found.findings:
-        _print_row((finding.level, finding.text), [7])
+        _print_row((finding.level, in_language().sentence(finding.what)), [7])
     target = out or repository() / "reports" / f"data-{short_name(place)}.html"
     write_page(found, f"The images of {short_name(place)}", target)
     typer.echo(f"\nThe page is at {target}")
     if not found.passed:
-        _stop("A study cannot go on with these images: mend the errors.", 1)
+        _stop("A study cannot go on with these images: fix the errors.", 1)
 
 
 @app.command()
-@told_in_a_sentence
+@reported_in_a_sentence
 def doctor() -> None:
     """Look over this machine and say whether the quickstart report can be made on it (exit code 0 if so)."""
     from vptlib.doctor import examine
@@ -193,19 +195,19 @@ def doctor() -> None:
         _print_row((finding.mark, finding.what, finding.found), [4, 10])
         faults += [finding.what] if finding.mark == "FAIL" else []
     if faults:
-        _stop(f"The quickstart cannot run here: mend {', '.join(faults)}.", 1)
+        _stop(f"The quickstart cannot run here: fix {', '.join(faults)}.", 1)
     typer.echo("The quickstart can run here: make report")
 
 
 def _print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Plain columns, as wide as they need to be."""
+    """Print plain columns, each as wide as its longest entry."""
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings) - 1)]
     for row in [headings, *rows]:
         _print_row(row, widths)
 
 
 def _print_row(row: tuple[str, ...], widths: list[int]) -> None:
-    """One row; the last column is wrapped to the terminal's width."""
+    """Print one row; the last column is wrapped to the terminal's width."""
     start = "".join(f"{text:{width}}  " for text, width in zip(row, widths, strict=False))
     room = max(30, shutil.get_terminal_size().columns - len(start))
     lines = textwrap.wrap(row[-1], room, break_long_words=False, break_on_hyphens=False)

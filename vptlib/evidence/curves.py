@@ -4,7 +4,7 @@ All functions are pure functions of the table of runs (`Study.runs`): a row per 
 one truth value per test image, the test images being the same, in the same order, in every row.
 
 Two things are chance in such a table: which test images were taken, and which seeds (a seed draws the training
-images, the batches and the initial values). Each interval here is the middle 95 % of `REPLICATES` tables drawn anew:
+images, the batches and the initial values). Each interval here is the middle 95 % of `REPLICATES` tables drawn again:
 
 test images  are drawn with replacement (Efron's bootstrap), the same draw for all methods, sizes and seeds, so that
              differences are paired. Two imagined images join them, one that only the first method gets right and one
@@ -16,7 +16,7 @@ seeds        are few, and three of them drawn with replacement understate their 
              What the seeds differ by because they err on different test images is in the first part already and is
              left out of the second (the mean squares of a two-way layout, as in Obuchowski & Rockette, 1995).
 
-With one seed there is no second part: the interval shows the choice of test images only, and `seeds` says 1.
+With one seed there is no second part: the interval shows the choice of test images only, and `seeds` is 1.
 
 How often the 95 % interval of a difference holds the truth, on 1,500 planted tables each (200 test images; seeds that
 differ by a standard deviation of 0, 2, 4 and 8 points in each method's accuracy; tests/test_curves.py repeats a part):
@@ -33,12 +33,14 @@ import pandas as pd
 from scipy.stats import chi2
 
 from vptlib.errors import UserError
-from vptlib.tuning.methods import find_method
+from vptlib.statement import Statement, statement
 
 REPLICATES = 2000
 LEVEL = 0.95
 # A method is "clearly ahead" at a size where it is so in this share of the replicates: 95 % with two sides.
 CLEAR = (1 + LEVEL) / 2
+# Who leads between two methods a and b.
+A_AHEAD, B_AHEAD, CROSSES, OPEN = LEADS = ("a_ahead", "b_ahead", "crosses", "open")
 
 _RANDOM_SEED = 1988
 # The two imagined test images, as a single method's accuracy and as a difference of two methods see them.
@@ -61,7 +63,7 @@ def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
         Columns method, n, mean, low, high (fractions), seeds (how many runs stand behind the row).
 
     Raises:
-        UserError: the table of runs cannot be used; the text says why.
+        UserError: the table of runs cannot be used; the text gives the reason.
     """
     rows = [row for method in methods_of(runs) for row in _rows(accuracies(runs, method), "mean", method=method)]
     return pd.DataFrame(rows)[["method", "n", "mean", "low", "high", "seeds"]]
@@ -102,7 +104,7 @@ def _rows(found: "Resampled", name: str, **more) -> list[dict]:
 
 @dataclass(frozen=True)
 class Resampled:
-    """An accuracy, or a difference of two, at K sizes, and the same in B tables drawn anew.
+    """An accuracy, or a difference of two, at K sizes, and the same in B tables drawn again.
 
     Attributes:
         n: K sizes, rising.
@@ -221,8 +223,11 @@ def _image_weights(images: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _seed_multipliers(all_seeds: int, chosen: tuple[int, ...]) -> np.ndarray:
-    """Numbers `B S` for the S chosen ones of all seeds: times deviations of standard deviation s, and added up, they
-    spread as s / √S times Student's t with S - 1 degrees of freedom; the same table is drawn whatever is chosen."""
+    """Numbers `B S` for the S chosen ones of all seeds; the same table is drawn whichever are chosen.
+
+    Multiplied by deviations of standard deviation s and added up, they spread as s / √S times Student's t with S - 1
+    degrees of freedom.
+    """
     random = np.random.default_rng([_RANDOM_SEED, all_seeds])
     normal = random.standard_normal((REPLICATES, all_seeds))[:, chosen]  # B S
     uniform = (random.permutation(REPLICATES)[:, None] + 0.5) / REPLICATES  # B 1: evenly spread, so less noise
@@ -298,7 +303,7 @@ class PowerLaw:
         a, b, c: the fit to the observed errors.
         a_interval, b_interval, c_interval: low and high ends, 95 %.
         largest: the largest size behind the fit.
-        caveat: why the fit is not to be trusted, in a sentence; "" where nothing speaks against it.
+        caveat: why the fit is not to be trusted; None where nothing speaks against it.
     """
 
     method: str
@@ -309,13 +314,13 @@ class PowerLaw:
     b_interval: tuple[float, float]
     c_interval: tuple[float, float]
     largest: int
-    caveat: str
+    caveat: Statement | None
     replicates: np.ndarray = field(repr=False)  # B 3
 
     @property
     def trusted(self) -> bool:
         """Whether nothing speaks against the fit."""
-        return not self.caveat
+        return self.caveat is None
 
     def predict(self, n: float) -> tuple[float, float, float]:
         """Accuracy (fraction) expected with n labelled images: the fit's, and the ends of its 95 % interval.
@@ -355,11 +360,10 @@ def fit_power_law(runs: pd.DataFrame, method: str) -> PowerLaw:
     spread = spread_of(redrawn.T)  # K
     replicates = _fit(redrawn, found.n, spread)  # B 3
     a, b, c = (float(value) for value in _fit(errors[None], found.n, spread)[0])
+    a_ends, b_ends, c_ends = ((float(low), float(high)) for low, high in map(middle, replicates.T))
     residuals = redrawn - np.stack([_power_law(replicates, n) for n in found.n], axis=1)  # B K
-    intervals = [tuple(map(float, middle(column))) for column in replicates.T]
-    return PowerLaw(
-        method, a, b, c, *intervals, int(found.n[-1]), _caveat(found.n, b, intervals[1], residuals), replicates
-    )
+    caveat = _caveat(found.n, b, b_ends, residuals)
+    return PowerLaw(method, a, b, c, a_ends, b_ends, c_ends, int(found.n[-1]), caveat, replicates)
 
 
 def _power_law(parameters: np.ndarray, n: float) -> np.ndarray:
@@ -392,23 +396,21 @@ def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray
     return mean_y - slope * mean_x, slope
 
 
-def _caveat(n: np.ndarray, b: float, b_interval: tuple[float, float], residuals: np.ndarray) -> str:
+def _caveat(n: np.ndarray, b: float, b_interval: tuple[float, float], residuals: np.ndarray) -> Statement | None:
     if len(n) < 3:
-        return f"there are only {len(n)} sizes, and a line through two points cannot be wrong"
+        return statement("few_sizes", sizes=len(n))
     if b <= 0:
-        return f"the error does not fall from {n[0]} to {n[-1]} labelled images"
+        return statement("error_rises", first=int(n[0]), last=int(n[-1]))
     if b_interval[0] <= 0:
-        return f"the error may as well be flat from {n[0]} to {n[-1]} labelled images"
+        return statement("error_maybe_flat", first=int(n[0]), last=int(n[-1]))
     low, high = middle(residuals.T, 1 - (1 - LEVEL) / len(n))  # each K
     astray = (low > 0) | (high < 0)
-    if astray.any():
-        return f"the error at {n[astray][0]} labelled images lies off the curve by more than chance explains"
-    return ""
+    return statement("error_off_curve", n=int(n[astray][0])) if astray.any() else None
 
 
 def _with_interval(value: float, replicates: np.ndarray) -> tuple[float, float, float]:
     low, high = middle(replicates)
-    return float(value), float(min(low, value)), float(max(high, value))
+    return value, float(min(low, value)), float(max(high, value))
 
 
 # ---- who leads, and where that changes --------------------------------------------------------------------------
@@ -419,29 +421,29 @@ class Crossover:
     """Whether and where the lead changes between two methods.
 
     Attributes:
-        verdict: "a ahead throughout", "b ahead throughout", "crosses" or "not enough evidence".
-        n, low, high: labelled images at which the lead changes and its 95 % interval; None unless "crosses".
-        note: what was seen at which sizes, in a sentence.
+        verdict: `A_AHEAD` or `B_AHEAD` (throughout), `CROSSES` or `OPEN` (not enough evidence).
+        n, low, high: labelled images at which the lead changes and its 95 % interval; None unless `CROSSES`.
+        note: what was seen at which sizes.
     """
 
     verdict: str
     n: float | None
     low: float | None
     high: float | None
-    note: str
+    note: Statement
 
 
 def crossover(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> Crossover:
     """Where the lead changes between `a` and `b`.
 
     At each size one of them is *clearly ahead* if it is so in 97.5 % of the replicates; otherwise the size is open.
-    - clearly ahead at all sizes: "a ahead throughout" or "b ahead throughout";
-    - each clearly ahead somewhere: "crosses". The place is sought between the last two neighbours (open sizes between
-      them left out) of which one is clearly a's and the other clearly b's. In every replicate the difference is
-      interpolated in log n; where noise crosses zero several times, that crossing is taken which leaves the least
-      difference on the wrong side. If the lead clearly changes more than once, the note says so, and n is the last
-      change: from there on the order at the largest size holds;
-    - anything else: "not enough evidence".
+    - clearly ahead at all sizes: `A_AHEAD` or `B_AHEAD`;
+    - each clearly ahead somewhere: `CROSSES`. The crossing is sought between the last two sizes that are clearly ahead
+      for different methods, with only open sizes between them. In every replicate the difference is interpolated in
+      log n. Where noise crosses zero several times, the crossing with the least difference on the wrong side is
+      taken. If the lead clearly changes more than once, n is the last change, and the note gives the number of
+      changes: from n on the order at the largest size holds;
+    - anything else: `OPEN`.
 
     Raises:
         UserError: the table lacks one of the methods, or they share no size and seed.
@@ -449,61 +451,41 @@ def crossover(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> Cross
     found = differences(runs, a, b)
     ahead = found.probability_above(0.0)
     leads = np.where(ahead >= CLEAR, 1, np.where(ahead <= 1 - CLEAR, -1, 0))  # K: 1 a, -1 b, 0 open
-    note = _who_leads_where(found, leads, a, b)
-    clear = np.flatnonzero(leads)
+    clear = np.flatnonzero(leads).tolist()
     changes = [(i, j) for i, j in pairwise(clear) if leads[i] != leads[j]]
+    sizes = {lead: found.n[leads == lead].tolist() for lead in (1, -1, 0)}
+    note = statement(
+        "who_leads", a=a, b=b, a_ahead_at=sizes[1], b_ahead_at=sizes[-1], open_at=sizes[0], changes=len(changes)
+    )
     if changes:
-        return _crossing(found, *changes[-1], note, len(changes))
+        return Crossover(CROSSES, *_crossing(found, *changes[-1]), note)
     if len(clear) == len(leads):
-        return Crossover(f"{'a' if leads[0] > 0 else 'b'} ahead throughout", None, None, None, note)
-    return Crossover("not enough evidence", None, None, None, note)
+        return Crossover(A_AHEAD if leads[0] > 0 else B_AHEAD, None, None, None, note)
+    return Crossover(OPEN, None, None, None, note)
 
 
-def _crossing(found: Resampled, first: int, last: int, note: str, changes: int) -> Crossover:
+def _crossing(found: Resampled, first: int, last: int) -> tuple[float, float, float]:
+    """Where the difference crosses zero between two sizes, with the 95 % interval."""
     window = slice(first, last + 1)
     sign = np.sign(found.value[first])
     log_n = np.log(found.n[window])
     n = float(np.exp(_zero(log_n, sign * found.value[window][None])[0]))
     low, high = np.exp(middle(_zero(log_n, sign * found.replicates[window].T)))
-    if changes > 1:
-        note += f" The lead changes {changes} times; the last change is given."
-    return Crossover("crosses", n, float(min(low, n)), float(max(high, n)), note)
+    return n, float(min(low, n)), float(max(high, n))
 
 
 def _zero(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Where y `B K`, positive before and negative after, crosses zero over x `K`: `B`, an end of x if it does not."""
-    wrong_before = np.cumsum(np.maximum(-y, 0), axis=1)  # B K: cost of a crossing right after each place
+    wrong_before = np.cumsum(np.maximum(-y, 0), axis=1)  # B K: cost of a crossing right after each size
     wrong_after = np.cumsum(np.maximum(y, 0)[:, ::-1], axis=1)[:, ::-1]  # B K: cost of one right before it
     nothing = np.zeros((len(y), 1))
     cost = np.hstack([nothing, wrong_before]) + np.hstack([wrong_after, nothing])  # B K+1
-    place = cost.argmin(axis=1)  # the crossing lies between x[place - 1] and x[place]
-    left, right = np.clip(place - 1, 0, len(x) - 1), np.clip(place, 0, len(x) - 1)
+    first = cost.argmin(axis=1)  # the crossing is between x[first - 1] and x[first]
+    left, right = np.clip(first - 1, 0, len(x) - 1), np.clip(first, 0, len(x) - 1)
     rows = np.arange(len(y))
     above, below = y[rows, left], y[rows, right]
     fall = np.where(above > below, above - below, 1.0)
     return x[left] + np.clip(above / fall, 0.0, 1.0) * (x[right] - x[left])
-
-
-def _who_leads_where(found: Resampled, leads: np.ndarray, a: str, b: str) -> str:
-    a, b = in_prose(a), in_prose(b)
-    parts = [
-        f"{text} at {_listed(found.n[leads == lead])}"
-        for lead, text in ((1, f"{a} is clearly ahead"), (-1, f"{b} is clearly ahead"), (0, "neither is clearly ahead"))
-        if (leads == lead).any()
-    ]
-    text = "; ".join(parts) + " labelled images."
-    return text[0].upper() + text[1:]
-
-
-def in_prose(method: str) -> str:
-    """A method's title within a sentence: "VPT-deep", "full fine-tuning"."""
-    title = find_method(method).title
-    return title if title[1].isupper() else title[0].lower() + title[1:]
-
-
-def _listed(values: np.ndarray) -> str:
-    *most, last = map(str, values)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def trend(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> tuple[float, float, float] | None:
@@ -518,4 +500,4 @@ def trend(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> tuple[flo
     log_n = np.log2(found.n)
     _, slope = _line(log_n, found.value, weights)
     _, slopes = _line(log_n, found.replicates.T, weights)  # B
-    return _with_interval(slope, slopes)
+    return _with_interval(float(slope), slopes)

@@ -1,20 +1,20 @@
 """From the runs of one task to a recommendation: prompts, fine-tuning, more data, or no difference that matters.
 
-All functions are pure functions of the table of runs (`Study.runs`). The rule looks at one figure, the accuracy of
-VPT-deep less that of full fine-tuning at the largest size, with its 95 % interval, and at the margin, the smallest
-difference that matters to whoever asks. Prompts are the lighter choice, so they need not win, only not lose:
+All functions are pure functions of the table of runs (`Study.runs`). They give codes and numbers; the sentences are in
+`vptlib.report.words`. The rule uses one figure with its 95 % interval: the accuracy of VPT-deep less that of full
+fine-tuning at the largest size. It compares this with the margin, the smallest difference that matters to the user.
+Prompts are the lighter choice, so they need not win. They must only not lose:
 
     interval                                          choice
-    within -margin … +margin                          no difference that matters
+    within -margin … +margin                          no_difference (that matters)
     above -margin                                     prompt
-    below 0, the difference itself ≤ -margin          fine-tune
-    anything else                                     collect more data
+    below 0, the difference itself ≤ -margin          fine_tune
+    anything else                                     collect_more (data)
 
-Prompts are right if fine-tuning is not better by the margin or more, fine-tuning is right if it is, and there is no
-difference that matters if neither is better by the margin. The confidence is
-the probability (share of the bootstrap replicates) that the choice is right: from 0.95 on high, from 0.80 on medium,
-else low. That of "collect more data" is the reverse: high if neither answer reaches 0.80, low if one reaches 0.95.
-With one seed it is always low: a quick look.
+Prompts are right if fine-tuning is not better by the margin or more. Fine-tuning is right if it is. There is no
+difference that matters if neither is better by the margin. The confidence is the probability that the choice is right,
+as a share of the bootstrap replicates: from 0.95 on high, from 0.80 on medium, otherwise low. For `collect_more` it is
+the reverse: high if neither answer reaches 0.80, low if one reaches 0.95. With one seed it is always low: a quick look.
 """
 
 from dataclasses import dataclass
@@ -26,26 +26,34 @@ import pandas as pd
 
 from vptlib.errors import UserError
 from vptlib.evidence.curves import (
+    CROSSES,
     REPLICATES,
+    PowerLaw,
     Resampled,
     accuracies,
     crossover,
     differences,
     fit_power_law,
-    in_prose,
     learning_curves,
     methods_of,
     trend,
 )
-from vptlib.tuning.methods import find_method
-from vptlib.wording import duration, per_cent, storage
+from vptlib.statement import Statement, statement
 
 PROMPT, FULL, LINEAR = "vpt-deep", "full", "linear"
+TO_PROMPT, TO_FINE_TUNE, COLLECT_MORE, NO_DIFFERENCE = CHOICES = (
+    "prompt",
+    "fine_tune",
+    "collect_more",
+    "no_difference",
+)
+LEVELS = ("low", "medium", "high")
+# What may be true of full fine-tuning and VPT-deep, and has a probability.
+FULL_BETTER, FULL_NOT_BETTER, BELOW_MARGIN = CLAIMS = ("full_better", "full_not_better", "below_margin")
 HIGH, MEDIUM = 0.95, 0.80
-# Power laws are believed up to this many times the largest size.
+# Power laws are trusted up to this many times the largest size.
 HORIZON = 10
 
-_INTERVAL = "95\u202f% interval"
 _COST_COLUMNS = ("trainable_parameters", "bytes_per_task", "train_seconds", "tuning_seconds")
 
 
@@ -54,20 +62,20 @@ class Recommendation:
     """What to do, how sure that is, and why.
 
     Attributes:
-        choice: "prompt", "fine-tune", "collect more data" or "no difference that matters".
-        confidence: "low", "medium" or "high"; never above "low" with one seed.
-        reasons: plain sentences with the figures.
+        choice: one of `CHOICES`: "prompt", "fine_tune", "collect_more" or "no_difference".
+        confidence: one of `LEVELS`: "low", "medium" or "high"; never above "low" with one seed.
+        reasons: the findings with their numbers; `vptlib.report.words` makes sentences of them.
         decide_again_at: the number of labelled images at which to run the study again. Where both power laws can be
-            trusted and cross within `HORIZON` times the largest size, it is the crossing (one and a half times the
-            largest size at least); otherwise it is twice the largest size.
-        probability: of the choice being right; for "collect more data", of the likelier of the two answers.
+            trusted and cross within `HORIZON` times the largest size, it is the crossing, but at least one and a half
+            times the largest size. Otherwise it is twice the largest size.
+        probability: of the choice being right; for "collect_more", of the likelier of the two answers.
         n, difference, low, high: largest common size, and VPT-deep less full fine-tuning there with its 95 % interval.
-        seeds: how many seeds stand behind that.
+        seeds: the number of seeds behind that.
     """
 
     choice: str
     confidence: str
-    reasons: list[str]
+    reasons: list[Statement]
     decide_again_at: int | None
     probability: float
     n: int
@@ -78,7 +86,7 @@ class Recommendation:
 
 
 def recommend(runs: pd.DataFrame, margin: float = 0.01) -> Recommendation:
-    """Say which way to adapt the backbone to this task, by the rule at the head of this module.
+    """Choose the way to adapt the backbone to this task, by the rule at the head of this module.
 
     Args:
         runs: one task's table, with VPT-deep and full fine-tuning.
@@ -88,7 +96,7 @@ def recommend(runs: pd.DataFrame, margin: float = 0.01) -> Recommendation:
         UserError: one of the two methods is missing, the table cannot be used, or the margin is not in (0, 1).
     """
     if not 0 < margin < 1:
-        raise UserError(f"margin is {margin}, but must lie between 0 and 1: 0.01 is one percentage point.")
+        raise UserError(f"margin is {margin}, but must be between 0 and 1: 0.01 is one percentage point.")
     evidence = _Evidence(runs, margin)
     choice = _choose(evidence)
     return Recommendation(
@@ -110,8 +118,8 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns method, n, trainable_parameters, bytes_per_task (head included), train_seconds (one training run, median
-        over the seeds), tuning_seconds (all learning rates tried, the most of the seeds), and time_ratio and
-        storage_ratio: train_seconds and bytes_per_task by those of full fine-tuning, NaN where that is missing.
+        over the seeds) and tuning_seconds (all learning rates tried, the most of the seeds). Also time_ratio and
+        storage_ratio: train_seconds and bytes_per_task divided by those of full fine-tuning, NaN where it is missing.
 
     Raises:
         UserError: the table lacks a column.
@@ -127,16 +135,17 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarise(runs: pd.DataFrame, margin: float = 0.01) -> dict[str, Any]:
-    """What a table of runs says, as one task's part of `summary.json`: plain types only, NaN as None.
+    """The results in a table of runs, as one task's part of `summary.json`: plain types only, NaN as None.
 
-    Keys: task, methods, runs (their number), curves, crossover (n, low, high, or None), recommendation, cost (by
-    method). What the table does not know (group, backbone, image_size, versions) is for the caller to add.
+    Keys: task, methods, runs (their number), curves, crossover (n, low, high, or None), recommendation (choice_code,
+    confidence, reason_codes, decide_again_at), cost (by method). The caller adds the words and what is not in the table
+    (group, backbone, image_size, versions).
 
     Raises:
         UserError: as `recommend`.
     """
     advice, crossing = recommend(runs, margin), crossover(runs, PROMPT, FULL)
-    crosses = crossing.verdict == "crosses"
+    crosses = crossing.verdict == CROSSES
     return {
         "task": str(runs["task"].iloc[0]),
         "methods": methods_of(runs),
@@ -144,9 +153,9 @@ def summarise(runs: pd.DataFrame, margin: float = 0.01) -> dict[str, Any]:
         "curves": _records(learning_curves(runs)),
         "crossover": {"n": crossing.n, "low": crossing.low, "high": crossing.high} if crosses else None,
         "recommendation": {
-            "choice": advice.choice,
+            "choice_code": advice.choice,
             "confidence": advice.confidence,
-            "reasons": advice.reasons,
+            "reason_codes": [reason.plain() for reason in advice.reasons],
             "decide_again_at": advice.decide_again_at,
         },
         "cost": {row.pop("method"): row for row in _records(costs(runs))},
@@ -178,7 +187,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 class _Evidence:
-    """What the rule and its reasons look at."""
+    """What the rule and its reasons use."""
 
     def __init__(self, runs: pd.DataFrame, margin: float):
         self.runs, self.margin = runs, margin
@@ -193,13 +202,18 @@ class _Evidence:
         """Probability that full fine-tuning is better by the margin or more."""
         return float((self.replicates <= -self.margin).mean())
 
+    @property
+    def leader(self) -> str:
+        """The method that is ahead at the largest size; VPT-deep where two are equal."""
+        return PROMPT if self.difference >= 0 else FULL
+
     @cached_property
-    def laws(self):
+    def laws(self) -> tuple[PowerLaw, PowerLaw] | None:
         """The power laws of both methods, or None where one cannot be fitted or trusted."""
         if len(self.found.n) < 2:
             return None
-        laws = tuple(fit_power_law(self.runs, method) for method in (PROMPT, FULL))
-        return laws if all(law.trusted for law in laws) else None
+        prompt, full = (fit_power_law(self.runs, method) for method in (PROMPT, FULL))
+        return (prompt, full) if prompt.trusted and full.trusted else None
 
     @cached_property
     def predicted_crossing(self) -> float | None:
@@ -221,39 +235,45 @@ class _Evidence:
 
 def _choose(evidence: _Evidence) -> str:
     if -evidence.margin < evidence.low and evidence.high < evidence.margin:
-        return "no difference that matters"
+        return NO_DIFFERENCE
     if evidence.low > -evidence.margin:
-        return "prompt"
+        return TO_PROMPT
     if evidence.high < 0 and evidence.difference <= -evidence.margin:
-        return "fine-tune"
-    return "collect more data"
+        return TO_FINE_TUNE
+    return COLLECT_MORE
+
+
+def _claim(evidence: _Evidence, choice: str) -> str:
+    """What must be true for the choice to be right; for `COLLECT_MORE`, the likelier of the two answers."""
+    likelier = FULL_BETTER if evidence.fine_tuning_is_right >= 0.5 else FULL_NOT_BETTER
+    return {TO_PROMPT: FULL_NOT_BETTER, TO_FINE_TUNE: FULL_BETTER, NO_DIFFERENCE: BELOW_MARGIN}.get(choice, likelier)
 
 
 def _probability(evidence: _Evidence, choice: str) -> float:
-    fine_tune = evidence.fine_tuning_is_right
-    if choice == "no difference that matters":
+    """Share of the replicates in which the claim is true."""
+    claim = _claim(evidence, choice)
+    if claim == BELOW_MARGIN:
         return float((np.abs(evidence.replicates) < evidence.margin).mean())
-    return {"prompt": 1 - fine_tune, "fine-tune": fine_tune}.get(choice, max(fine_tune, 1 - fine_tune))
+    return evidence.fine_tuning_is_right if claim == FULL_BETTER else 1 - evidence.fine_tuning_is_right
 
 
 def _confidence(evidence: _Evidence, choice: str) -> str:
     if evidence.seeds == 1:
         return "low"
     probability = _probability(evidence, choice)
-    levels = ["low", "medium", "high"]
     level = int(probability >= MEDIUM) + int(probability >= HIGH)
-    return levels[2 - level] if choice == "collect more data" else levels[level]
+    return LEVELS[2 - level] if choice == COLLECT_MORE else LEVELS[level]
 
 
 # ---- the reasons ------------------------------------------------------------------------------------------------
 
 
-def _reasons(evidence: _Evidence, choice: str) -> list[str]:
+def _reasons(evidence: _Evidence, choice: str) -> list[Statement]:
     reasons = [
         _what_was_seen(evidence),
         _why(evidence, choice),
         _how_sure(evidence, choice),
-        _what_would_narrow_it(evidence) if choice == "collect more data" else "",
+        _what_would_narrow_it(evidence) if choice == COLLECT_MORE else None,
         _where_the_lead_changes(evidence),
         _linear_probe(evidence),
         _weight(evidence.runs),
@@ -262,185 +282,108 @@ def _reasons(evidence: _Evidence, choice: str) -> list[str]:
     return [reason for reason in reasons if reason]
 
 
-def _what_was_seen(evidence: _Evidence) -> str:
+def _what_was_seen(evidence: _Evidence) -> Statement:
     prompt, full = (_accuracy_at(evidence.runs, method, evidence.n) for method in (PROMPT, FULL))
-    return (
-        f"With {evidence.n:,} labelled images {in_prose(PROMPT)} is right on {per_cent(prompt)} of the "
-        f"{evidence.found.images:,} test images and {in_prose(FULL)} on {per_cent(full)}: {in_prose(PROMPT)} is "
-        f"{_ahead(evidence.difference)} ({_INTERVAL}: {_range(evidence.low, evidence.high)})."
-    )
+    return statement(
+        "seen", n=evidence.n, images=evidence.found.images, prompt=prompt, full=full, difference=evidence.difference,
+        low=evidence.low, high=evidence.high,
+    )  # fmt: skip
 
 
-def _why(evidence: _Evidence, choice: str) -> str:
-    margin, prompt, full = _points(evidence.margin), _title(PROMPT), _title(FULL)
-    if choice == "no difference that matters":
-        return (
-            f"The whole interval lies within {margin}, called the least that matters. So take the lighter one: with "
-            "prompts all tasks share one backbone."
-        )
-    if choice == "prompt":
-        lead = "is clearly ahead" if evidence.low > 0 else "may be ahead"
-        return f"{prompt} {lead}, and the interval rules out that {in_prose(FULL)} is better by {margin} or more."
-    if choice == "fine-tune":
-        certain = evidence.high <= -evidence.margin
-        rest = f"by at least {margin}, so its weight pays" if certain else f"and probably by {margin} or more"
-        return f"{full} is clearly ahead, {rest}."
-    if evidence.high < evidence.margin:
-        return (
-            f"{full} may be better by up to {_points(-evidence.low)}, but it may also be better by less than {margin}, "
-            "the least that would justify its weight, or not at all."
-        )
-    return (
-        f"Both answers are open: {in_prose(FULL)} may be better by up to {_points(-evidence.low)}, {prompt} by up to "
-        f"{_points(evidence.high)}, and {margin} is the least that matters."
-    )
+def _why(evidence: _Evidence, choice: str) -> Statement:
+    margin, full_most = evidence.margin, -evidence.low
+    if choice == NO_DIFFERENCE:
+        return statement("within_margin", margin=margin)
+    if choice == TO_PROMPT:
+        return statement("prompt_not_worse", margin=margin, clear=evidence.low > 0)
+    if choice == TO_FINE_TUNE:
+        return statement("full_ahead", margin=margin, certain=evidence.high <= -margin)
+    if evidence.high < margin:
+        return statement("full_maybe_better", margin=margin, full_most=full_most)
+    return statement("both_open", margin=margin, full_most=full_most, prompt_most=evidence.high)
 
 
-def _how_sure(evidence: _Evidence, choice: str) -> str:
-    share = f"{_share(_probability(evidence, choice))} of {REPLICATES:,} resampled studies"
-    better, not_better = f"{in_prose(FULL)} is better by the margin", f"{in_prose(FULL)} is not better by the margin"
-    likelier = better if evidence.fine_tuning_is_right >= 0.5 else not_better
-    seen = {
-        "prompt": f"in {share} {not_better}",
-        "fine-tune": f"in {share} {better}",
-        "no difference that matters": f"in {share} the difference is below the margin",
-        "collect more data": f"the likelier answer, that {likelier}, holds in {share}",
-    }[choice]
+def _how_sure(evidence: _Evidence, choice: str) -> Statement:
+    claim, probability = _claim(evidence, choice), _probability(evidence, choice)
+    is_open = choice == COLLECT_MORE
     if evidence.seeds == 1:
-        return (
-            "Confidence low, for this is a quick look: with one seed the interval shows the choice of test images, not "
-            f"the luck in drawing the training images. As far as it goes, {seen}."
-        )
-    claim = " that this is open" if choice == "collect more data" else ""
-    return f"Confidence {_confidence(evidence, choice)}{claim}: {seen}."
-
-
-def _what_would_narrow_it(evidence: _Evidence) -> str:
-    if evidence.seeds == 1:
-        return "Run at least three seeds before labelling more images: they need no new labels, only time."
-    images, seeds = evidence.found.image_variance[-1], evidence.found.seed_variance[-1]
-    share = images / (images + seeds)
-    source = (
-        f"{per_cent(share, 0)} of the uncertainty comes from the choice of the {evidence.found.images:,} test images"
+        return statement("quick_look", claim=claim, probability=probability, replicates=REPLICATES, is_open=is_open)
+    level = _confidence(evidence, choice)
+    return statement(
+        "confidence", level=level, claim=claim, probability=probability, replicates=REPLICATES, is_open=is_open
     )
+
+
+def _what_would_narrow_it(evidence: _Evidence) -> Statement:
+    if evidence.seeds == 1:
+        return statement("seeds_before_labels")
+    of_images, of_seeds = evidence.found.image_variance[-1], evidence.found.seed_variance[-1]
+    share, images = float(of_images / (of_images + of_seeds)), evidence.found.images
     if share >= 0.5:
-        return f"{source}: more test images would narrow the interval most."
-    return f"Only {source}, the rest from the {evidence.seeds} seeds: more seeds would narrow the interval most."
+        return statement("more_test_images", share=share, images=images)
+    return statement("more_seeds", share=share, images=images, seeds=evidence.seeds)
 
 
-def _where_the_lead_changes(evidence: _Evidence) -> str:
+def _where_the_lead_changes(evidence: _Evidence) -> Statement | None:
     """The crossing seen, else the crossing predicted, else a clear trend, else nothing."""
     crossing = crossover(evidence.runs, PROMPT, FULL)
-    if crossing.verdict == "crosses":
+    if crossing.verdict == CROSSES:
         leader = PROMPT if evidence.difference > 0 else FULL
-        return (
-            f"The lead changes at about {_rounded(crossing.n)} labelled images ({_INTERVAL}: {_rounded(crossing.low)} "
-            f"to {_rounded(crossing.high)}); beyond, {in_prose(leader)} leads."
-        )
-    if evidence.predicted_crossing is not None:
-        prompt, full = (law.error(evidence.n) for law in evidence.laws)
-        return (
-            f"If both curves go on as they do, {in_prose(PROMPT if prompt > full else FULL)} takes the lead at about "
-            f"{_rounded(evidence.predicted_crossing)} labelled images."
-        )
+        return statement("lead_changes", n=crossing.n, low=crossing.low, high=crossing.high, leader=leader)
+    laws, predicted = evidence.laws, evidence.predicted_crossing
+    if laws is not None and predicted is not None:
+        prompt, full = (law.error(evidence.n) for law in laws)
+        return statement("lead_will_change", n=predicted, leader=PROMPT if prompt > full else FULL)
     return _trend(evidence)
 
 
-def _trend(evidence: _Evidence) -> str:
-    slope = trend(evidence.runs, PROMPT, FULL)
-    if slope is None or slope[1] <= 0 <= slope[2]:
-        return ""
-    gains, other = (in_prose(method) for method in ((PROMPT, FULL) if slope[0] > 0 else (FULL, PROMPT)))
-    low, high = sorted(map(abs, slope[1:]))
-    return (
-        f"With every doubling of the labelled images {gains} gains {_points(abs(slope[0]))} on {other} "
-        f"({_INTERVAL}: {_plain(low)} to {_points(high)})."
-    )
+def _trend(evidence: _Evidence) -> Statement | None:
+    found = trend(evidence.runs, PROMPT, FULL)
+    if found is None or found[1] <= 0 <= found[2]:
+        return None
+    gains, other = (PROMPT, FULL) if found[0] > 0 else (FULL, PROMPT)
+    low, high = sorted(map(abs, found[1:]))
+    return statement("trend", gains=gains, other=other, slope=abs(found[0]), low=low, high=high)
 
 
-def _linear_probe(evidence: _Evidence) -> str:
-    """How the linear probe compares with the better of the two, at the same size."""
+def _linear_probe(evidence: _Evidence) -> Statement | None:
+    """The linear probe compared with the better of the two, at the same size."""
     if LINEAR not in methods_of(evidence.runs):
-        return ""
-    best = PROMPT if evidence.difference >= 0 else FULL
-    found = differences(evidence.runs, LINEAR, best)
+        return None
+    found = differences(evidence.runs, LINEAR, evidence.leader)
     if found.n[-1] != evidence.n:
-        return ""
-    low, high = found.interval()[:, -1]
-    seen = f"{_ahead(found.value[-1])} compared with {in_prose(best)} ({_INTERVAL}: {_range(low, high)})"
+        return None
+    low, high = map(float, found.interval()[:, -1])
+    seen = {"best": evidence.leader, "difference": float(found.value[-1]), "low": low, "high": high}
     if low > -evidence.margin:
-        return f"The linear probe is no worse than the best, and the lightest of all: {seen}."
-    if high >= 0:
-        return f"The linear probe, the lightest of all, cannot be told from the best: {seen}."
-    return f"The linear probe does not keep up: {seen}."
+        return statement("linear_not_worse", **seen)
+    return statement("linear_open", **seen) if high >= 0 else statement("linear_worse", **seen)
 
 
-def _weight(runs: pd.DataFrame) -> str:
+def _weight(runs: pd.DataFrame) -> Statement:
     table = costs(runs).set_index("method")
     prompt, full = table.loc[PROMPT], table.loc[FULL]
-    times = full["bytes_per_task"] / prompt["bytes_per_task"]
-    return (
-        f"Each further task stores {storage(prompt['bytes_per_task'])} with {in_prose(PROMPT)} and "
-        f"{storage(full['bytes_per_task'])} with {in_prose(FULL)}, {times:,.0f} times as much; a training run takes "
-        f"{duration(prompt['train_seconds'])} and {duration(full['train_seconds'])}."
+    return statement(
+        "weight",
+        prompt_bytes=int(prompt["bytes_per_task"]),
+        full_bytes=int(full["bytes_per_task"]),
+        prompt_seconds=float(prompt["train_seconds"]),
+        full_seconds=float(full["train_seconds"]),
     )
 
 
-def _what_more_labels_buy(evidence: _Evidence, choice: str) -> str:
+def _what_more_labels_buy(evidence: _Evidence, choice: str) -> Statement | None:
     """For the method that is recommended, or leads."""
     if len(evidence.found.n) < 2:
-        return ""
-    leader = PROMPT if evidence.difference >= 0 else FULL
-    method = {"fine-tune": FULL, "collect more data": leader}.get(choice, PROMPT)
+        return None
+    method = {TO_FINE_TUNE: FULL, COLLECT_MORE: evidence.leader}.get(choice, PROMPT)
     law = fit_power_law(evidence.runs, method)
     if not law.trusted:
-        return f"What more labels would buy {in_prose(method)} cannot be foretold: {law.caveat}."
+        return statement("more_labels_unknown", method=method, caveat=law.caveat)
     gain, low, high = law.gain(law.largest)
-    return (
-        f"Twice as many labelled images ({2 * law.largest:,}) would lift {in_prose(method)} by about {_points(gain)} "
-        f"({_INTERVAL}: {_plain(low)} to {_points(high)}), if its curve goes on as it does."
-    )
-
-
-# ---- words and figures ------------------------------------------------------------------------------------------
+    return statement("more_labels_buy", method=method, n=2 * law.largest, gain=gain, low=low, high=high)
 
 
 def _accuracy_at(runs: pd.DataFrame, method: str, n: int) -> float:
     found = accuracies(runs, method)
     return float(found.value[found.n == n][0])
-
-
-def _title(method: str) -> str:
-    return find_method(method).title
-
-
-def _share(probability: float) -> str:
-    """Per cent of the replicates; no number of replicates can show certainty."""
-    return f"more than {per_cent(0.99, 0)}" if probability > 0.99 else per_cent(probability, 0)
-
-
-def _plain(fraction: float) -> str:
-    return f"{100 * fraction:.1f}".removesuffix(".0")
-
-
-def _points(fraction: float) -> str:
-    number = _plain(fraction)
-    return f"{number} point" if number == "1" else f"{number} points"
-
-
-def _ahead(difference: float) -> str:
-    """-0.021 → "2.1 points behind"."""
-    if _plain(abs(difference)) == "0":
-        return "level"
-    return f"{_points(abs(difference))} {'ahead' if difference > 0 else 'behind'}"
-
-
-def _range(low: float, high: float) -> str:
-    """(-0.03, 0.01) → "3 points behind to 1 point ahead"; (-0.03, -0.01) → "3 to 1 point behind"."""
-    same_side = low * high > 0 and "level" not in (_ahead(low), _ahead(high))
-    return f"{_plain(abs(low)) if same_side else _ahead(low)} to {_ahead(high)}"
-
-
-def _rounded(number: float) -> str:
-    """Two significant digits: 1,234.5 → "1,200"."""
-    return f"{float(f'{number:.2g}'):,.0f}"

@@ -1,7 +1,7 @@
-"""How the tasks of some studies lie to pre-training, and whether that told who would win: measured, not assumed.
+"""The distance of tasks from pre-training, and whether it predicted which method won: measured, not assumed.
 
-For each task the distance of its images from reference images and three scores that need no training, all on features
-of the frozen backbone, beside the accuracy of VPT-deep and of full fine-tuning that the studies found.
+Each task gets the distance of its images from reference images, and three scores that need no training. All use
+features of the frozen backbone. The table also has the accuracy of VPT-deep and of full fine-tuning from the studies.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int 
     Args:
         studies: on one backbone, with runs of "vpt-deep" and "full".
         reference: images to measure the distance from (`vptlib.data.tasks.load_reference`).
-        images: of each set that are looked at, at most; the same number of all, as the distance depends on it.
+        images: used of each set, at most; the same number of each, because the distance depends on it.
 
     Returns:
         `vptlib.evidence.similarity.transfer_table` of the columns task, objective, distance (squared Fréchet,
@@ -37,10 +37,10 @@ def tasks_and_pretraining(studies: Sequence[Study], reference: str, images: int 
         largest size).
 
     Raises:
-        UserError: fewer than two studies, for near and far have a meaning only among tasks.
+        UserError: fewer than two studies: near and far have a meaning only among tasks.
     """
     if len(studies) < 2:
-        raise UserError("one task alone is neither near nor far: compare two or more, or leave out `reference`.")
+        raise UserError("one task alone is not near or far: compare two or more, or leave out `reference`.")
     probe = studies[0].build("linear")
     sets = [load_reference(reference), *(load_task(study.task).train for study in studies)]
     images = min(images, *map(len, sets))

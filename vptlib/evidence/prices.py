@@ -1,16 +1,18 @@
 """From the runs of one task to a plan with prices: operate, pilot, label more, or give up the accuracy asked for.
 
-`vptlib.evidence.decision` says which method is better; here the accuracy that is *needed*, the price of a label and the
-number of tasks join in. All functions are pure functions of the table of runs (`Study.runs`). The rule:
+`vptlib.evidence.decision` finds which method is better. This module adds the accuracy that is *needed*, the price of a
+label and the number of tasks. All functions are pure functions of the table of runs (`Study.runs`). They give codes and
+numbers; the sentences are in `vptlib.report.words`. The rule:
 
     a method is ready     at the largest size it reaches the accuracy that is needed, in 95 % of the resampled studies
     operate               with the recommended method if it is ready, else with one that is, the lighter one first
     pilot                 none is ready, but the likelier one reached the accuracy, or does so in half of the studies
-    label more            by its power law one gets there within `HORIZON` times the largest size; or
-                          nothing can be foretold yet, and then twice the labels are the next look
-    out of sight          by their power laws neither gets there within `HORIZON` times the largest size
+    label_more            by its power law one gets there within `HORIZON` times the largest size; or
+                          nothing can be forecast yet, and then the next size is twice the labels
+    out_of_sight          by their power laws neither gets there within `HORIZON` times the largest size
 
-Money is spent on labels alone; storage and training time are told, not priced: they differ from house to house.
+Money is spent on labels alone. Storage and training time are reported without a price, because that price differs
+from company to company.
 """
 
 import math
@@ -20,11 +22,23 @@ import numpy as np
 import pandas as pd
 
 from vptlib.errors import UserError
-from vptlib.evidence.curves import accuracies, fit_power_law, in_prose
-from vptlib.evidence.decision import FULL, HIGH, HORIZON, PROMPT, Recommendation, costs, recommend
-from vptlib.wording import count, per_cent, storage
+from vptlib.evidence.curves import Resampled, accuracies, fit_power_law
+from vptlib.evidence.decision import (
+    FULL,
+    HIGH,
+    HORIZON,
+    NO_DIFFERENCE,
+    PROMPT,
+    TO_FINE_TUNE,
+    TO_PROMPT,
+    Recommendation,
+    costs,
+    recommend,
+)
+from vptlib.statement import Statement, statement
 
-_CHOSEN = {"prompt": PROMPT, "no difference that matters": PROMPT, "fine-tune": FULL}
+OPERATE, PILOT, LABEL_MORE, OUT_OF_SIGHT = STEPS = ("operate", "pilot", "label_more", "out_of_sight")
+_CHOSEN = {TO_PROMPT: PROMPT, NO_DIFFERENCE: PROMPT, TO_FINE_TUNE: FULL}
 
 
 @dataclass(frozen=True)
@@ -36,19 +50,28 @@ class Need:
         largest: the largest size that was run.
         chance: share of the resampled studies in which that size reaches the accuracy.
         labels: the labels needed, or None where that is not known.
-        beyond: whether its power law gets there beyond `HORIZON` times the largest size, or never.
         low, high: ends of the 95 % interval of `labels`; `high` is infinite where some studies never get there.
-        why: where `labels` comes from, or why it is not known.
+        why: where `labels` comes from ("measured" or "forecast"), or why it is not known ("beyond_horizon", "one_size"
+            or the caveat of the power law).
     """
 
     method: str
     largest: int
     chance: float
     labels: int | None
-    beyond: bool
     low: float
     high: float
-    why: str
+    why: Statement
+
+    @property
+    def measured(self) -> bool:
+        """Whether a size that was run reached the accuracy."""
+        return self.why.code == "measured"
+
+    @property
+    def beyond(self) -> bool:
+        """Whether the power law gets there beyond `HORIZON` times the largest size, or never."""
+        return self.why.code == "beyond_horizon"
 
 
 @dataclass(frozen=True)
@@ -56,20 +79,20 @@ class Plan:
     """What to do next about one kind of task.
 
     Attributes:
-        step: "operate", "pilot", "label more" or "out of sight".
+        step: one of `STEPS`: "operate", "pilot", "label_more" or "out_of_sight".
         method: with which method; None where it is out of sight.
-        headline: that in a short sentence.
-        reasons: plain sentences with the figures.
+        headline: the step with its numbers.
+        reasons: the findings with their numbers; `vptlib.report.words` makes sentences of both.
         further_labels: to buy for all tasks before the next step; 0 where nothing needs to be bought, None if unknown.
         price: of these labels, in the currency of the price of one.
         needs: what each of the two methods needs.
-        advice: what `vptlib.evidence.decision.recommend` says of the two methods.
+        advice: the choice between the two methods (`vptlib.evidence.decision.recommend`).
     """
 
     step: str
     method: str | None
-    headline: str
-    reasons: list[str]
+    headline: Statement
+    reasons: list[Statement]
     further_labels: int | None
     price: float | None
     needs: dict[str, Need]
@@ -77,7 +100,7 @@ class Plan:
 
 
 def labels_needed(runs: pd.DataFrame, method: str, accuracy: float) -> Need:
-    """The labelled images at which `method` reaches `accuracy`: as measured, else as its power law says.
+    """The labelled images at which `method` reaches `accuracy`: as measured, else by its power law.
 
     Args:
         runs: one task's table.
@@ -88,23 +111,10 @@ def labels_needed(runs: pd.DataFrame, method: str, accuracy: float) -> Need:
         UserError: the accuracy is not in (0, 1), or the table lacks the method.
     """
     if not 0 < accuracy < 1:
-        raise UserError(f"accuracy is {accuracy}, but must lie between 0 and 1: 0.9 is 90 per cent.")
+        raise UserError(f"accuracy is {accuracy}, but must be between 0 and 1: 0.9 is 90 per cent.")
     found = accuracies(runs, method)
     largest, chance = int(found.n[-1]), float((found.replicates[-1] >= accuracy).mean())
-    if found.value[-1] >= accuracy:
-        first = int(found.n[np.argmax(found.value >= accuracy)])
-        return Need(method, largest, chance, first, False, *_interval(_first_sizes(found, accuracy)), "measured")
-    if len(found.n) < 2:
-        return Need(method, largest, chance, None, False, np.inf, np.inf, "one size says nothing of larger ones")
-    law = fit_power_law(runs, method)
-    if not law.trusted:
-        return Need(method, largest, chance, None, False, np.inf, np.inf, law.caveat)
-    fitted = float(_sizes_at(np.array([[law.a, law.b, law.c]]), accuracy)[0])
-    low, high = _interval(np.maximum(_sizes_at(law.replicates, accuracy), found.n[0]))
-    if fitted > HORIZON * largest:
-        why = f"its curve does not get there within {HORIZON} times the labels"
-        return Need(method, largest, chance, None, True, low, high, why)
-    return Need(method, largest, chance, max(largest + 1, math.ceil(fitted)), False, low, high, "forecast")
+    return Need(method, largest, chance, *_labels(runs, found, method, accuracy))
 
 
 def plan(runs: pd.DataFrame, accuracy: float, label_price: float, tasks: int, margin: float = 0.01) -> Plan:
@@ -134,11 +144,11 @@ def plan(runs: pd.DataFrame, accuracy: float, label_price: float, tasks: int, ma
         method=method,
         headline=_headline(step, method, needs, accuracy),
         reasons=[
-            _who_is_better(advice),
+            statement("who_is_better", n=advice.n, choice=advice.choice, confidence=advice.confidence),
             *(_reach(need, accuracy) for need in needs.values()),
             *_why_this_one(step, method, advice, needs),
             _bill(further, label_price, tasks),
-            _weight(runs, tasks),
+            _storage(runs, tasks),
         ],
         further_labels=further,
         price=price,
@@ -150,7 +160,33 @@ def plan(runs: pd.DataFrame, accuracy: float, label_price: float, tasks: int, ma
 # ---- how many labels --------------------------------------------------------------------------------------------
 
 
-def _first_sizes(found, accuracy: float) -> np.ndarray:
+def _labels(
+    runs: pd.DataFrame, found: Resampled, method: str, accuracy: float
+) -> tuple[int | None, float, float, Statement]:
+    """The last four fields of a `Need`."""
+    if found.value[-1] >= accuracy:
+        first = int(found.n[np.argmax(found.value >= accuracy)])
+        low, high = _interval(_first_sizes(found, accuracy))
+        return first, low, high, statement("measured", labels=first, low=_or_never(low), high=_or_never(high))
+    if len(found.n) < 2:
+        return None, np.inf, np.inf, statement("one_size")
+    law = fit_power_law(runs, method)
+    if law.caveat is not None:
+        return None, np.inf, np.inf, law.caveat
+    fitted = float(_sizes_at(np.array([[law.a, law.b, law.c]]), accuracy)[0])
+    low, high = _interval(np.maximum(_sizes_at(law.replicates, accuracy), found.n[0]))
+    if fitted > HORIZON * law.largest:
+        return None, low, high, statement("beyond_horizon", times=HORIZON)
+    labels = max(law.largest + 1, math.ceil(fitted))
+    return labels, low, high, statement("forecast", labels=labels, low=_or_never(low), high=_or_never(high))
+
+
+def _or_never(size: float) -> float | None:
+    """A size for a statement, whose values must be plain: None stands for never."""
+    return None if math.isinf(size) else size
+
+
+def _first_sizes(found: Resampled, accuracy: float) -> np.ndarray:
     """In each redrawn table the first size that reaches the accuracy, or infinity: `B`."""
     reached = found.replicates >= accuracy  # K B
     return np.where(reached.any(axis=0), found.n[reached.argmax(axis=0)], np.inf)
@@ -179,104 +215,66 @@ def _next_step(chosen: str | None, needs: dict[str, Need]) -> tuple[str, str | N
     order = [chosen, *(method for method in needs if method != chosen)] if chosen else list(needs)  # the lighter first
     ready = [method for method in order if needs[method].chance >= HIGH]
     if ready:
-        return "operate", ready[0]
+        return OPERATE, ready[0]
     likelier = max(order, key=lambda method: needs[method].chance)
-    if needs[likelier].chance >= 0.5 or needs[likelier].why == "measured":
-        return "pilot", likelier
+    if needs[likelier].chance >= 0.5 or needs[likelier].measured:
+        return PILOT, likelier
     known = [method for method in order if needs[method].labels is not None]
     if known:
-        return "label more", min(known, key=lambda method: needs[method].labels)
-    return ("out of sight", None) if all(need.beyond for need in needs.values()) else ("label more", likelier)
+        return LABEL_MORE, min(known, key=lambda method: _next_size(needs[method]))
+    return (OUT_OF_SIGHT, None) if all(need.beyond for need in needs.values()) else (LABEL_MORE, likelier)
 
 
 def _next_size(need: Need) -> int:
-    """The labels a task that `need` asks for, or, where they are not known, twice those in hand."""
+    """The labels a task that `need` asks for; where they are not known, twice the largest size."""
     return need.labels or 2 * need.largest
 
 
 def _further_labels(step: str, method: str | None, needs: dict[str, Need], tasks: int) -> int | None:
-    if step == "out of sight":
+    if method is None:  # out of sight
         return None
-    if step != "label more":
+    if step != LABEL_MORE:
         return 0
     return tasks * (_next_size(needs[method]) - needs[method].largest)
 
 
-# ---- in words ---------------------------------------------------------------------------------------------------
+# ---- the headline and the reasons -------------------------------------------------------------------------------
 
 
-def _headline(step: str, method: str | None, needs: dict[str, Need], accuracy: float) -> str:
-    wanted = per_cent(accuracy, 0)
-    if step == "out of sight":
-        return f"{wanted} is out of sight: ask for less, or try another backbone"
-    if step == "label more":
-        return f"Label about {_rounded(_next_size(needs[method]))} images a task, then decide again"
-    verb = {"operate": "Operate", "pilot": "Pilot"}[step]
-    return f"{verb} with {in_prose(method)}" + ("" if step == "operate" else f": {wanted} is likely, not certain")
+def _headline(step: str, method: str | None, needs: dict[str, Need], accuracy: float) -> Statement:
+    if method is None:
+        return statement("out_of_sight", accuracy=accuracy)
+    if step == OPERATE:
+        return statement("operate", method=method)
+    if step == PILOT:
+        return statement("pilot", method=method, accuracy=accuracy)
+    return statement("label_more", labels=_next_size(needs[method]))
 
 
-def _who_is_better(advice: Recommendation) -> str:
-    said = {
-        "prompt": "prompts are the right choice of the two",
-        "fine-tune": "full fine-tuning is the right choice of the two",
-        "no difference that matters": "the two differ by less than matters, so take the lighter one",
-        "collect more data": "it is open which of the two is better",
-    }[advice.choice]
-    return f"With {advice.n:,} labels a task {said} (confidence {advice.confidence})."
+def _reach(need: Need, accuracy: float) -> Statement:
+    return statement(
+        "reach", method=need.method, accuracy=accuracy, n=need.largest, chance=need.chance,
+        known=need.labels is not None, why=need.why,
+    )  # fmt: skip
 
 
-def _reach(need: Need, accuracy: float) -> str:
-    name, wanted = in_prose(need.method), per_cent(accuracy, 0)
-    name = name[0].upper() + name[1:]
-    seen = f"{name} reaches {wanted} with {need.largest:,} labels in {_share(need.chance)} of the resampled studies"
-    if need.labels is None:
-        return f"{seen}; what more it would take is not known: {need.why}."
-    if need.why == "measured":
-        return f"{seen}; {need.labels:,} are enough as measured ({_range(need)})."
-    return f"{seen}; by its curve it takes about {_rounded(need.labels)} ({_range(need)})."
-
-
-def _range(need: Need) -> str:
-    if need.low == need.high:
-        return "in all of them"
-    low, high = ("never" if math.isinf(end) else _rounded(end) for end in (need.low, need.high))
-    return f"95\u202f% interval: {low} to {high}"
-
-
-def _why_this_one(step: str, method: str | None, advice: Recommendation, needs: dict[str, Need]) -> list[str]:
+def _why_this_one(step: str, method: str | None, advice: Recommendation, needs: dict[str, Need]) -> list[Statement]:
     """Where the method to operate with is not simply the recommended one."""
-    if step != "operate" or method == _CHOSEN.get(advice.choice):
+    if step != OPERATE or method == _CHOSEN.get(advice.choice):
         return []
     if all(need.chance >= HIGH for need in needs.values()):
-        return ["Both do what is needed, so take the lighter one."]
-    return [f"Only {in_prose(method)} surely does what is needed."]
+        return [statement("both_will_do")]
+    return [statement("only_one_will_do", method=method)]
 
 
-def _bill(further: int | None, label_price: float, tasks: int) -> str:
-    of_tasks = "1 task" if tasks == 1 else f"{tasks:,} tasks"
+def _bill(further: int | None, label_price: float, tasks: int) -> Statement:
     if further is None:
-        return f"No number of labels can be named for {of_tasks}, so none is priced."
+        return statement("no_price", tasks=tasks)
     if not further:
-        return f"No further labels have to be bought for {of_tasks}."
-    return f"{further:,} further labels for {of_tasks} cost {further * label_price:,.0f} at {label_price:g} each."
+        return statement("nothing_to_buy", tasks=tasks)
+    return statement("bill", labels=further, tasks=tasks, label_price=label_price)
 
 
-def _weight(runs: pd.DataFrame, tasks: int) -> str:
-    table = costs(runs).set_index("method")
-    light, heavy = (tasks * table.loc[method, "bytes_per_task"] for method in (PROMPT, FULL))
-    return (
-        f"Stored for all tasks: {storage(light)} with {in_prose(PROMPT)} beside one backbone, {storage(heavy)} with "
-        f"{in_prose(FULL)}."
-    )
-
-
-def _share(chance: float) -> str:
-    if chance > 0.99:
-        return f"more than {per_cent(0.99, 0)}"
-    near_the_mark = abs(chance - HIGH) < 0.01  # where a rounded figure would hide which side it is on
-    return f"less than {per_cent(0.01, 0)}" if chance < 0.01 else per_cent(chance, int(near_the_mark))
-
-
-def _rounded(number: float) -> str:
-    """Two significant digits: 1,234.5 → "1,200"."""
-    return count(float(f"{number:.2g}"))
+def _storage(runs: pd.DataFrame, tasks: int) -> Statement:
+    table = costs(runs).set_index("method")["bytes_per_task"]
+    return statement("stored", prompt_bytes=tasks * int(table[PROMPT]), full_bytes=tasks * int(table[FULL]))

@@ -1,6 +1,6 @@
-"""Numbers that papers have printed, as tidy tables, and what their means and counts come to when worked out again.
+"""Numbers that papers have printed, as tidy tables, and their means and counts, computed again.
 
-The files are in `data/reference/`, whose README says where each number is from. Top-1 accuracies are in per cent.
+The files are in `data/reference/`, whose README gives the source of each number. Top-1 accuracies are in per cent.
 """
 
 from functools import lru_cache
@@ -91,7 +91,7 @@ def vtab1k() -> pd.DataFrame:
 
     Columns: method, task (folder of VTAB-1k), group, top1 (per cent), source.
     """
-    return _tidy(_read("vtab1k_published.csv"))[["method", "task", "group", "top1", "source"]]
+    return _tidy(_read(_file("vtab1k_published.csv")))[["method", "task", "group", "top1", "source"]]
 
 
 def comparisons() -> pd.DataFrame:
@@ -100,7 +100,7 @@ def comparisons() -> pd.DataFrame:
     Columns: setting ("vtab-1k", "400 images" ... "one shot", "Swin-B", "MAE", "MoCo v3"), task, group, full and vpt
     (per cent).
     """
-    table = _tidy(_read("elephant_tables.csv"))
+    table = _tidy(_read(_file("elephant_tables.csv")))
     names = {form.format(m): (name, m) for form, name in _SETTINGS.items() for m in ("FT", "VPT")}
     table["setting"], table["m"] = zip(*table["setting"].map(names), strict=True)
     base = vtab1k()
@@ -144,7 +144,7 @@ def wins(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check() -> pd.DataFrame:
-    """Every printed mean and count that the tables allow to work out again.
+    """Every printed mean and count that can be computed again from the tables.
 
     Columns: what, source, printed, recomputed, difference, agrees. Accuracies in the files have one decimal, so a mean
     agrees within 0.05 (and a count only exactly).
@@ -198,9 +198,12 @@ def _tidy(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(group=table["task"].map(lambda task: VTAB_TASKS[task][2]), top1=table["top1"].astype(float))
 
 
+def _file(name: str) -> Path:
+    return repository() / "data" / "reference" / name
+
+
 @lru_cache
-def _read(name: str) -> pd.DataFrame:
-    path: Path = repository() / "data" / "reference" / name
+def _read(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype={"top1": float})
     except (OSError, ValueError) as error:

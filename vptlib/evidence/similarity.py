@@ -1,9 +1,9 @@
-"""How far a task is from pre-training, and what that says about who wins: distances, scores, quadrants.
+"""How far a task is from pre-training, and which method that predicts to win: distances, scores, quadrants.
 
-The Fréchet distance between two sets of features (Heusel et al. 2017, arXiv 1706.08500) compares image sets; scores
-that need no training (kNN, LogME, H-score) say how far frozen features go. Han et al. (arXiv 2401.12902, section 5)
-sort tasks into four quadrants, by whether the task's objective and its images are like those of pre-training, and find
-full fine-tuning preferred in one of them only: a similar objective on dissimilar images.
+The Fréchet distance between two sets of features (Heusel et al. 2017, arXiv 1706.08500) compares image sets. Scores
+without training (kNN, LogME, H-score) measure how useful frozen features are. Han et al. (arXiv 2401.12902, section 5)
+sort tasks into four quadrants: is the task's objective similar to that of pre-training, and are its images? They find
+full fine-tuning preferred in one quadrant only: a similar objective on dissimilar images.
 """
 
 from dataclasses import dataclass
@@ -66,9 +66,10 @@ class Distance:
 def frechet_distance_at_infinity(a: np.ndarray, b: np.ndarray, seed: int = 0, draws: int = 15) -> Distance:
     """The Fréchet distance without most of its small-sample bias (Chong and Forsyth, CVPR 2020, arXiv 1911.07023).
 
-    The bias falls about as 1 / N: the distance is taken for sub-samples of different N from both sets and a straight
-    line in 1 / N followed to 0. What remains: the line is only nearly straight where N is not well above the number of
-    dimensions in which features vary, so distances compare between sets of like size, and little below zero means none.
+    The bias falls about as 1 / N. So the distance is computed for sub-samples of different N from both sets, and a
+    straight line in 1 / N is followed to 0. Some bias remains: the line is only nearly straight unless N is well above
+    the number of dimensions in which features vary. So compare distances only between sets of similar size. A value a
+    little below zero means no distance.
 
     Args:
         a, b: features `N F` and `M F`, at least 10 rows each.
@@ -90,11 +91,11 @@ def frechet_distance_at_infinity(a: np.ndarray, b: np.ndarray, seed: int = 0, dr
 def knn_accuracy(features: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
     """Leave-one-out accuracy, a fraction, of the vote of the k nearest neighbours by cosine; `N F`, `N`.
 
-    Of classes with equally many votes the one with the nearest neighbour wins.
+    Where two classes have equally many votes, the one with the nearest neighbour wins.
     """
     features, labels = _labelled(features, labels)
     if not 1 <= k < len(labels):
-        raise UserError(f"k is {k}, but must lie between 1 and {len(labels) - 1}, one less than there are images.")
+        raise UserError(f"k is {k}, but must be between 1 and {len(labels) - 1}, one less than there are images.")
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
     near = NearestNeighbors(n_neighbors=k).fit(unit).kneighbors(return_distance=False)  # N k, without the image itself
     votes = np.zeros((len(labels), labels.max() + 1))
@@ -148,7 +149,7 @@ def evidence(alpha: float, beta: float, squares, projected, norm: float, count: 
 
 
 def _out_of_reach(norm: float, projected: np.ndarray) -> float:
-    """What of the target no combination of features can give; rounding, which a large beta would blow up, is none."""
+    """What no combination of features can give of the target; 0 for mere rounding, which a large beta would blow up."""
     rest = norm - projected.sum()
     return float(rest) if rest > 1e-9 * norm else 0.0
 
@@ -183,7 +184,7 @@ def quadrant(objective: str, distance: float, threshold: float) -> tuple[str, st
 
 
 def transfer_table(tasks: pd.DataFrame) -> pd.DataFrame:
-    """Tasks in their quadrants, with what the quadrant predicts beside what was measured.
+    """Tasks in their quadrants, with the prediction of the quadrant next to what was measured.
 
     Args:
         tasks: a row a task: task, objective, distance, vpt, full (accuracies, fractions), and scores of any name.
@@ -199,14 +200,14 @@ def transfer_table(tasks: pd.DataFrame) -> pd.DataFrame:
     table = tasks.assign(
         quadrant=[name for name, _ in placed],
         predicted=[winner for _, winner in placed],
-        difference=(tasks["vpt"] - tasks["full"]).round(9),  # equal differences shall be equal
+        difference=(tasks["vpt"] - tasks["full"]).round(9),  # so that equal differences stay equal
     )
     table["actual"] = np.where(table["difference"] >= 0, "vpt", "full")
     return table.assign(right=table["predicted"] == table["actual"])
 
 
 def how_well(table: pd.DataFrame) -> pd.DataFrame:
-    """How well quadrants and scores told the winner: a row each.
+    """How well quadrants and scores predicted the winner: a row each.
 
     Columns: by ("quadrant" or a score's name), tasks, right (share of winners, quadrant only), low and high (Wilson's
     95 % interval), rank_correlation (Spearman, with vpt - full; scores and distance only).

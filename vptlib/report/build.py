@@ -2,8 +2,8 @@
 
     report.yaml ── read_config ── Study.run ── papermill ── index.html, report.pdf, summary.json, notebooks/
 
-All training happens in this process and goes into the store of runs; the notebooks find it finished there. The report
-is made in a hidden folder beside its place and moved there as a whole, so a failure leaves the earlier one untouched.
+All training happens in this process and goes into the store of runs, where the notebooks find it. The report
+is made in a hidden folder next to its final one and moved as a whole, so a failure leaves the earlier one untouched.
 """
 
 import fcntl
@@ -29,9 +29,12 @@ from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.pages import find_chromium, join, page, print_pdf
+from vptlib.report.words import in_language
+from vptlib.statement import Statement
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
+words = in_language()
 NOTEBOOKS_AT_ONCE = 2
 # All that a report folder holds; a folder with anything else in it is never replaced.
 PARTS = ("index.html", "report.pdf", "summary.json", "notebooks")
@@ -55,11 +58,11 @@ def make_report(config_path: Path, out: Path | None = None) -> Path:
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
         check_material(config)
-        _run_studies([*config.studies(), *config.harder_studies()])
-        _write_notebooks(config, draft)
-        _write_page(config, draft)
-        _write_summary(config, draft)
-        complaint = _write_pdf(draft)
+        run_studies([*config.studies(), *config.harder_studies()])
+        write_notebooks(config, draft)
+        write_page(config, draft)
+        write_summary(config, draft)
+        complaint = write_pdf(draft)
         _publish(draft, folder)
     if complaint:
         raise UserError(f"the report is at {folder / 'index.html'}, but without its PDF: {complaint}")
@@ -84,7 +87,14 @@ def summary(study: Study, margin: float) -> dict[str, Any]:
         "image_size": preprocessing(study.build("linear").vit).size,
         "margin": margin,
     }
-    return found | summarise(study.runs(), margin) | {"versions": versions()}
+    found |= summarise(study.runs(), margin)
+    return found | {"recommendation": recommendation_in_words(found["recommendation"]), "versions": versions()}
+
+
+def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
+    """The codes of a recommendation, joined by the words for them."""
+    reasons = [words.sentence(Statement.of(reason)) for reason in recommendation["reason_codes"]]
+    return {"choice": words.CHOICES[recommendation["choice_code"]], "reasons": reasons} | recommendation
 
 
 # ---- the steps ------------------------------------------------------------------------------------------------
@@ -94,17 +104,18 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _run_studies(studies: list[Study]) -> None:
+def run_studies(studies: list[Study]) -> None:
+    """Run what is missing, and print how far it is."""
     for number, study in enumerate(studies, 1):
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
-        harder = study.conditions.sentence().rstrip(".")
+        harder = words.sentence(study.conditions.statement()).rstrip(".")
         _say(f"[{number}/{len(studies)}] {study.task}{f' ({harder})' if harder else ''}: {state}")
         study.run(progress=True)
 
 
-def _write_notebooks(config: ReportConfig, draft: Path) -> None:
-    """All notebooks of the report, two at a time: each takes more waiting for imports than computing."""
+def write_notebooks(config: ReportConfig, draft: Path) -> None:
+    """All notebooks of the report, two at a time, because each waits for imports longer than it computes."""
     settings, folder = config.settings, draft / "notebooks"
     shared = {"settings": config.study_settings, "margin": settings.margin}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
@@ -127,7 +138,7 @@ def _write_notebooks(config: ReportConfig, draft: Path) -> None:
 
 
 def _names(config: ReportConfig) -> list[str]:
-    """A short name for each task, fit for a file: its own, or the folder's for images of the user's; none twice."""
+    """A short name for each task, fit for a file: its own, or the folder's for the user's images; no name twice."""
     names: list[str] = []
     for task in config.settings.tasks:
         name = re.sub(r"[^\w.-]+", "-", short_name(task) if is_spec(task) else task)
@@ -141,20 +152,22 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(repository())) if path.is_relative_to(repository()) else path.name
 
 
-def _write_page(config: ReportConfig, draft: Path) -> None:
+def write_page(config: ReportConfig, draft: Path) -> None:
+    """Join the executed notebooks to `index.html`."""
     names = ["overview", *_names(config)]
     notebooks = [nbformat.read(draft / "notebooks" / f"report_{name}.ipynb", as_version=4) for name in names]
     (draft / "index.html").write_text(page(join(notebooks, config.settings.title)), encoding="utf-8")
 
 
-def _write_summary(config: ReportConfig, draft: Path) -> None:
+def write_summary(config: ReportConfig, draft: Path) -> None:
+    """Write `summary.json`: one task's part, or all parts under a title."""
     parts = [summary(study, config.settings.margin) for study in config.studies()]
     whole = parts[0] if len(parts) == 1 else {"title": config.settings.title, "tasks": parts}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     (draft / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _write_pdf(draft: Path) -> str:
+def write_pdf(draft: Path) -> str:
     """Print the page where a Chromium is found; gives what went wrong, or ""."""
     chromium = find_chromium()
     if chromium is None:
@@ -183,7 +196,7 @@ def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
         UserError: a parameter that the notebook does not have, a cell that failed, a kernel that died.
     """
     source = repository() / "notebooks" / f"{name}.ipynb"
-    _check_parameters(source, parameters)
+    check_parameters(source, parameters)
     execute(source, parameters, target)
 
 
@@ -221,10 +234,10 @@ def execute(
             raise UserError(_what_failed(worst or error, source, _keep_failed(part, target.name))) from error
     except RuntimeError as error:  # nbclient: the kernel died or never answered
         raise UserError(
-            f"the kernel of {source.name} stopped ({error}), most often for want of memory: close other programs or "
-            "take fewer test_images; finished runs are kept, and so is an earlier report."
+            f"the kernel of {source.name} stopped ({error}), most often because memory ran out: close other programs "
+            "or take fewer test_images; finished runs are kept, and so is an earlier report."
         ) from error
-    for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine say nothing elsewhere
+    for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine mean nothing elsewhere
         notebook.metadata.papermill.pop(key, None)
     nbformat.write(without_widgets(notebook), target)
     part.unlink()
@@ -232,11 +245,11 @@ def execute(
 
 
 def _errors_in(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode | None, list[int]]:
-    """The error that is no failed `assert`, if there is one, and the numbers of the cells whose `assert` failed."""
+    """The error that is not a failed `assert`, if there is one, and the numbers of the cells whose `assert` failed."""
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     errors = [(cell.execution_count, out) for cell in code for out in cell.outputs if out.output_type == "error"]
     others = [
-        nbformat.from_dict({"exec_count": count, "ename": error.ename, "evalue": error.evalue})
+        nbformat.NotebookNode(exec_count=count, ename=error.ename, evalue=error.evalue)
         for count, error in errors
         if error.ename != "AssertionError"
     ]
@@ -260,7 +273,12 @@ _EXECUTION = {
 }
 
 
-def _check_parameters(source: Path, parameters: dict[str, Any]) -> None:
+def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
+    """Refuse a parameter that the notebook does not have.
+
+    Raises:
+        UserError: such a parameter, or no such notebook.
+    """
     import papermill
 
     if not source.is_file():
@@ -272,7 +290,7 @@ def _check_parameters(source: Path, parameters: dict[str, Any]) -> None:
 
 
 def _keep_failed(part: Path, name: str) -> Path:
-    """Where the notebook as it stopped can be looked at afterwards."""
+    """A copy of the notebook as it stopped, to look at afterwards."""
     kept = store_folder() / "failed" / name
     kept.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(part, kept)
@@ -294,13 +312,13 @@ def _what_failed(error, source: Path, kept: Path) -> str:
 
 @contextmanager
 def _draft_of(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside `folder`, empty, ours alone, and gone afterwards.
+    """A hidden folder next to `folder`, empty, used by this process alone, and removed afterwards.
 
     Raises:
-        UserError: `folder` holds something else than a report, cannot be written, or is being written by another.
+        UserError: `folder` holds something other than a report, cannot be written, or is being written by another.
     """
     _check_replaceable(folder)
-    draft = _beside(folder, "draft")
+    draft = _next_to(folder, "draft")
     try:
         draft.mkdir(parents=True, exist_ok=True)
         opened = os.open(draft, os.O_RDONLY)
@@ -318,7 +336,7 @@ def _draft_of(folder: Path) -> Iterator[Path]:
         os.close(opened)
 
 
-def _beside(folder: Path, what: str) -> Path:
+def _next_to(folder: Path, what: str) -> Path:
     return folder.with_name(f".{folder.name}.{what}")
 
 
@@ -344,7 +362,7 @@ def _lock(opened: int, folder: Path) -> None:
 
 
 def _empty(draft: Path, folder: Path) -> None:
-    """What a killed report has left goes; and writing is tried before hours are spent."""
+    """Remove what a killed report has left, and try to write before hours are spent."""
     try:
         for path in draft.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -369,7 +387,7 @@ def _check_space(*folders: Path) -> None:
 
 def _publish(draft: Path, folder: Path) -> None:
     """The draft takes the place of the earlier report."""
-    earlier = _beside(folder, "earlier")
+    earlier = _next_to(folder, "earlier")
     try:
         if folder.exists():
             folder.rename(earlier)
@@ -382,7 +400,7 @@ def _publish(draft: Path, folder: Path) -> None:
 
 def _finish_interrupted_swap(folder: Path) -> None:
     """The earlier report goes back to its place if nothing has taken it."""
-    earlier = _beside(folder, "earlier")
+    earlier = _next_to(folder, "earlier")
     if not earlier.exists():
         return
     if folder.exists():

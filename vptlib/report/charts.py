@@ -16,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
-from vptlib.evidence.curves import in_prose
-from vptlib.report.style import COLOURS, LABEL, LINE, MARKERS, OPEN, SOFT, TITLES, styled_figure
-from vptlib.wording import duration, per_cent, points, storage
+from vptlib.report.style import COLOURS, LABEL, LINE, MARKERS, OPEN, SOFT, TITLES, styled_figure, styled_panels
+from vptlib.report.words import in_language
+from vptlib.wording import duration, exact_points, per_cent, points, short_points, storage
+
+words = in_language()
 
 
 def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
@@ -61,15 +63,15 @@ def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-de
         low, high = min(differences["low"].min(), -3 * margin), max(differences["high"].max(), 3 * margin)
         ax.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
         ax.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value)))
-        title = f"{TITLES[a]} against {in_prose(b)}, on the same test images"
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short_points(value)))
+        title = f"{TITLES[a]} against {words.in_prose(b)}, on the same test images"
         _head(
             fig,
             ax,
             title,
             f"Points of accuracy. {_intervals(differences['seeds'], 'Lines')} Grey: open.",
         )
-        texts = [f"{TITLES[a]} ahead", f"Less than {_plain(margin)}:\ndoes not matter", f"{TITLES[b]} ahead"]
+        texts = [f"{TITLES[a]} ahead", f"Less than {exact_points(margin)}:\ndoes not matter", f"{TITLES[b]} ahead"]
         _label_right(fig, ax, texts, [high / 2, 0, low / 2], [COLOURS[a], SOFT, COLOURS[b]])
     return fig
 
@@ -81,7 +83,7 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
         costs: from `vptlib.evidence.decision.costs`.
     """
     height = 1.35 + 0.42 * len(costs)
-    with styled_figure(height, columns=2) as (fig, (left, right)):
+    with styled_panels(height, columns=2) as (fig, (left, right)):
         rows = costs[::-1]
         colours = [COLOURS[method] for method in rows["method"]]
         names = [TITLES[method] for method in rows["method"]]
@@ -90,7 +92,7 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
         right.set_yticklabels([])
         _panel_title(left, "Stored for each further task")
         _panel_title(right, "Time of one training run")
-        _fit_bars(fig, (left, right))
+        _fit_names(fig, left)
     return fig
 
 
@@ -226,6 +228,7 @@ def _bars(ax: Axes, names: list[str], values: pd.Series, colours: list[str], tex
     ax.barh(places, values, color=colours, height=0.62)
     ax.set_yticks(places, names)
     ax.set_xticks([])
+    ax.set_xlim(0, 1.32 * values.max())  # room for the figures behind the bars
     ax.grid(False)
     ax.tick_params(length=0)
     sns.despine(ax=ax, left=True, bottom=True)
@@ -237,17 +240,15 @@ def _panel_title(ax: Axes, text: str) -> None:
     ax.set_title(text, loc="left", fontsize=12, fontweight="bold", pad=8)
 
 
-def _fit_bars(fig: Figure, panels: tuple[Axes, Axes]) -> None:
-    """Room for names on the left and for figures behind the bars."""
-    widest = max(label.get_window_extent().width for label in panels[0].get_yticklabels())
+def _fit_names(fig: Figure, ax: Axes) -> None:
+    """Room for the names of the bars, on the left."""
+    widest = max(label.get_window_extent().width for label in ax.get_yticklabels())
     fig.subplots_adjust(
         left=widest / fig.bbox.width + 0.02, right=0.99, wspace=0.08, bottom=0.04, top=1 - _inches(fig, 0.5)
     )
-    for ax in panels:
-        ax.set_xlim(0, 1.32 * max(bar.get_width() for bar in ax.patches))
 
 
-# ---- labels that neither overlap nor leave the figure -----------------------------------------------------------
+# ---- labels that do not overlap and stay within the figure ------------------------------------------------------
 
 
 def _label_right(
@@ -290,25 +291,11 @@ def spread_apart(places: Sequence[float], lengths: Sequence[float], bounds: tupl
     The least moved in sum of squares: labels pushed together share their displacement (isotonic regression).
     """
     order = np.argsort(places, kind="stable")
-    wanted, lengths = np.asarray(places, dtype=float)[order], np.asarray(lengths, dtype=float)[order]
-    offsets = np.concatenate([[0.0], np.cumsum((lengths[1:] + lengths[:-1]) / 2)])  # of each centre from the first
+    wanted, sizes = np.asarray(places, dtype=float)[order], np.asarray(lengths, dtype=float)[order]
+    offsets = np.concatenate([[0.0], np.cumsum((sizes[1:] + sizes[:-1]) / 2)])  # of each centre from the first
     firsts = isotonic_regression(wanted - offsets).x
-    lowest, highest = bounds[0] + lengths[0] / 2, bounds[1] - lengths[-1] / 2 - offsets[-1]
+    lowest, highest = bounds[0] + sizes[0] / 2, bounds[1] - sizes[-1] / 2 - offsets[-1]
     centres = np.clip(firsts, lowest, max(lowest, highest)) + offsets
     placed = np.empty_like(centres)
     placed[order] = centres
     return placed
-
-
-def _signed(value: float) -> str:
-    """0.02 → "+2", with a true minus sign, and plain 0."""
-    text = f"{100 * value:+.3g}".replace("-", "\u2212")
-    return "0" if abs(value) < 1e-9 else text
-
-
-def _plain(margin: float) -> str:
-    number = f"{100 * margin:g}"
-    return f"{number} point" if number == "1" else f"{number} points"
-
-
-# ---- what the models look at ------------------------------------------------------------------------------------

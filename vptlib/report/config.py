@@ -4,9 +4,8 @@ The settings of the study are the fields of `vptlib.Study` itself, with its type
 the tasks, the margin of the decision and the size of the GradCAM page.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from json import dumps
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,6 +20,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
+from vptlib.wording import did_you_mean
 
 # What the report sets side by side; the other methods are there for comparison.
 COMPARED = (PROMPT, FULL)
@@ -31,7 +31,7 @@ class _ReportOnly(BaseModel):
 
     Attributes:
         title: over the first page.
-        tasks: embedded tasks, or where images of your own lie (`vptlib.data.readers`), one study each; `vtab:ROOT` is
+        tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
             all 19 of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
@@ -50,8 +50,8 @@ class _ReportOnly(BaseModel):
     reference: str = ""
 
 
-def _study_fields() -> dict[str, tuple]:
-    """The fields of `Study` with their types and defaults, but for the task, of which a report may have several."""
+def _study_fields() -> dict[str, Any]:
+    """Type and default of each field of `Study`, except the task: a report may have several."""
     types = get_type_hints(Study)
     return {field.name: (types[field.name], field.default) for field in fields(Study) if field.name != "task"}
 
@@ -65,11 +65,11 @@ class ReportConfig:
 
     Attributes:
         path: the file it came from.
-        settings: its values, as a pydantic model with an attribute for each key.
+        settings: its values, as a pydantic model with an attribute for each key, those of the study included.
     """
 
     path: Path
-    settings: BaseModel
+    settings: _ReportOnly
 
     @property
     def study_settings(self) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def read_config(path: Path) -> ReportConfig:
     except ValidationError as error:
         findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
         raise UserError(_sentence(path, lines, findings[0])) from error
-    own = {"tasks": _tasks(settings.tasks, path, lines)}
+    own: dict[str, Any] = {"tasks": _tasks(settings.tasks, path, lines)}
     if is_spec(settings.reference):
         own["reference"] = resolved(settings.reference, path.parent)
     config = ReportConfig(path, settings.model_copy(update=own))
@@ -139,8 +139,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        close = get_close_matches(path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1)
-        hint = f"did you mean {path.parent / close[0]}?" if close else "name an existing YAML file."
+        others, in_folder = [p.name for p in path.parent.glob("*.y*ml")], lambda name: str(path.parent / name)
+        hint = did_you_mean(path.name, others, "name an existing YAML file.", written=in_folder)
         raise UserError(f"there is no file {path}: {hint}") from error
     except IsADirectoryError as error:
         raise UserError(f"{path} is a folder: name a YAML file.") from error
@@ -150,7 +150,7 @@ def _read(path: Path) -> str:
 
 
 def _parse(path: Path, text: str) -> tuple[dict, dict[str, int]]:
-    """The values of the file and the line on which each key stands."""
+    """The values of the file, and the line of each key."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
@@ -158,7 +158,7 @@ def _parse(path: Path, text: str) -> tuple[dict, dict[str, int]]:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}, line {mark.line + 1}" if mark else str(path)
         what = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise UserError(f"{where}: this is not YAML ({what}): mend that line.") from error
+        raise UserError(f"{where}: this is not YAML ({what}): fix that line.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold `key: value` lines, such as `tasks: [{_example_task()}]`.")
     lines: dict[str, int] = {}
@@ -180,13 +180,13 @@ def _example_task() -> str:
 
 
 def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
-    settings, path = config.settings, config.path
+    settings, methods, path = config.settings, config.study_settings["methods"], config.path
     embedded = tuple(task for task in settings.tasks if not is_spec(task))
     _check_known(_where(path, lines, "tasks"), "task", embedded, TASKS, "`vpt tasks` lists them")
-    _check_known(_where(path, lines, "methods"), "method", settings.methods, METHODS, f"take of {', '.join(METHODS)}")
+    _check_known(_where(path, lines, "methods"), "method", methods, METHODS, f"choose from {', '.join(METHODS)}")
     if len(set(settings.tasks)) < len(settings.tasks):
         raise UserError(f"{_where(path, lines, 'tasks')}: `tasks` names a task twice: delete one of the two.")
-    missing = [method for method in COMPARED if method not in settings.methods]
+    missing = [method for method in COMPARED if method not in methods]
     if missing:
         raise UserError(
             f"{_where(path, lines, 'methods')}: `methods` lacks {missing[0]!r}: a report compares "
@@ -209,24 +209,27 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
 def _check_conditions(config: ReportConfig, where: str) -> None:
     names = [field.name for field in fields(Conditions)]
     for changes in config.settings.conditions:
-        _check_known(where, "condition", tuple(changes), names, f"take of {', '.join(names)}")
-        try:
-            harder = Conditions(**changes)
-        except (UserError, TypeError) as error:
-            raise UserError(f"{where}: {changes} cannot be a condition: {error}") from error
-        if not harder.sentence():
-            raise UserError(f"{where}: {changes} changes nothing: give label_noise, imbalance or corruption.")
+        _check_known(where, "condition", changes, names, f"choose from {', '.join(names)}")
+        _check_condition(where, changes)
 
 
-def _check_known(where: str, kind: str, names: tuple[str, ...], known: Collection[str], otherwise: str) -> None:
+def _check_condition(where: str, changes: dict[str, Any]) -> None:
+    try:
+        harder = Conditions(**changes)
+    except (UserError, TypeError) as error:
+        raise UserError(f"{where}: {changes} cannot be a condition: {error}") from error
+    if not harder.facts():
+        raise UserError(f"{where}: {changes} changes nothing: give label_noise, imbalance or corruption.")
+
+
+def _check_known(where: str, kind: str, names: Collection[str], known: Collection[str], otherwise: str) -> None:
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: there is no {kind} {name!r}: {_did_you_mean(name, known, otherwise)}")
+            raise UserError(f"{where}: there is no {kind} {name!r}: {_hint(name, known, otherwise)}")
 
 
-def _did_you_mean(name: str, known, otherwise: str) -> str:
-    close = get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"{otherwise}."
+def _hint(name: str, known: Collection[str], otherwise: str) -> str:
+    return did_you_mean(name.lower(), known, f"{otherwise}.", least=0.5)
 
 
 # ---- pydantic's findings as sentences -------------------------------------------------------------------------
@@ -248,15 +251,16 @@ _EXPECTED = {
 }
 
 
-def _sentence(path: Path, lines: dict[str, int], finding: dict) -> str:
-    """One finding of pydantic as one sentence with file, line, key and mend."""
+def _sentence(path: Path, lines: dict[str, int], finding: Mapping[str, Any]) -> str:
+    """One finding of pydantic as one sentence with file, line, key and fix."""
     key, *rest = finding["loc"]
     where = _where(path, lines, key)
     if finding["type"] == "extra_forbidden":
-        return f"{where}: `{key}` is not a setting: {_did_you_mean(str(key), _Settings.model_fields, _all_settings())}"
+        return f"{where}: `{key}` is not a setting: {_hint(str(key), _Settings.model_fields, _all_settings())}"
     if finding["type"] == "missing":
         return f"{where}: `{key}` is missing: add a line such as `{key}: {_example(key)}`."
-    expected = _EXPECTED.get(finding["type"], finding["msg"]).format(example=_example(key), **finding.get("ctx", {}))
+    message: str = finding["msg"]
+    expected = _EXPECTED.get(finding["type"], message).format(example=_example(key), **finding.get("ctx", {}))
     which = f"value {rest[0] + 1} of `{key}`" if rest and isinstance(rest[0], int) else f"`{key}`"
     return f"{where}: {which} must be {expected}, but is {dumps(finding['input'])}."
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from vptlib.data.check import DataCheck
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
+from vptlib.report.words import in_language
 
 CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, columns, pixels
 PAIRS_SHOWN = 10
@@ -30,9 +31,9 @@ def write_page(check: DataCheck, title: str, target: Path) -> None:
 
 def _findings(check: DataCheck, title: str) -> list[HTML]:
     state = (
-        "A study can go on with these images." if check.passed else "A study cannot go on before the errors are mended."
+        "A study can go on with these images." if check.passed else "A study cannot go on before the errors are fixed."
     )
-    lines = {f"{f.level.capitalize()} {k}": f.text for k, f in enumerate(check.findings, 1)}
+    lines = {f"{f.level.capitalize()} {k}": in_language().sentence(f.what) for k, f in enumerate(check.findings, 1)}
     return [part("opening", title=title, scope=[state, check.listing.source], quick_look=False), facts(lines)]
 
 
@@ -64,7 +65,7 @@ def _duplicates(check: DataCheck) -> list[HTML]:
 
 
 def sheet(check: DataCheck, rows: list[list[int]]) -> str:
-    """Images by their places in `files`, small, as the address of a JPEG."""
+    """Images by their positions in `files`, small, as the address of a JPEG."""
     picture = Image.new("RGB", (max(map(len, rows)) * (SIDE + 4), len(rows) * (SIDE + 4)), "white")
     for down, members in enumerate(rows):
         for across, number in enumerate(members):

@@ -1,4 +1,4 @@
-"""Figures of explanations: maps side by side with their numbers, what they are worth, what attention and prompts did.
+"""Figures of explanations: maps next to each other with their numbers, their faithfulness, attention and prompts.
 
 As in `vptlib.report.charts`: figures are closed for pyplot, and methods keep their colours and markers.
 """
@@ -14,23 +14,30 @@ from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vptlib.explanations.checklist import Examination
+from vptlib.explanations.checks import BASELINES
+from vptlib.explanations.maps import EXPLANATIONS
 from vptlib.report.gradcam_page import MAP_COLOURS, RIGHT, WRONG, overlay, small
-from vptlib.report.style import COLOURS, DPI, INK, LINE, MARKERS, OPEN, SOFT, TITLES, WIDTH, styled_figure
+from vptlib.report.style import (
+    COLOURS,
+    DPI,
+    LINE,
+    MARKERS,
+    OPEN,
+    SOFT,
+    TITLES,
+    WIDTH,
+    styled_figure,
+    styled_panels,
+    text_style,
+)
+from vptlib.wording import listed
 
-KIND_TITLES = {
-    "gradcam": "GradCAM",
-    "hirescam": "HiResCAM",
-    "integrated-gradients": "Integrated\nGradients",
-    "attention": "Attention",
-    "rollout": "Rollout",
-    "random": "by lot",
-    "centre": "centre blob",
-}
-_STYLE = {"font.family": "DejaVu Sans", "text.color": INK}
+_TITLES_OF_KINDS = {name: row.title for name, row in (EXPLANATIONS | BASELINES).items()}
 
 
 def map_table(
@@ -42,7 +49,7 @@ def map_table(
     gaps: dict[str, dict[str, np.ndarray]],
     opacity: float = 0.6,
 ) -> Figure:
-    """Every kind of map for the same images, a row per image and model, with the number of each beneath it.
+    """Every kind of map for the same images, a row per image and model, with each map's number below it.
 
     All maps have one colour scale, from 0 to 1.
 
@@ -52,7 +59,7 @@ def map_table(
         labels: `B` true classes.
         predictions: method → `B` predicted classes, which the maps explain.
         maps: method → kind of map → `B h w` in [0, 1].
-        gaps: method → kind of map → `B` insertion less deletion area.
+        gaps: method → kind of map → `B` insertion minus deletion area.
         opacity: of the maps over the greyed image; 0 shows the image, 1 the map alone.
     """
     kinds = list(next(iter(maps.values())))
@@ -60,7 +67,7 @@ def map_table(
     across = (WIDTH - left - 0.02) / (len(kinds) + 1)
     tile = min(tile, across - 0.1)
     height = head + len(images) * len(maps) * pitch + foot
-    with plt.rc_context(_STYLE):
+    with text_style():
         figure = plt.figure(figsize=(WIDTH, height), dpi=90)
 
         def write(x: float, y: float, text: str, **options) -> None:
@@ -73,8 +80,9 @@ def map_table(
             for spine in axes.spines.values():
                 spine.set(color=colour, linestyle=style, linewidth=1.2)
 
-        for column, name in enumerate(["Image", *(KIND_TITLES[kind] for kind in kinds)]):
-            write(left + column * across, head - 0.1, name, fontsize=9.5, fontweight="bold", linespacing=1.05)
+        for column, name in enumerate(["Image", *(_TITLES_OF_KINDS[kind] for kind in kinds)]):
+            heading = textwrap.fill(name, 11, break_long_words=False)
+            write(left + column * across, head - 0.1, heading, fontsize=9.5, fontweight="bold", linespacing=1.05)
         top = head
         for item, image in enumerate(images):
             picture = small(image)
@@ -82,8 +90,8 @@ def map_table(
                 guess = predictions[method][item]
                 sign, colour, style = RIGHT if guess == labels[item] else WRONG
                 write(0.02, top + 0.16, TITLES[method], fontweight="bold", color=COLOURS[method])
-                said = textwrap.shorten(f"{sign} {class_names[guess]}", 44, placeholder="…")
-                write(0.02, top + 0.24, textwrap.fill(said, 22), color=colour, va="top", linespacing=1.15)
+                answer = textwrap.shorten(f"{sign} {class_names[guess]}", 44, placeholder="…")
+                write(0.02, top + 0.24, textwrap.fill(answer, 22), color=colour, va="top", linespacing=1.15)
                 write(0.02, top + tile + 0.13, "insertion − deletion", color=SOFT, fontsize=8.2)
                 show(left, top, picture, LINE, "solid")
                 for column, kind in enumerate(kinds, start=1):
@@ -104,9 +112,10 @@ def _map_scale(figure: Figure, write, top: float, height: float) -> None:
     write(0.02, top + 0.1, "Spoke for the class")
     write(0.02, top + 0.46, "least")
     write(1.42, top + 0.46, "most", ha="right")
+    class_blind = listed(row.title.lower() for row in EXPLANATIONS.values() if not row.class_aware)
     text = (
         "Each map is for the class that the model predicts (✓ right, ✗ wrong: dashed frames) and is scaled by itself; "
-        "attention and rollout know no class. The number: area under the insertion curve less that under the deletion "
+        f"{class_blind} know no class. The number: area under the insertion curve less that under the deletion "
         "curve. Near 0, what the map marks matters no more than any other part of the image."
     )
     write(1.75, top + 0.1, textwrap.fill(text, 96), linespacing=1.3, fontsize=8.6, va="top")
@@ -122,24 +131,22 @@ def one_map(image: np.ndarray, of_image: np.ndarray, opacity: float, side: int =
 
 
 def faithfulness_figure(table: pd.DataFrame) -> Figure:
-    """Insertion less deletion area of each kind of map, mean and 95 % interval, beside maps that know nothing.
+    """Insertion minus deletion area of each kind of map, mean and 95 % interval, with the baselines in grey.
 
     Args:
         table: from `vptlib.explanations.checklist.faithfulness_table`.
     """
-    kinds = list(dict.fromkeys(table["kind"]))
-    known = [kind for kind in kinds if kind not in ("random", "centre")] + ["centre", "random"]
+    kinds = [*dict.fromkeys(kind for kind in table["kind"] if kind not in BASELINES), *reversed(BASELINES)]
     methods = list(dict.fromkeys(table["method"]))
-    with styled_figure(1.25 + 0.52 * len(known)) as (fig, ax):
+    with styled_figure(1.25 + 0.52 * len(kinds)) as (fig, ax):
         for row in table.itertuples():
-            place = known.index(row.kind) + 0.3 * (methods.index(row.method) - (len(methods) - 1) / 2)
-            knows = row.kind in kinds and row.kind not in ("random", "centre")
-            colour = COLOURS[row.method] if knows else OPEN
+            place = kinds.index(row.kind) + 0.3 * (methods.index(row.method) - (len(methods) - 1) / 2)
+            colour = OPEN if row.kind in BASELINES else COLOURS[row.method]
             ax.plot([row.low, row.high], [place, place], color=colour, linewidth=2.5, solid_capstyle="round")
             ax.plot(row.mean, place, MARKERS[row.method], color=colour, markersize=7, markeredgecolor="white")
         ax.axvline(0, color=SOFT, linewidth=1)
-        ax.set_yticks(range(len(known)), [KIND_TITLES[kind].replace("\n", " ") for kind in known])
-        ax.set_ylim(len(known) - 0.4, -0.6)
+        ax.set_yticks(range(len(kinds)), [_TITLES_OF_KINDS[kind] for kind in kinds])
+        ax.set_ylim(len(kinds) - 0.4, -0.6)
         ax.grid(axis="y", visible=False)
         ax.tick_params(length=0, labelsize=10)
         sns.despine(ax=ax, left=True, bottom=True)
@@ -152,21 +159,21 @@ def faithfulness_figure(table: pd.DataFrame) -> Figure:
 
 
 def _legend_above(ax: Axes, methods: list[str]) -> None:
-    """Marker and name of each method, and what grey is, in a line above the axes."""
+    """Marker and name of each method, and the meaning of grey, in a line above the axes."""
     handles = [
-        plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], linewidth=2.5, markeredgecolor="white", label=TITLES[m])
+        Line2D([], [], color=COLOURS[m], marker=MARKERS[m], linewidth=2.5, markeredgecolor="white", label=TITLES[m])
         for m in methods
     ]
-    handles.append(plt.Line2D([], [], color=OPEN, linewidth=2.5, label="maps that know nothing"))
+    handles.append(Line2D([], [], color=OPEN, linewidth=2.5, label="maps that know nothing"))
     ax.legend(
         handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(-0.01, 1.0), frameon=False, fontsize=10
     )
 
 
 def attention_figure(found: Examination) -> Figure:
-    """How far heads look, what goes to prompts, and what tuning kept of the features, layer by layer."""
+    """Attention distance of the heads, attention on prompts, and how much of the features tuning kept, per layer."""
     methods = list(found.looks)
-    with styled_figure(3.5, columns=3) as (fig, axes):
+    with styled_panels(3.5, columns=3) as (fig, axes):
         far, share, kept = axes
         layers = np.arange(1, len(found.frozen_distances) + 1)
         lines = {None: found.frozen_distances} | {method: found.looks[method].distances for method in methods}
@@ -196,21 +203,20 @@ def attention_figure(found: Examination) -> Figure:
 
 
 def _names_below(fig: Figure, methods: list[str]) -> None:
-    handles = [plt.Line2D([], [], color=OPEN, linewidth=2, label="frozen backbone")]
+    handles = [Line2D([], [], color=OPEN, linewidth=2, label="frozen backbone")]
     handles += [
-        plt.Line2D([], [], color=COLOURS[m], marker=MARKERS[m], markersize=5, linewidth=2, label=TITLES[m])
-        for m in methods
+        Line2D([], [], color=COLOURS[m], marker=MARKERS[m], markersize=5, linewidth=2, label=TITLES[m]) for m in methods
     ]
-    handles.append(plt.Line2D([], [], color=SOFT, linestyle="dotted", label="looking everywhere alike"))
+    handles.append(Line2D([], [], color=SOFT, linestyle="dotted", label="looking everywhere alike"))
     fig.legend(handles=handles, ncols=len(handles), loc="lower center", frameon=False, fontsize=9.5)
 
 
 def _colour(method: str | None) -> str:
-    return COLOURS.get(method, OPEN)
+    return COLOURS[method] if method else OPEN
 
 
 def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Figure:
-    """Which prompts, in which layer, spoke for or against the predicted class.
+    """Which prompts, in which layer, supported or opposed the predicted class.
 
     Args:
         values: `L P`, shares of the logit, from `vptlib.explanations.maps.prompt_attribution`, averaged over images.
@@ -218,7 +224,7 @@ def prompt_figure(values: np.ndarray, layers: Sequence[int] | None = None) -> Fi
     """
     numbers = [layer + 1 for layer in (layers if layers is not None else range(len(values)))]
     most = max(float(np.abs(values).max()), 1e-12)
-    with plt.rc_context(_STYLE):
+    with text_style():
         fig, (ax, totals) = plt.subplots(
             1,
             2,

@@ -10,9 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from vptlib.evidence.curves import in_prose
 from vptlib.explanations.maps import CELLS
-from vptlib.report.style import INK, SOFT, TITLES, WIDTH
+from vptlib.report.style import INK, SOFT, TITLES, WIDTH, text_style
+from vptlib.report.words import in_language
+
+words = in_language()
 
 # Inches: a page of WIDTH in the shape of A4's text; side of a tile, from tile to tile, between two cells; heights.
 _PAGE_HEIGHT, _PAGE_DPI = 12.0, 100
@@ -46,7 +48,7 @@ def gradcam_page(
         class_names: a name per class.
         maps: two methods → `B h w` in [0, 1], each map for the class that the method predicts.
         predictions: the same two methods → `B` predicted classes.
-        counts: what `vptlib.explanations.maps.cell_counts` says of the whole test set; the headings then tell it.
+        counts: from `vptlib.explanations.maps.cell_counts`, for the whole test set; the headings then show it.
         opacity: of the maps over the greyed image; 0 shows the image, 1 the map alone.
 
     Returns:
@@ -55,10 +57,11 @@ def gradcam_page(
     names = [_label_lines(name) for name in class_names]
     cells = _cells_of_page(labels, predictions, counts)
     lines = max((names[c].count("\n") + 1 for c in np.concatenate([labels, *predictions.values()])), default=1)
-    with plt.rc_context({"font.family": "DejaVu Sans", "text.color": INK}):
+    columns = ["Image", *(TITLES[method] for method in maps)]
+    with text_style():
         sheet = _Sheet([len(rows) for *_, rows in cells], lines)
         for cell, (heading, count, rows) in enumerate(cells):
-            sheet.head(cell, heading, count, ["Image", *map(TITLES.get, maps)] if len(rows) else ["none shown"])
+            sheet.head(cell, heading, count, columns if len(rows) else ["none shown"])
             for row, item in enumerate(rows):
                 picture = small(images[item])
                 sheet.show(cell, row, 0, picture, names[labels[item]])
@@ -75,7 +78,7 @@ def _cells_of_page(
     labels: np.ndarray, predictions: dict[str, np.ndarray], counts: dict[str, int] | None
 ) -> list[tuple[str, str, np.ndarray]]:
     """Heading, count and row numbers of each cell, in reading order."""
-    (name_a, a), (name_b, b) = ((in_prose(m), np.asarray(p) == labels) for m, p in predictions.items())
+    (name_a, a), (name_b, b) = ((words.in_prose(m), np.asarray(p) == labels) for m, p in predictions.items())
     of_all = {cell: f"{counts[cell]} of {sum(counts.values())} test images" if counts else "" for cell in CELLS}
     both, only_a, only_b, neither = CELLS
     return [
@@ -117,7 +120,7 @@ def _in_steps(values: np.ndarray) -> np.ndarray:
 
 
 class _Sheet:
-    """Four cells of tiles, two beside two, laid out in inches from the top left corner of the figure."""
+    """Four cells of tiles in two rows of two, laid out in inches from the top left corner of the figure."""
 
     def __init__(self, rows: list[int], lines: int):
         bands = [max(rows[:2]), max(rows[2:])]

@@ -1,6 +1,6 @@
 """A report as one page and as a PDF: executed notebooks joined, their code hidden, nothing fetched from anywhere.
 
-The page comes from `page.html.j2` around the notebooks' outputs, its looks from `page.css`; it opens with the network
+The page comes from `page.html.j2` around the notebooks' outputs, its style from `page.css`; it opens with the network
 off. The PDF is that page printed by Chromium.
 """
 
@@ -65,7 +65,7 @@ def _own_chromium() -> Path:
 
 
 def _apart(work: Callable, *arguments: Any) -> Any:
-    """In a thread of its own: playwright's plain interface refuses to run beside an event loop, as in a notebook."""
+    """In a thread of its own: playwright's plain interface does not run where an event loop runs, as in a notebook."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(work, *arguments).result()
 
@@ -118,6 +118,4 @@ def _print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
                 browser.close()
     except Error as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"{chromium} could not print the report to {pdf.name} ({reason}): mend or remove it."
-        ) from error
+        raise UserError(f"{chromium} could not print the report to {pdf.name} ({reason}): fix or remove it.") from error

@@ -1,7 +1,7 @@
 """How figures look: a colour and a marker for each method, shades of ink, sizes, and the frame of every figure."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -10,21 +10,49 @@ from matplotlib.figure import Figure
 
 from vptlib.tuning.methods import METHODS
 
-TITLES = {name: method.title for name, method in METHODS.items()}
-COLOURS = {name: method.colour for name, method in METHODS.items()}
-MARKERS = {name: method.marker for name, method in METHODS.items()}
+
+class _Column(Mapping[str, str]):
+    """A column of `METHODS` by name of method. It reads the table at each use, so an added method is there too."""
+
+    def __init__(self, attribute: str):
+        self._attribute = attribute
+
+    def __getitem__(self, method: str) -> str:
+        return getattr(METHODS[method], self._attribute)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METHODS)
+
+    def __len__(self) -> int:
+        return len(METHODS)
+
+
+TITLES, COLOURS, MARKERS = _Column("title"), _Column("colour"), _Column("marker")
 
 INK, SOFT, OPEN, LINE = "#1b2430", "#5a6675", "#8a939e", "#dde2e8"
+FONT = "DejaVu Sans"  # comes with matplotlib, so it is there on every machine
 LABEL = {"fontsize": 11.5, "fontweight": "bold", "linespacing": 1.15}
 DPI = 140
 WIDTH = 8.6  # inches: on A4 the type is then a little smaller than the text, on a screen a little larger
 
 
+def text_style() -> AbstractContextManager[None]:
+    """The font and the ink of `styled_figure`, without its grid."""
+    return plt.rc_context({"font.family": FONT, "text.color": INK})
+
+
 @contextmanager
-def styled_figure(height: float, columns: int = 1) -> Iterator[tuple[Figure, Axes]]:
+def styled_figure(height: float) -> Iterator[tuple[Figure, Axes]]:
     """A figure in our style, closed for pyplot at the end; `height` in inches."""
+    with styled_panels(height, 1) as (fig, (ax,)):
+        yield fig, ax
+
+
+@contextmanager
+def styled_panels(height: float, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
+    """As `styled_figure`, with several axes next to each other."""
     rules = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib, so it is there on every machine
+        "font.family": FONT,
         "text.color": INK,
         "axes.edgecolor": LINE,
         "axes.labelcolor": INK,
@@ -33,6 +61,6 @@ def styled_figure(height: float, columns: int = 1) -> Iterator[tuple[Figure, Axe
         "ytick.color": INK,
     }
     with sns.axes_style("whitegrid", rules), sns.plotting_context("notebook", font_scale=1.0):
-        fig, axes = plt.subplots(1, columns, figsize=(WIDTH, height), dpi=DPI)
-        yield fig, axes
+        fig, axes = plt.subplots(1, columns, figsize=(WIDTH, height), dpi=DPI, squeeze=False)
+        yield fig, list(axes[0])
     plt.close(fig)

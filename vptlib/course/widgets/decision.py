@@ -13,6 +13,9 @@ from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.prices import plan
 from vptlib.report.charts import spread_apart
 from vptlib.report.style import COLOURS, SOFT, TITLES
+from vptlib.report.words import in_language
+
+words = in_language()
 
 
 def decision_explorer(
@@ -31,7 +34,8 @@ def decision_explorer(
     Raises:
         UserError: as `plan`.
     """
-    plan(runs, accuracy, label_price, tasks, margin)  # a wrong number is told before anything is shown
+    first = plan(runs, accuracy, label_price, tasks, margin)  # a wrong number is reported before anything is shown
+    headline = words.sentence(first.headline)
     curves = learning_curves(runs).set_index("method")
     laws = {method: fit_power_law(runs, method) for method in (PROMPT, FULL) if curves.loc[[method]]["n"].nunique() > 1}
 
@@ -59,12 +63,12 @@ def decision_explorer(
             ),
             "tasks": slider(ipywidgets.BoundedIntText, "number of tasks", value=tasks, min=1, max=100_000),
         },
-        f"{plan(runs, accuracy, label_price, tasks, margin).headline}. Decision for {100 * accuracy:.0f} % needed.",
+        f"{headline}. Decision for {100 * accuracy:.0f} % needed.",
     )  # fmt: skip
 
 
 def _decision_figure(curves: pd.DataFrame, laws: dict, accuracy: float, found) -> Figure:
-    """Left the curves, carried on as far as the plan looks, and the accuracy needed; right the plan in words."""
+    """Left the curves, continued as far as the plan looks, and the accuracy needed; right the plan in words."""
     figure = Figure(figsize=(9.6, 4.3), dpi=DPI)
     axis = figure.add_axes((0.05, 0.13, 0.37, 0.78))
     largest = int(curves["n"].max())
@@ -97,9 +101,12 @@ def _decision_figure(curves: pd.DataFrame, laws: dict, accuracy: float, found) -
     for method, place in zip(ends, places, strict=True):
         name = textwrap.fill(TITLES[method], 11)
         axis.text(1.06 * end, place, name, color=COLOURS[method], va="center", fontsize=9, fontweight="bold")
-    headline = textwrap.fill(found.headline, 42)
+    headline = textwrap.fill(words.sentence(found.headline), 42)
     figure.text(0.55, 0.95, headline, fontsize=12.5, fontweight="bold", va="top", linespacing=1.25)
-    lines = [textwrap.fill(reason, 60, initial_indent="• ", subsequent_indent="   ") for reason in found.reasons]
+    lines = [
+        textwrap.fill(words.sentence(reason), 60, initial_indent="• ", subsequent_indent="   ")
+        for reason in found.reasons
+    ]
     below = 0.84 - 0.065 * headline.count("\n")
     figure.text(0.55, below, "\n".join(lines), fontsize=9, va="top", linespacing=1.45)
     return figure

@@ -1,6 +1,6 @@
 """The parts of a report, as its notebooks show them: the card with the answer, tables, figures, facts.
 
-Each function takes what the judgement rooms found and gives HTML made by a macro of `parts.html.j2`.
+Each function takes results of judgement and gives HTML made by a macro of `parts.html.j2`.
 """
 
 import base64
@@ -20,21 +20,16 @@ from matplotlib.figure import Figure
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
-from vptlib.explanations.checklist import Row
+from vptlib.explanations.checklist import NO, OPEN, YES, Row
+from vptlib.report.words import in_language
 from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
-from vptlib.wording import count, duration, per_cent, points, storage
+from vptlib.wording import count, duration, exact_points, per_cent, points, storage
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 COMPARED = (PROMPT, FULL)
 
-# What each choice of `vptlib.evidence.decision.recommend` says to someone who has to act on it.
-HEADLINES = {
-    "prompt": "Use visual prompts",
-    "fine-tune": "Fine-tune the whole model",
-    "collect more data": "Collect more labelled images",
-    "no difference that matters": "No difference that matters: let cost decide",
-}
+words = in_language()
 COST_ROWS = (
     # label, column of `costs`, how to write it
     ("Trained parameters", "trainable_parameters", count),
@@ -52,7 +47,7 @@ def part(name: str, **values: Any) -> HTML:
 
 
 def figure(fig: Figure, caption: str, alt: str) -> HTML:
-    """A matplotlib figure, as SVG, with its caption and with what it shows in words for those who cannot see it."""
+    """A matplotlib figure, as SVG, with its caption, and with a description (`alt`) for those who cannot see it."""
     width, height = fig.get_size_inches()
     buffer = io.BytesIO()
     fig.savefig(buffer, format="svg", metadata={"Date": None})
@@ -67,7 +62,7 @@ def facts(items: dict[str, str]) -> HTML:
 
 
 def table(frame: pd.DataFrame, caption: str) -> HTML:
-    """A table of texts, ready formatted; the first column names the row."""
+    """A table of formatted texts; the first column names the row."""
     return part("table", columns=list(frame.columns), rows=frame.values.tolist(), caption=caption)
 
 
@@ -75,7 +70,7 @@ def table(frame: pd.DataFrame, caption: str) -> HTML:
 def _parts():
     folder = FileSystemLoader(TEMPLATES)
     environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals["headlines"] = HEADLINES
+    environment.globals["words"] = words
     return environment.get_template("parts.html.j2").module
 
 
@@ -115,25 +110,24 @@ def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
 
 def reading_guide(margin: float) -> HTML:
     """The words of the first page, for readers who have not met them."""
-    number = f"{100 * margin:g}"
-    return part("reading_guide", margin=f"{number} point{'' if number == '1' else 's'}")
+    return part("reading_guide", margin=exact_points(margin))
 
 
 def rules(studies: list[Study]) -> HTML:
-    """How the comparison was made: once for all tasks that share the rules to the letter."""
+    """How the comparison was made: once for all tasks with exactly the same rules."""
     tasks_of: dict[tuple, list[str]] = {}
     for study in studies:
-        tasks_of.setdefault(tuple(study.protocol().items()), []).append(load_task(study.task).title)
-    return part("rules", protocols=[(tasks, dict(protocol)) for protocol, tasks in tasks_of.items()])
+        tasks_of.setdefault(tuple(words.protocol(study.protocol()).items()), []).append(load_task(study.task).title)
+    return part("rules", protocols=[(tasks, dict(shared)) for shared, tasks in tasks_of.items()])
 
 
 def closing(config: str, versions: dict[str, str]) -> HTML:
-    """How to make the report anew, and with which versions it was made."""
+    """How to make the report again, and with which versions it was made."""
     return part("closing", config=config, versions=versions)
 
 
 def two_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
-    """VPT-deep beside full fine-tuning at `n` labelled images: accuracy, also `without_looking`, and costs."""
+    """VPT-deep next to full fine-tuning at `n` labelled images: accuracy, also `without_looking`, and costs."""
     curves, cost = learning_curves(runs), costs(runs).set_index("method")
     points = [_point(curves, method, n) for method in COMPARED]
     rows = [
@@ -195,7 +189,7 @@ def cost_table(cost: pd.DataFrame) -> HTML:
 
 
 def about(task: Task) -> HTML:
-    """Where the images come from, and what may be done with them."""
+    """Where the images come from, and what their licence allows."""
     return facts(
         {
             "Classes": f"{task.num_classes} ({_some(task.class_names)}).",
@@ -214,13 +208,18 @@ def _some(names: tuple[str, ...], most: int = 10) -> str:
 
 # ---- explanations -----------------------------------------------------------------------------------------------
 
-_MARKS = {"holds": "✓ holds", "does not hold": "✗ does not hold", "open": "? open"}
+_SIGNS = {YES: "✓", NO: "✗", OPEN: "?"}
 
 
 def explainability(rows: list[Row], images: int) -> HTML:
     """The explainability checklist (`vptlib.explanations.checklist`): a question, its verdict, and why."""
     items = [
-        (row.question, row.verdict, _MARKS[row.verdict], [(METHODS[m].title, text) for m, text in row.answers.items()])
+        (
+            words.QUESTIONS[row.question],
+            row.verdict,
+            f"{_SIGNS[row.verdict]} {words.VERDICTS[row.verdict]}",
+            [(METHODS[method].title, words.sentence(found)) for method, found in row.answers.items()],
+        )
         for row in rows
     ]
     return part("checklist", items=items, images=images)

@@ -1,4 +1,4 @@
-"""Parts of a report that go beyond one clean comparison: harder conditions, and where tasks lie to pre-training."""
+"""Parts of a report beyond one clean comparison: harder conditions, and the distance of tasks from pre-training."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,12 @@ from vptlib.evidence.curves import learning_curves, paired_difference
 from vptlib.evidence.similarity import how_well
 from vptlib.report.charts import quadrant_figure
 from vptlib.report.sections.basic import figure, part, table
+from vptlib.report.words import in_language
 from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import decimals, per_cent, points
 
+words = in_language()
 _BY = {
     "quadrant": "Quadrant",
     "distance": "Distance",
@@ -27,13 +29,15 @@ _BY = {
 
 
 def harder_conditions(study: Study, conditions: Sequence[dict]) -> list[HTML]:
-    """How each method bears each of the conditions, all runs finished; nothing where there are none."""
+    """The accuracy of each method under each condition, all runs finished; nothing where there are none."""
     if not conditions:
         return []
     harder = [study.under(**changes) for changes in conditions]
     clean = study.under().runs()
     rows = [["As above", *_accuracies(clean, clean)]]
-    rows += [[one.conditions.sentence().rstrip("."), *_accuracies(one.runs(), clean)] for one in harder]
+    rows += [
+        [words.sentence(one.conditions.statement()).rstrip("."), *_accuracies(one.runs(), clean)] for one in harder
+    ]
     columns = ["", *(METHODS[method].title for method in study.methods), "VPT-deep less full, in points"]
     caption = (
         f"Accuracy with {study.sizes[-1]:,} labelled images, and what the condition costs in points; on the right with "
@@ -60,7 +64,7 @@ def _accuracies(runs: pd.DataFrame, clean: pd.DataFrame) -> list[str]:
 
 
 def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]:
-    """Heading, the quadrants with the tasks in them, the scores, and how well all that told the winner.
+    """Heading, the quadrants with the tasks in them, the scores, and how well both predicted the winner.
 
     Args:
         placed: from `vptlib.evidence.pretraining_distance.tasks_and_pretraining`.
@@ -74,8 +78,8 @@ def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]
             f"{row.distance:,.0f} ± {row.distance_error:,.0f}",
             per_cent(row.knn, 0),
             decimals(row.log_me),
-            f"{row.h_score:.2f}",
-            f"{'VPT' if row.predicted == 'vpt' else 'full'}",
+            decimals(row.h_score),
+            "VPT" if row.predicted == "vpt" else "full",
             points(row.difference),
         ]
         for row in placed.itertuples()
@@ -92,18 +96,18 @@ def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]
         ),
         table(pd.DataFrame(rows, columns=columns), caption),
         table(
-            _told(placed),
+            _how_well_predicted(placed),
             f"How well each told the difference between VPT-deep and full fine-tuning: {len(placed)} tasks say little",
         ),
     ]
 
 
-def _told(placed: pd.DataFrame) -> pd.DataFrame:
+def _how_well_predicted(placed: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in how_well(placed).itertuples():
         if row.by == "quadrant":
             text = f"{round(row.right * row.tasks)} of {row.tasks} winners right"
             rows.append([_BY[row.by], f"{text} (95\u202f% interval {per_cent(row.low, 0)} to {per_cent(row.high, 0)})"])
         elif pd.notna(row.rank_correlation):
-            rows.append([_BY[row.by], f"rank correlation {row.rank_correlation:+.2f}".replace("-", "\u2212")])
+            rows.append([_BY[row.by], f"rank correlation {decimals(row.rank_correlation, signed=True)}"])
     return pd.DataFrame(rows, columns=["By", "On these tasks"])

@@ -1,4 +1,4 @@
-"""The part of a report on VTAB-1k that sets its figures beside the published ones.
+"""The part of a report on VTAB-1k that shows its figures next to the published ones.
 
 Ours are means over the seeds at the largest size; Jia et al.'s (arXiv 2203.12119) and Han et al.'s (arXiv 2401.12902)
 are in `data/reference/`, read by `vptlib.evidence.published`.
@@ -13,10 +13,13 @@ from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.report.sections.basic import facts, part
+from vptlib.report.words import in_language
 from vptlib.study.published_rules import ALL, VTAB
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
+from vptlib.wording import decimals
 
+words = in_language()
 # Whose figure → the names of its full fine-tuning and its VPT-deep in `vtab1k()`.
 PAPERS = {"Jia et al.": ("Full", "VPT-deep"), "Han et al.": ("Elephant FT", "Elephant VPT")}
 OURS = "Ours"
@@ -27,14 +30,14 @@ PUBLISHED_IMAGE_SIZE, PUBLISHED_IMAGES, PUBLISHED_SEEDS, PUBLISHED_EPOCHS = 224,
 
 
 def beside_published(studies: list[Study]) -> list[HTML]:
-    """The table, what it amounts to and how the settings differ; nothing where no task is one of VTAB-1k."""
+    """The table, a summary and how the settings differ; nothing where no task is one of VTAB-1k."""
     ours = [study for study in studies if vtab_name(study.task)]
     if not ours:
         return []
     table = comparison(ours)
     return [
         HTML('<h3 id="published">Beside the published figures</h3>'),
-        _table(table, len(ours[0].seeds)),
+        comparison_table(table, len(ours[0].seeds)),
         HTML("<h3>What is not as in the papers</h3>"),
         facts(departures(ours) | {"Our figures less theirs": reproduction(table)}),
     ]
@@ -46,7 +49,7 @@ def comparison(studies: list[Study]) -> pd.DataFrame:
     Returns:
         One row a task: task (folder), group; for each of `WHOSE` columns (whose, "full") and (whose, "vpt"), top-1 in
         per cent; of ours also the standard deviation over the seeds, (OURS, "full ±") and (OURS, "vpt ±") (NaN with one
-        seed), and (OURS, "clear"): whether the 95 % interval of the difference leaves out 0.
+        seed), and (OURS, "clear"): whether the 95 % interval of the difference excludes 0.
     """
     by_name = {vtab_name(study.task): study for study in studies}
     published = vtab1k().set_index(["method", "task"])["top1"]
@@ -90,7 +93,7 @@ def means(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def departures(studies: list[Study]) -> dict[str, str]:
-    """In what our setting is not the published one, label to sentence."""
+    """How our setting differs from the published one, label to sentence."""
     first = studies[0]
     size = preprocessing(first.build("linear").vit).size
     n, found = first.sizes[-1], {}
@@ -118,8 +121,8 @@ def departures(studies: list[Study]) -> dict[str, str]:
         found["Training"] = (
             f"{first.epochs} pass{'es' if first.epochs > 1 else ''} over the images. In the papers: {PUBLISHED_EPOCHS}."
         )
-    if first.conditions.sentence():
-        found["Conditions"] = first.conditions.sentence()
+    if first.conditions.facts():
+        found["Conditions"] = words.sentence(first.conditions.statement())
     if len(studies) < len(VTAB_TASKS):
         found["Tasks"] = f"{len(studies)} of {len(VTAB_TASKS)}; all means here, ours and theirs, are over these alone."
     found["In any case"] = (
@@ -131,13 +134,13 @@ def departures(studies: list[Study]) -> dict[str, str]:
 
 def _other_tests(studies: list[Study], most: int = 4) -> str:
     """Tasks whose test images are not all those of the benchmark, with both numbers."""
-    counts = [(vtab_name(study.task), len(study.test_items())) for study in studies]
+    counts = [(name, len(study.test_items())) for study in studies if (name := vtab_name(study.task))]
     other = [f"{name} {n:,} of {VTAB_TASKS[name][1]:,}" for name, n in counts if n != VTAB_TASKS[name][1]]
     return ", ".join(other[:most]) + (f" and {len(other) - most} more tasks" if len(other) > most else "")
 
 
 def reproduction(table: pd.DataFrame) -> str:
-    """How far our figures lie from the published ones, in a sentence a paper."""
+    """How far our figures are from the published ones, a sentence for each paper."""
     sentences = []
     for paper in PAPERS:
         parts = []
@@ -145,7 +148,8 @@ def reproduction(table: pd.DataFrame) -> str:
             gap = table[OURS, method] - table[paper, method]
             worst = int(np.abs(gap.to_numpy()).argmax())
             where = _paper_name(table["task", ""].iloc[worst])
-            parts.append(f"{title} {_signed(gap.mean())} points on average (most: {where}, {_signed(gap.iloc[worst])})")
+            mean, most = (decimals(value, 1, signed=True) for value in (gap.mean(), gap.iloc[worst]))
+            parts.append(f"{title} {mean} points on average (most: {where}, {most})")
         sentences.append(f"{paper}: {', '.join(parts)}.")
     return " ".join(sentences)
 
@@ -153,7 +157,7 @@ def reproduction(table: pd.DataFrame) -> str:
 # ---- the table ------------------------------------------------------------------------------------------------
 
 
-def _table(table: pd.DataFrame, seeds: int) -> HTML:
+def comparison_table(table: pd.DataFrame, seeds: int) -> HTML:
     average = means(table)
     groups = []
     for group in GROUPS:
@@ -204,10 +208,6 @@ def _wins(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Of how many tasks VPT-deep is ahead, by the printed figures."""
     ahead = [int((table[whose, "vpt"] - table[whose, "full"] >= 0.05).sum()) for whose in WHOSE]
     return [("", "VPT-deep ahead in"), *(6 * [("", "")]), *(("", f"{count} of {len(table)}") for count in ahead)]
-
-
-def _signed(number: float) -> str:
-    return f"{number:+.1f}".replace("-", "\u2212")
 
 
 def _paper_name(folder: str) -> str:
