@@ -1,8 +1,9 @@
-"""`vpt run`: a notebook of the course on other settings, by parameters alone.
+"""`vpt run`: a notebook of the course with other parameters.
 
     02, -y '{n: 200}' ── check names and types ── papermill ── NAME.ipynb and a self-contained NAME.html
 
-The folder is made beside its place and moved there as a whole, so a failure leaves an earlier one untouched.
+Both files are written to a temporary folder and moved to their place at the end, so a failure leaves earlier ones
+unchanged.
 """
 
 import hashlib
@@ -10,7 +11,6 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable
-from difflib import get_close_matches
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -23,31 +23,33 @@ from vptlib.errors import UserError
 from vptlib.paths import repository
 from vptlib.report.build import execute
 from vptlib.report.pages import page
+from vptlib.wording import did_you_mean
 
-# The types that parameters cells use; an annotation is read with nothing else in reach.
+# The types that parameters cells use; an annotation can name nothing else.
 _TYPES = {"int": int, "float": float, "str": str, "bool": bool, "list": list, "tuple": tuple, "dict": dict}
 
 
 def run_lesson(name: str, texts: list[str], out: Path | None = None, progress: bool = True) -> Path:
-    """Run a notebook with parameters, and write it, as run, with a self-contained HTML page.
+    """Run a notebook with parameters. Write the result as a notebook and as a self-contained HTML page.
 
     Args:
         name: a path, or a notebook of the course by its name or number: "02_training", "02".
-        texts: YAML or JSON mappings of parameters, such as "{n: 200}"; of two values for one name the later counts.
-        out: the folder, by default one under `reports/runs`, named after the notebook and the parameters.
+        texts: YAML or JSON mappings of parameters, such as "{n: 200}"; the last value for a name counts.
+        out: the folder, by default `default_folder`.
         progress: show a bar that counts cells.
 
     Returns:
         The path of the page.
 
     Raises:
-        UserError: no such notebook or parameter, a value of the wrong type, a cell that failed, a folder in the way;
-            also, with the page written, a check (`assert`) that failed: its claim does not hold with these parameters.
+        UserError: no such notebook or parameter, a value of the wrong type, a cell that failed, or a folder that cannot
+            be used. Also, after the page is written, a check (`assert`) that failed: its claim does not hold with these
+            parameters.
     """
     source = find_notebook(name)
     parameters = checked(source, parsed(texts))
-    folder = (out or repository() / "reports" / "runs" / _folder_name(source, parameters)).resolve()
-    _check_place(folder, source.stem)
+    folder = (out or default_folder(source, parameters)).resolve()
+    _check_folder(folder, source.stem)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
         ran = Path(draft) / source.name
         failed = execute(source, parameters, ran, progress, checks_stop=False)
@@ -55,11 +57,11 @@ def run_lesson(name: str, texts: list[str], out: Path | None = None, progress: b
         folder.mkdir(exist_ok=True)
         for path in (ran, ran.with_suffix(".html")):
             shutil.move(path, folder / path.name)
-    place = folder / f"{source.stem}.html"
+    written = folder / f"{source.stem}.html"
     if failed:
         cells = f"cell {failed[0]}" if len(failed) == 1 else f"cells {', '.join(map(str, failed))}"
-        raise UserError(f"the page is at {place}, but the check in {cells} failed: what it claims does not hold here.")
-    return place
+        raise UserError(f"the page is at {written}, but the check in {cells} failed: its claim does not hold here.")
+    return written
 
 
 # ---- the notebook -----------------------------------------------------------------------------------------------
@@ -69,7 +71,7 @@ def find_notebook(name: str) -> Path:
     """A notebook by its path, its name or its number.
 
     Raises:
-        UserError: there is none, or a folder or another kind of file has that name.
+        UserError: there is no such notebook, or the name is that of a folder or of another kind of file.
     """
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
@@ -79,13 +81,12 @@ def find_notebook(name: str) -> Path:
     matching = [stem for stem in known if stem == wanted or stem.startswith(f"{wanted}_")]
     if len(matching) == 1:
         return known[matching[0]]
-    close = get_close_matches(wanted, known, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]}?" if close else f"take one of {', '.join(known)}, or a path."
+    hint = did_you_mean(wanted, known, f"take one of {', '.join(known)}, or a path.", least=0.5, written=str)
     raise UserError(f"there is no notebook {name!r}: {hint}")
 
 
 def lesson_page(notebook: nbformat.NotebookNode) -> str:
-    """One self-contained HTML page: code hidden, formulas as MathML, links into the repository left as text."""
+    """One self-contained HTML page: code hidden, formulas as MathML, links into the repository as plain text."""
     from latex2mathml.converter import convert
 
     cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
@@ -114,7 +115,7 @@ def parsed(texts: list[str]) -> dict[str, Any]:
     """One mapping from several YAML or JSON texts.
 
     Raises:
-        UserError: a text is no mapping of names to values.
+        UserError: a text is not a mapping of names to values.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -130,16 +131,16 @@ def parsed(texts: list[str]) -> dict[str, Any]:
 
 
 def checked(source: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with which a notebook is to run, after a look at its parameters cell.
+    """The values as the notebook gets them, checked against its parameters cell.
 
     Raises:
-        UserError: the notebook cannot be read, has no such parameter, or asks for another type.
+        UserError: the notebook cannot be read, has no such parameter, or needs another type.
     """
     import papermill
 
     try:
         known = papermill.inspect_notebook(source)
-    except Exception as error:  # what papermill, nbformat or json raise for a file that is no notebook
+    except Exception as error:  # papermill, nbformat and json raise many kinds for a file that is not a notebook
         reason = str(error).strip().splitlines()[0][:100]
         raise UserError(f"{source} cannot be read as a notebook ({reason}): name another, or restore it.") from error
     return {name: _checked(source, name, value, known) for name, value in values.items()}
@@ -147,8 +148,7 @@ def checked(source: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(source: Path, name: str, value: Any, known: dict[str, dict]) -> Any:
     if name not in known:
-        close = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none at all'}."
+        hint = did_you_mean(name.lower(), known, f"it has {', '.join(known) or 'none at all'}.", least=0.5)
         raise UserError(f"{source.name} has no parameter {name!r}: {hint}")
     kind = _type(known[name]["inferred_type_name"])
     if kind is None:
@@ -164,7 +164,7 @@ def _checked(source: Path, name: str, value: Any, known: dict[str, dict]) -> Any
 
 
 def _type(written: str) -> Any:
-    """The type that an annotation names, or None where it names none of ours."""
+    """The type that an annotation names, or None if it is not one of `_TYPES`."""
     try:
         return eval(written, {"__builtins__": {}}, _TYPES)
     except Exception:  # an annotation may hold anything
@@ -177,22 +177,25 @@ def _in_words(written: str) -> str:
     return f"a list of {many[written]}" if written in many else one.get(written, written)
 
 
-# ---- the place --------------------------------------------------------------------------------------------------
+# ---- the folder -------------------------------------------------------------------------------------------------
 
 
-def _folder_name(source: Path, parameters: dict[str, Any]) -> str:
-    """After the notebook and its parameters; long ones are cut, and a few letters keep two of them apart."""
+def default_folder(source: Path, parameters: dict[str, Any]) -> Path:
+    """A folder under `reports/runs`, named after the notebook and its parameters.
+
+    A name that is changed or cut gets six characters of a hash, so that two such names differ.
+    """
+    runs = repository() / "reports" / "runs"
     if not parameters:
-        return source.stem
-    said = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
-    short = re.sub(r"[^\w.=-]+", "-", said).strip("-")
-    return f"{source.stem}-{short[:40]}" + (
-        f"-{hashlib.sha256(said.encode()).hexdigest()[:6]}" if short != said else ""
-    )
+        return runs / source.stem
+    text = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+    short = re.sub(r"[^\w.=-]+", "-", text).strip("-")[:40]
+    ending = "" if short == text else f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return runs / f"{source.stem}-{short}{ending}"
 
 
-def _check_place(folder: Path, stem: str) -> None:
-    """A folder of ours, or none yet, in a place that can be written."""
+def _check_folder(folder: Path, stem: str) -> None:
+    """Refuse a folder that cannot be written or that has other files than those of a run."""
     if folder.is_dir():
         strange = sorted(p.name for p in folder.iterdir() if p.name not in (f"{stem}.ipynb", f"{stem}.html"))
         if strange:

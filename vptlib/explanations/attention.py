@@ -1,18 +1,20 @@
-"""What goes on within a model: who attends to whom, how far, how much goes to prompts, and what tuning has moved.
+"""Attention within a model: which tokens it goes to, how far, how much goes to prompts, and what tuning has changed.
 
-`attention` gives the weights of every block, prompts among the tokens or not; the views below are made from them:
+`attention` gives the weights of every block, with or without prompts among the tokens. The views below use them:
 
     class_attention    what the tokens that the head reads attend to in the last block
     rollout            attention followed through all blocks (Abnar and Zuidema, ACL 2020, arXiv 2005.00928, section 3)
-    prompt_views       what each prompt attends to, and which places attend to it
+    prompt_views       what each prompt attends to, and which patches attend to it
     distances          mean attention distance (Dosovitskiy et al., ICLR 2021, arXiv 2010.11929, figure 7)
     prompt_shares      share of attention that goes to prompts
-    linear_cka         likeness of two sets of features (Kornblith et al., ICML 2019, arXiv 1905.00414, section 3)
+    linear_cka         similarity of two sets of features (Kornblith et al., ICML 2019, arXiv 1905.00414, section 3)
 
-In every sequence the order is class token, registers, prompts, patches. Attention says where a token gets its numbers
-from, not whether they counted for the answer: Jain and Wallace (NAACL 2019, arXiv 1902.10186) show how far apart the
-two can lie. All arrays are float32.
+In every sequence the order is class token, registers, prompts, patches. Attention shows where a token gets its numbers
+from. It does not show whether these counted for the answer: Jain and Wallace (NAACL 2019, arXiv 1902.10186) show how
+much the two can differ. All arrays are float32.
 """
+# torch types all that a Module holds as Tensor or Module, and timm declares `fused_attn` as final.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,27 +22,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timm.layers import Attention
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from vptlib.errors import UserError
 from vptlib.prompting.blocks import heads
+from vptlib.prompting.placement import AddedPrompts, FramedImages
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import AdaptedModel
 
-_BATCH = 16  # images looked at at once, for all attention weights are held; the results do not depend on it
+_BATCH = 16  # images at once, because all their attention weights are in memory; the results do not depend on it
 
 
-# ---- the model while it is looked into --------------------------------------------------------------------------
+# ---- the model while its attention is read ----------------------------------------------------------------------
 
 
 @contextmanager
 def opened(model: AdaptedModel | PromptedViT) -> Iterator[None]:
-    """Evaluation mode, no parameter collecting gradients, prompts in textbook form; afterwards all as before.
+    """Evaluation mode, no gradients of parameters, prompts in textbook form; afterwards all is as before.
 
-    The fast form calls `norm1` twice per block and never has prompts and patches in one sequence.
+    The fast form does not serve here: it never has prompts and patches in one sequence.
     """
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(p, p.requires_grad, p.grad) for p in model.parameters()]
@@ -68,25 +71,22 @@ def grid_of(vit: VisionTransformer, images: Tensor) -> tuple[int, int]:
 
 
 def prompts_in(model: AdaptedModel) -> dict[int, int]:
-    """Block → how many prompts are in its sequence; 0 where there are none."""
-    net, depth = model._in_use, len(model.vit.blocks)
+    """Block → how many prompts are in its sequence."""
+    net, depth = model.in_use, len(model.vit.blocks)
     if not isinstance(net, PromptedViT) or net.prompts.ndim != 3 or not _prepends(net):
         return dict.fromkeys(range(depth), 0)
-    travel = net.carry
-    here = {k: k in net.layers or (travel and k > net.layers[0]) for k in range(depth)}
+    here = {k: k in net.layers or (net.carry and k > net.layers[0]) for k in range(depth)}
     return {k: net.num_prompts * inside for k, inside in here.items()}
 
 
 def _prepends(net: PromptedViT) -> bool:
-    """Whether prompts stand in the sequence: those that are added, or frame the image, do not."""
-    from vptlib.prompting.placement import AddedPrompts, FramedImages
-
+    """Whether prompts are in the sequence. Prompts that are added to patches or frame the image are not."""
     return not isinstance(net, AddedPrompts | FramedImages)
 
 
 def enters(model: AdaptedModel, block: int) -> bool:
-    """Whether a fresh set of prompts enters at `block`, whatever travelled there being dropped."""
-    return prompts_in(model)[block] > 0 and block in model._in_use.layers
+    """Whether a new set of prompts enters at `block`; the outputs of earlier prompts are dropped there."""
+    return prompts_in(model)[block] > 0 and block in model.in_use.layers
 
 
 # ---- attention itself -------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def enters(model: AdaptedModel, block: int) -> bool:
 def attention(model: AdaptedModel | PromptedViT, images: Tensor) -> list[Tensor]:
     """The attention weights of every block on images `B 3 H W`: `B H N N` each (head, from, to); rows sum to 1.
 
-    N counts class token, registers, prompts and patches, in that order. The model is left as it was found.
+    N counts class token, registers, prompts and patches, in that order. The model is unchanged afterwards.
 
     Raises:
         UserError: blocks whose attention is not timm's plain one.
@@ -119,7 +119,7 @@ def attention(model: AdaptedModel | PromptedViT, images: Tensor) -> list[Tensor]
 
 @contextmanager
 def _unfused(attn: Attention) -> Iterator[None]:
-    """Attention worked out in the open, its weights passing through `attn_drop`."""
+    """Attention in plain steps, so that its weights pass through `attn_drop`, where a hook can read them."""
     fused, attn.fused_attn = attn.fused_attn, False
     try:
         yield
@@ -128,14 +128,14 @@ def _unfused(attn: Attention) -> Iterator[None]:
 
 
 def readers(vit: VisionTransformer, tokens: int) -> Tensor:
-    """How much of each of `tokens` N tokens the head reads after the last block, `N`, in sum 1.
+    """How much the head reads of each of `tokens` N tokens after the last block, `N`, with sum 1.
 
     Raises:
-        UserError: a head that pools by attention of its own.
+        UserError: a head that pools by its own attention.
     """
     if vit.attn_pool is not None:
         raise UserError(
-            "this backbone's head pools by an attention of its own, which attention maps cannot follow: take method "
+            "this backbone's head pools by its own attention, which attention maps cannot follow: take method "
             "'integrated-gradients'."
         )
     patches = vit.patch_embed.num_patches if not vit.dynamic_img_size else tokens - vit.num_prefix_tokens
@@ -152,10 +152,10 @@ def readers(vit: VisionTransformer, tokens: int) -> Tensor:
 
 
 def class_attention(model: AdaptedModel, images: Tensor) -> Tensor:
-    """Share of attention, mean over heads, that the tokens read by the head pay each patch in the last block: `B h w`.
+    """Share of attention from the tokens that the head reads to each patch in the last block: `B h w`, mean over heads.
 
-    What goes to class token, registers and prompts is left out, so a map sums to less than 1. For a head that pools
-    patches the readers are the patches.
+    Attention on class token, registers and prompts is left out, so a map sums to less than 1. If the head pools
+    patches, it reads the patches.
     """
     height, width = grid_of(model.vit, images)
     weights = attention(model, images)[-1].mean(dim=1)  # B N N
@@ -164,7 +164,7 @@ def class_attention(model: AdaptedModel, images: Tensor) -> Tensor:
 
 
 def _with_prompts(model: AdaptedModel, tokens: int) -> Tensor:
-    """`readers` for the last block's sequence of `tokens`, prompts (which no head reads) included."""
+    """`readers` for the last block's sequence of `tokens`, with zeros for prompts: no head reads them."""
     prompts, prefix = prompts_in(model)[len(model.vit.blocks) - 1], model.vit.num_prefix_tokens
     shares = readers(model.vit, tokens - prompts)
     device = next(model.parameters()).device
@@ -173,11 +173,11 @@ def _with_prompts(model: AdaptedModel, tokens: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Where what the head reads comes from, followed back through all blocks.
+    """The origin of what the head reads, followed back through all blocks.
 
     Attributes:
         patches: `B h w`, share that comes from each patch's embedding.
-        prompts: `B L P`, share that comes from each prompt as it enters at its layer; L and P 0 without prompts.
+        prompts: `B L P`, share that comes from each prompt as it enters at its layer; L and P are 0 without prompts.
         prefix: `B`, share that comes from class token and registers, which are the same for every image.
     """
 
@@ -189,8 +189,8 @@ class Rollout:
 def rollout(model: AdaptedModel, images: Tensor) -> Rollout:
     """Attention rollout, from the tokens that the head reads back to the input; all shares of an image sum to 1.
 
-    Each block counts as ½ attention (mean over heads) and ½ residual stream. What is traced to a prompt at the layer
-    where it enters stays there: it did not come from the image.
+    Each block counts as ½ attention (mean over heads) and ½ residual stream. A share that reaches a prompt at the layer
+    where the prompt enters stays there: it did not come from the image.
     """
     height, width = grid_of(model.vit, images)
     prefix, inside = model.vit.num_prefix_tokens, prompts_in(model)
@@ -203,7 +203,7 @@ def rollout(model: AdaptedModel, images: Tensor) -> Rollout:
         left, prompts, right = share.split([prefix, count, share.shape[1] - prefix - count], dim=1)
         if enters(model, block):
             of_prompts.append(prompts)
-            prompts = prompts.new_zeros(len(images), inside.get(block - 1, 0))  # dropped behind the block before
+            prompts = prompts.new_zeros(len(images), inside.get(block - 1, 0))  # dropped after the block before
         elif inside.get(block - 1, 0) != count:
             prompts = prompts.new_zeros(len(images), inside.get(block - 1, 0))
         share = torch.cat([left, prompts, right], dim=1)
@@ -217,12 +217,12 @@ def rollout(model: AdaptedModel, images: Tensor) -> Rollout:
 
 @dataclass(frozen=True)
 class PromptViews:
-    """What prompts look at and who looks at them, mean over heads; P prompts in each of L blocks that have some.
+    """Attention from and to prompts, mean over heads; P prompts in each of the L blocks that have prompts.
 
     Attributes:
         blocks: their numbers, `L`.
         attends_to: `B L P h w`, share of a prompt's attention that each patch gets. The output of a deep prompt is
-            thrown away, so this view has no effect there; it shows what a prompt is like, not what it does.
+            dropped, so this attention has no effect there: it shows what a prompt is like, not what it does.
         attended_by: `B L P h w`, share of a patch's attention that the prompt gets.
         from_class_token: `B L P`, share of the class token's attention that the prompt gets; zeros without one.
     """
@@ -234,7 +234,7 @@ class PromptViews:
 
 
 def prompt_views(model: AdaptedModel, images: Tensor) -> PromptViews:
-    """What each prompt attends to and is attended by, on images `B 3 H W`.
+    """What each prompt attends to, and what attends to it, on images `B 3 H W`.
 
     Raises:
         UserError: a model without prompts in its sequence.
@@ -267,14 +267,14 @@ def prompt_shares(model: AdaptedModel, images: Tensor) -> np.ndarray:
     return shares.numpy()
 
 
-# ---- what tuning has moved --------------------------------------------------------------------------------------
+# ---- what tuning has changed ------------------------------------------------------------------------------------
 
 
 def distances(model: AdaptedModel, images: Tensor) -> np.ndarray:
     """Mean attention distance of each head in pixels of the model's input, `L H`.
 
-    The mean, over patches and images, of the distance from a patch to what it attends to; attention on other tokens
-    than patches left out and the rest scaled to sum 1. A head that looks everywhere alike has `even_distance`.
+    This is the mean, over patches and images, of the distance from a patch to what it attends to. Attention on tokens
+    that are not patches is left out, and the rest is scaled to sum 1. A head with even attention has `even_distance`.
     """
     apart = _patch_distances(model.vit, images)  # N N
     found = []  # L H for each part
@@ -283,23 +283,23 @@ def distances(model: AdaptedModel, images: Tensor) -> np.ndarray:
         shares = [among / among.sum(dim=-1, keepdim=True).clamp(min=1e-12) for among in of_blocks]
         means = [(among.cpu() * apart).sum(dim=-1).mean(dim=2).sum(dim=0) for among in shares]  # H each
         found.append(torch.stack(means))
-    return (sum(found) / len(images)).numpy()
+    return (sum(found, torch.tensor(0.0)) / len(images)).numpy()
 
 
 def even_distance(vit: VisionTransformer, images: Tensor) -> float:
-    """The mean attention distance, in pixels, of a head that attends to all patches alike."""
+    """The mean attention distance, in pixels, of a head that attends to all patches equally."""
     return float(_patch_distances(vit, images).mean())
 
 
 def _patch_distances(vit: VisionTransformer, images: Tensor) -> Tensor:
     rows, columns = grid_of(vit, images)
     tall, wide = vit.patch_embed.patch_size
-    places = torch.cartesian_prod(torch.arange(rows) * float(tall), torch.arange(columns) * float(wide))  # N 2
-    return torch.cdist(places, places)  # N N
+    corners = torch.cartesian_prod(torch.arange(rows) * float(tall), torch.arange(columns) * float(wide))  # N 2
+    return torch.cdist(corners, corners)  # N N
 
 
 def layer_features(model: AdaptedModel, images: Tensor) -> list[np.ndarray]:
-    """What each block gives, as the mean of its patch tokens: `B D` for each of L blocks."""
+    """The output of each block, as the mean of its patch tokens: `B D` for each of L blocks."""
     height, width = grid_of(model.vit, images)
     seen: list[list[Tensor]] = [[] for _ in model.vit.blocks]
 
@@ -318,13 +318,13 @@ def layer_features(model: AdaptedModel, images: Tensor) -> list[np.ndarray]:
 
 
 def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Linear CKA of features `B D` and `B E` of the same images: 1 if they are alike but for rotation and scale.
+    """Linear CKA of features `B D` and `B E` of the same images: 1 if they differ only in rotation and scale.
 
     |a'b|² / (|a'a| |b'b|), all columns centred (Kornblith et al., equations 3 and 4, by the Gram matrices). With few
-    images it is too high: unlike features too seem alike, so compare at one number of images, and take many.
+    images it is too high, even for unrelated features. Take many images, and the same number for each comparison.
 
     Raises:
-        UserError: other images, fewer than 3, or features that do not vary.
+        UserError: different numbers of images, fewer than 3, or features that do not vary.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if len(a) != len(b) or len(a) < 3:
@@ -333,24 +333,11 @@ def linear_cka(a: np.ndarray, b: np.ndarray) -> float:
     gram_a, gram_b = a @ a.T, b @ b.T  # B B
     scale = np.linalg.norm(gram_a) * np.linalg.norm(gram_b)
     if not scale > 0:
-        raise UserError("features that are the same for all images have no likeness to measure: take other images.")
+        raise UserError("features that are the same for all images have no similarity to measure: take other images.")
     return float((gram_a * gram_b).sum() / scale)
 
 
 def kept(model: AdaptedModel, frozen: AdaptedModel, images: Tensor) -> np.ndarray:
-    """CKA of each block's features to those of the frozen backbone, `L`: 1 what was kept, less what moved."""
+    """CKA of each block's features to those of the frozen backbone, `L`: 1 if tuning kept them, less if it did not."""
     pairs: Sequence = list(zip(layer_features(model, images), layer_features(frozen, images), strict=True))
     return np.array([linear_cka(a, b) for a, b in pairs], dtype=np.float32)
-
-
-def no_side_path(model: nn.Module, what: str) -> None:
-    """Refuse a model whose head reads the image past the transformer.
-
-    Raises:
-        UserError: as said.
-    """
-    if model.method == "side-tuning":
-        raise UserError(
-            f"{what} cannot see the network beside the backbone that 'side-tuning' decides with: take method "
-            "'integrated-gradients'."
-        )

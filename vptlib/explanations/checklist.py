@@ -1,11 +1,12 @@
 """What is known about the explanations of a study's models: maps of a fixed sample of test images, and their checks.
 
-`examine` draws the images at random. It makes every kind of map of them under each model and under a model that has
-forgotten. It gathers what `vptlib.explanations.checks` and `vptlib.explanations.attention` report. `checklist` turns
-the numbers into rows for the person who answers for quality. Each row's verdict follows from a number by a stated rule.
+`examine` draws the images at random. It makes every kind of map of them under each model and under a shuffled model.
+It gathers the results of `vptlib.explanations.checks` and `vptlib.explanations.attention`. `checklist` turns the
+numbers into rows for the person who answers for quality. A stated rule gives each row's verdict from a number. The
+words for the codes of a row are in `vptlib.report.words`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,12 +20,12 @@ from vptlib.explanations.checks import (
     SAME,
     Finding,
     agreement,
+    baseline_curves,
     between_runs,
     deletion_insertion,
     fitted_masks,
     interval,
     judge,
-    know_nothing,
     likeness,
     randomised,
 )
@@ -37,32 +38,32 @@ from vptlib.explanations.maps import (
     prompt_attribution,
 )
 from vptlib.paths import store_folder
+from vptlib.statement import Statement, statement
 from vptlib.study.study import Study
-from vptlib.tuning.methods import METHODS, AdaptedModel
-from vptlib.wording import decimals
+from vptlib.tuning.methods import AdaptedModel
 
-IMAGES = 8  # examined; with these and the steps below a report spends well under a minute a task on two cores
+IMAGES = 8  # examined; with these and the levels below a report spends well under a minute per task on two cores
 LEVELS = 5  # of the deletion and insertion curves
 IMAGES_FOR_FEATURES = 100  # to compare features: CKA of few images is too high
-ADDS_UP = 0.10  # what Integrated Gradients may be off by, as a share of what they explain
-YES, NO, OPEN = "holds", "does not hold", "open"
+ADDS_UP = 0.10  # the largest error of Integrated Gradients that passes, as a share of what they explain
+YES, NO, OPEN = "holds", "does-not-hold", "open"  # the codes of verdicts
 
 
 @dataclass(frozen=True)
 class ModelLook:
-    """What was found of one model.
+    """What was found for one model.
 
     Attributes:
         maps: kind of map → `B H W`, of the predicted classes.
         findings: kind of map → its checks.
-        gaps: kind of map, and "random" and "centre" → insertion less deletion area, `B`.
-        likeness: of each two kinds of map, a square table.
+        gaps: kind of map, and each of `BASELINES` → insertion minus deletion area, `B`.
+        likeness: mean similarity of each two kinds of map, a square table.
         incompleteness: mean gap of Integrated Gradients over pixels, as a share of the mean difference it explains.
         distances: mean attention distance, `L H`, in pixels.
         prompt_shares: share of attention on prompts, `L`.
         kept: CKA of features to the frozen backbone, `L`.
         prompts: mean over images of each prompt's share of the logit, `L P`, or None without prompts.
-        second_run: kind of map → likeness to the maps of the same method trained with another seed, `B`; empty if
+        second_run: kind of map → similarity to the maps of the same method trained with another seed, `B`; empty if
             the study has one seed.
     """
 
@@ -78,21 +79,21 @@ class ModelLook:
     second_run: dict[str, np.ndarray] = field(default_factory=dict)
 
     def finding(self, kind: str, check: str) -> Finding | None:
-        """The check of that name, if it could be made."""
+        """The result of the check with that name, or None if the check was not possible."""
         return next((found for found in self.findings[kind] if found.check == check), None)
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found of a study's models on the same images.
+    """What was found for a study's models on the same images.
 
     Attributes:
-        items: `B` places among the study's test images, drawn by lot from all of them.
+        items: `B` positions among the study's test images, drawn at random from all of them.
         seed: of that draw.
-        looks: method → what was found of its model.
-        frozen_distances: of the frozen backbone, `L H`.
-        even_distance: of a head that looks everywhere alike.
-        object_known: whether the task knows where its object is.
+        looks: method → what was found for its model.
+        frozen_distances: mean attention distance of the frozen backbone, `L H`.
+        even_distance: the distance for a head with even attention.
+        object_known: whether the task gives the position of its object.
     """
 
     items: np.ndarray
@@ -108,27 +109,28 @@ def examine(
     methods: tuple[str, ...] = ("vpt-deep", "full"),
     images: int = IMAGES,
     seed: int = 0,
-    kinds: tuple[str, ...] = EXPLANATIONS,
+    kinds: tuple[str, ...] = tuple(EXPLANATIONS),
     progress: Callable[[str], None] | None = None,
 ) -> Examination:
-    """Explain the stored models of `study` on test images drawn by lot, and hold the maps to every check.
+    """Explain the stored models of `study` on test images drawn at random, and make every check of the maps.
 
     Args:
         study: finished.
-        methods: whose models to look into.
-        images: how many test images; fewer if there are fewer.
-        seed: of the draw, of random maps and of the model that forgets.
+        methods: whose models to examine.
+        images: how many test images; all if there are fewer.
+        seed: of the draw and of the shuffled model.
         kinds: of maps, some of `EXPLANATIONS`.
-        progress: told what is being worked on.
+        progress: called with a line of text before each model.
 
     Raises:
-        UserError: a run is not finished, or a kind of map that a model cannot have.
+        UserError: a run is not finished, or a model cannot have one of these kinds of map.
     """
     test = study.data(study.sizes[-1], study.seeds[0])[2].tensors[0]  # T 3 S S
     items = np.sort(np.random.default_rng(seed).permutation(len(test))[:images])
     pictures, masks = test[items], object_masks(study.task)
     if masks is not None:
-        masks = fitted_masks(masks[study.test_items()[items]], tuple(test.shape[-2:]))
+        height, width = test.shape[-2:]
+        masks = fitted_masks(masks[study.test_items()[items]], (height, width))
     frozen = study.build("linear").eval()
     looks = {}
     for method in methods:
@@ -140,11 +142,11 @@ def examine(
     return Examination(items, seed, looks, far, attention.even_distance(frozen.vit, pictures), masks is not None)
 
 
-EDITION = 4  # raise it when what an examination finds changes, so that kept ones are made anew
+EDITION = 5  # raise it when the results or the classes of an examination change, so that stored ones are not used
 
 
 def examine_once(study: Study, seed: int = 0) -> Examination:
-    """`examine` as a report asks for it; what has been examined is kept beside the runs and not examined again."""
+    """`examine` as a report needs it. The result is stored with the runs, and the next call reads it."""
     runs = study.runs()
     trained = runs[(runs["n"] == study.sizes[-1]) & (runs["seed"].isin(study.kept_seeds))]
     memory = Memory(store_folder() / "examinations", verbose=0)
@@ -164,22 +166,22 @@ def _look(
     kinds: tuple[str, ...],
     seed: int,
 ) -> ModelLook:
-    """What is found of the first of `models`, and how like its maps those of the second are, if there is one."""
+    """What is found for the first of `models`, and how similar the maps of the second are, if there is one."""
     model, *others = models
     grid = attention.grid_of(model.vit, images)
     with torch.no_grad():
         targets = model(images).argmax(dim=1)
-    forgot = randomised(model, seed)
+    shuffled = randomised(model, seed)
     pixels = integrated_gradients(model, images, targets)
     of_pixels = {"integrated-gradients": positive_part(pixels.values)}
     maps = {kind: of_pixels[kind] if kind in of_pixels else explain(model, images, targets, kind) for kind in kinds}
-    baselines = know_nothing(model, images, targets, LEVELS)
+    baselines = baseline_curves(model, images, targets, LEVELS)
     findings, gaps = {}, {name: curves.gap for name, curves in baselines.items()}
     for kind, of_kind in maps.items():
         curves = deletion_insertion(model, images, of_kind, targets, LEVELS)
         gaps[kind] = curves.gap
-        of_forgot = explain(forgot, images, targets, kind, steps=8)
-        findings[kind] = judge(model, images, of_kind, targets, masks, of_forgot, LEVELS, baselines, curves)
+        of_shuffled = explain(shuffled, images, targets, kind, steps=8)
+        findings[kind] = judge(model, images, of_kind, targets, masks, of_shuffled, LEVELS, baselines, curves)
     second_run = {
         kind: likeness(maps[kind], explain(other, images, targets, kind), grid) for other in others for kind in kinds
     }
@@ -207,17 +209,23 @@ def _incompleteness(found: Attribution) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the checklist: the question, a sentence for each method, and the verdict over all of them."""
+    """A line of the checklist.
+
+    Attributes:
+        question: its code.
+        answers: method → the numbers that answer it.
+        verdict: over all methods: `YES`, `NO` or `OPEN`.
+    """
 
     question: str
-    answers: dict[str, str]
+    answers: dict[str, Statement]
     verdict: str
 
 
 def checklist(found: Examination, kind: str = "gradcam") -> list[Row]:
     """What must be known before a map may be shown to anyone, from the numbers of `examine`.
 
-    A row holds if it holds for every model, does not if it fails for one, and is open otherwise.
+    A row holds if it holds for every model. It does not hold if it fails for one model. Otherwise it is open.
 
     Args:
         found: from `examine`.
@@ -225,10 +233,10 @@ def checklist(found: Examination, kind: str = "gradcam") -> list[Row]:
     """
     looks = found.looks
     rows = [
-        _row_of(looks, kind, "differences", "Does every map mark some place?"),
-        _row_of(looks, kind, "faithful", "Does the answer hang on what the map marks?"),
-        _row_of(looks, kind, "pointing", "Does the map point at the object?"),
-        _row_of(looks, kind, "depends on the model", "Does the map change when the model forgets all it knows?"),
+        _check_row("maps mark a place", looks, kind, "differences"),
+        _check_row("answer depends on the map", looks, kind, "faithful"),
+        _check_row("map points at the object", looks, kind, "pointing"),
+        _check_row("map depends on the model", looks, kind, "depends on the model"),
         _agreement_row(looks, kind),
         _completeness_row(looks),
     ]
@@ -237,60 +245,61 @@ def checklist(found: Examination, kind: str = "gradcam") -> list[Row]:
     return [*rows, _second_run_row(looks, kind)]
 
 
-def _verdict(passed: list[bool | None]) -> str:
+def _verdict(passed: Sequence[bool | None]) -> str:
     return YES if all(passed) else NO if False in passed else OPEN
 
 
-def _row_of(looks: dict[str, ModelLook], kind: str, check: str, question: str) -> Row:
-    findings = {method: look.finding(kind, check) for method, look in looks.items()}
-    if not all(findings.values()):
-        return Row(question, dict.fromkeys(looks, "where the object is, this task does not know"), OPEN)
-    answers = {method: finding.text for method, finding in findings.items()}
+def _row_of(question: str, findings: dict[str, Finding]) -> Row:
+    answers = {method: finding.statement for method, finding in findings.items()}
     return Row(question, answers, _verdict([finding.passed for finding in findings.values()]))
 
 
+def _check_row(question: str, looks: dict[str, ModelLook], kind: str, check: str) -> Row:
+    findings = {method: found for method, look in looks.items() if (found := look.finding(kind, check))}
+    if len(findings) < len(looks):
+        return Row(question, dict.fromkeys(looks, statement("object_unknown")), OPEN)
+    return _row_of(question, findings)
+
+
 def _agreement_row(looks: dict[str, ModelLook], kind: str) -> Row:
-    """The map that is shown beside the other kinds: half-way to the same is the least that one may call alike."""
+    """The map that is shown, compared with the other kinds; it passes from half of `SAME` on."""
     alike = {method: look.likeness[kind].drop(kind) for method, look in looks.items()}
     passed = [bool(of_model.mean() >= SAME / 2) for of_model in alike.values()]
     answers = {
-        method: f"likeness to the other methods' maps {decimals(of.mean())} on average, "
-        f"from {decimals(of.min())} to {decimals(of.max())}"
+        method: statement("kinds_compared", mean=float(of.mean()), least=float(of.min()), most=float(of.max()))
         for method, of in alike.items()
     }
-    return Row("Do other methods tell the same story?", answers, _verdict(passed))
+    return Row("other kinds of map agree", answers, _verdict(passed))
 
 
 def _second_run_row(looks: dict[str, ModelLook], kind: str) -> Row:
-    """The map that is shown beside that of the same method trained on other images from another start."""
-    question = "Would another training run give the same maps?"
+    """The map that is shown, compared with that of the same method with other training images and another start."""
+    question = "another run gives the same maps"
     if not all(look.second_run for look in looks.values()):
-        return Row(question, dict.fromkeys(looks, "one model examined"), OPEN)
-    found = {method: between_runs(look.second_run[kind]) for method, look in looks.items()}
-    answers = {method: finding.text for method, finding in found.items()}
-    return Row(question, answers, _verdict([finding.passed for finding in found.values()]))
+        return Row(question, dict.fromkeys(looks, statement("one_model_examined")), OPEN)
+    return _row_of(question, {method: between_runs(look.second_run[kind]) for method, look in looks.items()})
 
 
 def _completeness_row(looks: dict[str, ModelLook]) -> Row:
     answers = {
-        method: f"off by {look.incompleteness:.1%} of the change in the logit on average ({ADDS_UP:.0%} allowed)"
-        for method, look in looks.items()
+        method: statement("shares_off_by", error=look.incompleteness, allowed=ADDS_UP) for method, look in looks.items()
     }
-    passed = [look.incompleteness <= ADDS_UP for look in looks.values()]
-    return Row("Do the shares of Integrated Gradients add up?", answers, _verdict(passed))
+    return Row("shares add up", answers, _verdict([look.incompleteness <= ADDS_UP for look in looks.values()]))
 
 
 def _comparison_row(looks: dict[str, ModelLook], kind: str) -> Row:
-    """Whether the first model's maps are the more faithful; a lead that no interval carries is none."""
+    """Whether one model's maps are more faithful; the interval of the difference must not include 0."""
     (first, a), (second, b) = looks.items()
     lead, low, high = interval(a.gaps[kind] - b.gaps[kind])
     ahead = first if low > 0 else second if high < 0 else None
-    text = f"difference {lead:+.2f}, 95\u202f% interval {low:+.2f} to {high:+.2f}".replace("-", "\u2212")
-    answers = {first: text, second: f"{METHODS[ahead].title} leads" if ahead else "neither leads"}
-    return Row("Are one model's maps more faithful than the other's?", answers, YES if ahead else OPEN)
+    answers = {
+        first: statement("faithfulness_differs_by", difference=lead, low=low, high=high),
+        second: statement("model_leads", method=ahead),
+    }
+    return Row("one model is more faithful", answers, YES if ahead else OPEN)
 
 
 def faithfulness_table(found: Examination) -> pd.DataFrame:
-    """Insertion less deletion area of each kind of map: columns method, kind, mean, low, high (95 % interval)."""
+    """Insertion minus deletion area of each kind of map: columns method, kind, mean, low, high (95 % interval)."""
     rows = [(method, kind, *interval(gaps)) for method, look in found.looks.items() for kind, gaps in look.gaps.items()]
     return pd.DataFrame(rows, columns=["method", "kind", "mean", "low", "high"])

@@ -10,10 +10,10 @@ from torch import Tensor
 from vptlib.course.widgets.view import still
 from vptlib.explanations.attention import prompt_views, prompts_in
 from vptlib.explanations.maps import EXPLANATIONS, explain
-from vptlib.report.explanation_charts import KIND_TITLES, one_map
+from vptlib.report.explanation_charts import one_map
 from vptlib.tuning.methods import AdaptedModel
 
-_PROMPTS = "prompts"  # the choice that is no method of `explain`: what a layer's prompts attend to
+_PROMPTS = "prompts"  # the choice that is not a method of `explain`: what a layer's prompts attend to
 
 
 def explanation_picker(
@@ -26,7 +26,7 @@ def explanation_picker(
 ):
     """Pick an image, a model, a kind of map, the class to explain, or a layer's prompts; slide the opacity.
 
-    Maps are made when they are first asked for, and kept.
+    A map is made when it is first shown, and kept.
 
     Args:
         models: name → trained model.
@@ -41,14 +41,14 @@ def explanation_picker(
     """
     image = ipywidgets.IntSlider(value=0, min=0, max=len(pictures) - 1, description="Image")
     model = ipywidgets.Dropdown(options=list(models), description="Model")
-    kinds = {KIND_TITLES[kind].replace("\n", " "): kind for kind in EXPLANATIONS} | {"Seen by prompts": _PROMPTS}
+    kinds = {row.title: kind for kind, row in EXPLANATIONS.items()} | {"Seen by prompts": _PROMPTS}
     kind = ipywidgets.Dropdown(options=kinds, description="Method")
     layer = ipywidgets.IntSlider(value=1, min=1, max=1, description="Layer", disabled=True)
     classes = [("predicted", -1), *((name, number) for number, name in enumerate(class_names))]
     target = ipywidgets.Dropdown(options=classes, value=-1, description="Class")
     opacity = ipywidgets.FloatSlider(value=0.6, min=0, max=1, step=0.05, description="Opacity")
     shown = ipywidgets.Image(format="png")
-    said = ipywidgets.HTML()
+    sentence = ipywidgets.HTML()
     made: dict[tuple, np.ndarray] = {}
 
     def found() -> tuple[np.ndarray, int]:
@@ -68,26 +68,26 @@ def explanation_picker(
         layers = sum(count > 0 for count in prompts_in(models[model.value]).values())
         layer.max, layer.disabled = max(1, layers), kind.value != _PROMPTS
         if kind.value == _PROMPTS and not layers:
-            said.value, shown.value = "This model has no prompts: pick another model or method.", b""
+            sentence.value, shown.value = "This model has no prompts: pick another model or method.", b""
             return
         of_image, guess = found()
         shown.value = one_map(pictures[image.value], of_image, opacity.value)
         right = "right" if guess == labels[image.value] else "wrong"
-        said.value = f"Predicted: {class_names[guess]} ({right}). True: {class_names[labels[image.value]]}."
+        sentence.value = f"Predicted: {class_names[guess]} ({right}). True: {class_names[int(labels[image.value])]}."
 
     controls = (image, model, kind, layer, target, opacity)
     for control in controls:
         control.observe(show, "value")
     show()
-    return _Picker(controls, shown, said)
+    return _Picker(controls, shown, sentence)
 
 
 class _Picker(ipywidgets.HBox):
-    """Controls beside a picture and a sentence."""
+    """Controls next to a picture and a sentence."""
 
-    def __init__(self, controls: Sequence[ipywidgets.Widget], picture: ipywidgets.Image, said: ipywidgets.HTML):
-        self.picture, self.said = picture, said
-        super().__init__([ipywidgets.VBox(controls), ipywidgets.VBox([picture, said])])
+    def __init__(self, controls: Sequence[ipywidgets.Widget], picture: ipywidgets.Image, sentence: ipywidgets.HTML):
+        self.picture, self.sentence = picture, sentence
+        super().__init__([ipywidgets.VBox(controls), ipywidgets.VBox([picture, sentence])])
 
     def _repr_mimebundle_(self, **kwargs):
-        return super()._repr_mimebundle_(**kwargs) | still(self.said.value, self.picture)
+        return super()._repr_mimebundle_(**kwargs) | still(self.sentence.value, self.picture)

@@ -1,11 +1,14 @@
 """`prompt_explorer`: which token attends to which, in each layer and head of a prompted ViT."""
 
 import math
+from typing import cast
 
 import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from timm.layers.attention import Attention
 from torch import Tensor
 
 from vptlib.course.widgets.view import DPI, View, slider
@@ -18,11 +21,11 @@ _CLASS, _PROMPT, _PATCH = "#C95500", "#0072B2", "#6B6B6B"  # colour-blind people
 
 
 def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int = 1, head: int = 1) -> View:
-    """Who looks at whom in a prompted ViT: sliders over layer, head and the token that asks.
+    """Attention in a prompted ViT: sliders for the layer, the head and the token that asks.
 
-    The picture shows the image under the attention that the asking token pays to each patch, the attention of all
-    tokens to all, and what the asking token spends on class token, prompts and patches. The weights are those of the
-    textbook form, in which prompts stand in the sequence.
+    The picture shows three things: the attention of the asking token on each patch of the image, the attention of all
+    tokens on all tokens, and how much the asking token gives to class token, prompts and patches. The weights are those
+    of the textbook form, in which prompts are in the sequence.
 
     Args:
         model: with prompts (VPT-shallow or VPT-deep).
@@ -37,7 +40,7 @@ def prompt_explorer(model: AdaptedModel | PromptedViT, image: Tensor, layer: int
         raise UserError("prompt_explorer needs a model with prompts: build it with 'vpt-shallow' or 'vpt-deep'.")
     if image.ndim != 3:
         raise UserError(f"image has shape {tuple(image.shape)}, but must be `3 H W`: give one image, not a batch.")
-    heads = net.vit.blocks[0].attn.num_heads
+    heads = cast(Attention, net.vit.blocks[0].attn).num_heads
     for name, value, most in (("layer", layer, len(net.vit.blocks)), ("head", head, heads)):
         if not 1 <= value <= most:
             raise UserError(f"{name} is {value}, but this model has {name}s 1 to {most}.")
@@ -76,11 +79,12 @@ def _attention_figure(
     prefix, (rows, columns) = net.vit.num_prefix_tokens, net.vit.patch_embed.grid_size
     prompts = len(weights) - prefix - rows * columns
     here = [name for name in names if prompts or not name.startswith("prompt")]
-    figure = Figure(figsize=(8.8, 3.7), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 0.95))
+    figure = Figure(figsize=(8.8, 3.7), dpi=DPI, layout=ConstrainedLayoutEngine(rect=(0, 0, 1, 0.95)))
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1.25, 1.05])
+    for axis in (left, middle):
+        axis.spines[["top", "right"]].set_visible(False)
     if asks not in here:
-        figure.text(0.5, 0.5, f"No prompts stand in the sequence of layer {layer}: choose another.", ha="center")
+        figure.text(0.5, 0.5, f"Layer {layer} has no prompts in its sequence: choose another layer.", ha="center")
         for axis in (left, middle, right):
             axis.set_axis_off()
         return figure
@@ -105,7 +109,7 @@ def _attention_figure(
 
 
 def _draw_on_image(axis, image: Tensor, attention: np.ndarray) -> None:
-    """The image in grey, and on each patch a layer of colour: the more, the more attention."""
+    """The image in grey; the more attention a patch gets, the more colour covers it."""
     grey = image.mean(dim=0).cpu().numpy()
     axis.imshow(grey, cmap="gray", extent=(0, attention.shape[1], attention.shape[0], 0))
     strength = np.zeros((*attention.shape, 4))
@@ -122,9 +126,9 @@ def _mark_patch(axis, number: int, columns: int) -> None:
 
 
 def _draw_matrix(axis, weights: np.ndarray, prefix: int, prompts: int, row: int) -> None:
-    """All weights with the regions named on top; the asking row between two lines."""
+    """All weights, with the names of the regions above and a frame around the asking row."""
     total = len(weights)
-    unit = total / 27  # so that the names keep their distance from a larger matrix
+    unit = total / 27  # the names keep their distance from a larger matrix
     axis.imshow(weights, cmap="Greys", vmin=0, vmax=max(np.quantile(weights, 0.98), 1e-9), interpolation="nearest")
     regions = ((0, prefix, "class", _CLASS), (prefix, prompts, "prompts", _PROMPT))
     regions += ((prefix + prompts, total - prefix - prompts, "patches", _PATCH),)

@@ -18,14 +18,14 @@ def task_chooser(task: str = "fashion-mnist", backbone: str = EMBEDDED) -> View:
     The choice is in `view.controls["task"].value` and `view.controls["backbone"].value`.
 
     Args:
-        task, backbone: chosen first; tasks are those that can be had on this machine.
+        task, backbone: chosen first; the tasks are those available on this machine.
 
     Raises:
-        UserError: a task that cannot be had here.
+        UserError: a task that is not available here.
     """
     here = [name for name in TASKS if task_is_available(name)[0]]
     if task not in here:
-        raise UserError(f"task {task!r} cannot be had here: take one of {', '.join(here)}.")
+        raise UserError(f"task {task!r} is not available here: take one of {', '.join(here)}.")
     backbones = {name: about for name, about in available_backbones().items() if name.islower()}
     backbones.setdefault(backbone, "chosen in the parameters cell")
 
@@ -44,7 +44,7 @@ def task_chooser(task: str = "fashion-mnist", backbone: str = EMBEDDED) -> View:
 
 
 def _task_figure(task: Task, backbone: str, about: str) -> Figure:
-    """The first image of each class (of ten at most), the facts below, and the command that takes them over."""
+    """The first image of each class (at most ten), the facts below, and the command that runs the course on them."""
     classes = min(task.num_classes, 10)
     figure = Figure(figsize=(8.8, 2.9), dpi=DPI)
     for label in range(classes):

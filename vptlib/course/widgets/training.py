@@ -1,4 +1,4 @@
-"""`training_monitor`: the loss while a model trains, and a button that stops the training well."""
+"""`training_monitor`: the loss while a model trains, and a button that stops the training safely."""
 
 import signal
 import threading
@@ -21,10 +21,10 @@ _SECONDS_BETWEEN_PICTURES = 0.4
 
 
 def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None, recipe: Recipe) -> History:
-    """`vptlib.fit` with its loss drawn while it trains; its Stop button, or Jupyter's ■ (keys I, I), stops it well.
+    """`vptlib.fit` with its loss drawn while it trains; its Stop button, or Jupyter's ■ (keys I, I), stops it safely.
 
-    Whether it ends or is stopped: the model keeps the weights that did best so far on `val`, the history is given
-    back, and the notebook can go on. (The button is heard while a cell runs from JupyterLab 4.4 on; elsewhere ■ is.)
+    In both cases the model keeps the weights that are best so far on `val`, the history is returned, and the notebook
+    goes on. The button works while a cell runs from JupyterLab 4.4 on; elsewhere use ■.
 
     Args:
         model, train, val, recipe: as for `vptlib.fit`.
@@ -64,18 +64,18 @@ def training_monitor(model: AdaptedModel, train: TensorDataset, val: TensorDatas
 
 
 def _hear_while_busy(widget: ipywidgets.Widget) -> None:
-    """Let the browser's messages to `widget` be read while a cell runs: in the subshell that the browser names.
+    """Let the kernel read the browser's messages to `widget` while a cell runs, in the subshell that the browser names.
 
-    ipykernel 7.4 reads them in the shell that used the widget last, which is the one that is busy with the cell. It
-    notes that shell in its comm, and has no public way to say otherwise; where there is no such note, nothing is done.
+    ipykernel 7.4 reads them in the shell that used the widget last, and that shell is busy with the cell. It stores
+    this shell in its comm, without a public way to change it. If nothing is stored there, nothing is changed.
     """
     vars(widget.comm).pop("_reply_subshell_id", None)
 
 
 @contextmanager
 def _interrupt_means(stop: threading.Event) -> Iterator[None]:
-    """An interrupt of the kernel sets `stop`, the first time; the second interrupts as ever."""
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+    """The first interrupt of the kernel sets `stop`; the second interrupts as usual."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread gets signals
         yield
         return
     before = signal.getsignal(signal.SIGINT)
@@ -92,7 +92,7 @@ def _interrupt_means(stop: threading.Event) -> Iterator[None]:
 
 
 def loss_figure(method: str, recipe: Recipe, history: History, stopped: bool) -> Figure:
-    """Training loss of every step, and held-out loss and accuracy where they were looked at."""
+    """Training loss of every step, and held-out loss and accuracy where they were measured."""
     figure = Figure(figsize=(8.8, 3.2), dpi=DPI, layout="constrained")
     axis, colour, done = figure.subplots(), COLOURS[method], len(history.train_loss)
     axis.set(xlim=(0, 1.12 * recipe.steps), xlabel="step", ylabel="cross-entropy loss")

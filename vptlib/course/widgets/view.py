@@ -1,7 +1,7 @@
-"""What the interactive views of the course share: controls above a picture, by mouse and by keyboard (ipywidgets).
+"""What the interactive views of the course share: controls above a picture, for mouse and keyboard (ipywidgets).
 
-A view shows itself as a widget and as a PNG of its present state in one output, and a front end takes the richest that
-it can show: JupyterLab the widget, a stored notebook, a report or a code hosting site the picture.
+One output holds a view as a widget and as a PNG of its present state. JupyterLab shows the widget. A stored notebook, a
+report or a code hosting site shows the picture.
 """
 
 import base64
@@ -19,12 +19,14 @@ class View(ipywidgets.VBox):
     """Controls above a picture that is drawn again when one of them changes.
 
     Attributes:
+        draw: values of the controls, by name → figure.
         controls: name → widget.
-        picture: the image below them.
+        text: the view in words, for a front end without pictures.
+        picture: the image below the controls.
     """
 
-    def __init__(self, draw: Callable[..., Figure], controls: dict[str, ipywidgets.Widget], says: str):
-        self.controls, self._draw, self._says = controls, draw, says
+    def __init__(self, draw: Callable[..., Figure], controls: dict[str, ipywidgets.Widget], text: str):
+        self.draw, self.controls, self.text = draw, controls, text
         self.picture = ipywidgets.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
         for control in controls.values():
             if hasattr(control, "value"):
@@ -34,17 +36,17 @@ class View(ipywidgets.VBox):
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw the picture for what the controls say now."""
-        figure = self._draw(**{name: c.value for name, c in self.controls.items() if hasattr(c, "value")})
+        """Draw the picture for the present values of the controls."""
+        figure = self.draw(**{name: c.value for name, c in self.controls.items() if hasattr(c, "value")})
         self.picture.value = png(figure)
 
     def _repr_mimebundle_(self, **kwargs):
-        return super()._repr_mimebundle_(**kwargs) | still(self._says, self.picture)
+        return super()._repr_mimebundle_(**kwargs) | still(self.text, self.picture)
 
 
-def still(says: str, picture: ipywidgets.Image) -> dict[str, str]:
-    """What a front end shows that has no kernel."""
-    return {"text/plain": says, "image/png": base64.b64encode(picture.value).decode()}
+def still(text: str, picture: ipywidgets.Image) -> dict[str, str]:
+    """What a front end without a kernel shows."""
+    return {"text/plain": text, "image/png": base64.b64encode(picture.value).decode()}
 
 
 def png(figure: Figure) -> bytes:
@@ -54,21 +56,6 @@ def png(figure: Figure) -> bytes:
 
 
 def slider(kind: type, name: str, **options) -> ipywidgets.Widget:
-    """A slider with its name in full beside it."""
+    """A slider with its full name next to it."""
     layout = {"width": "21em"}
     return kind(description=name, layout=layout, style={"description_width": "initial"}, **options)
-
-
-# ---- tokens and prompts -----------------------------------------------------------------------------------------
-
-
-# ---- training ---------------------------------------------------------------------------------------------------
-
-
-# ---- decisions --------------------------------------------------------------------------------------------------
-
-
-# ---- task and backbone ------------------------------------------------------------------------------------------
-
-
-# ---- explanations -----------------------------------------------------------------------------------------------
