@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from vptlib.errors import UserError
+from vptlib.report.words.en import protocol
+from vptlib.statement import statement
 from vptlib.study import runner
 from vptlib.study.plan import Cell
+from vptlib.study.store import mlflow_client, run_key
 from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS, STANDARD
 from vptlib.tuning.training import Diverged, History
@@ -37,7 +40,7 @@ def study(**changes) -> Study:
 
 
 def plain(runs: pd.DataFrame) -> pd.DataFrame:
-    """What must be the same however the runs came about."""
+    """What must be the same for every way to make the runs."""
     table = runs.drop(columns=["train_seconds", "tuning_seconds", "run_id"])
     return table.assign(correct=table.correct.map(tuple), predictions=table.predictions.map(tuple))
 
@@ -203,7 +206,7 @@ def test_models_of_two_seeds_are_kept_and_a_third_is_refused():
     first, second = (three.model("vpt-deep", seed).state_dict()["net.prompts"] for seed in (4, 2))
     assert not torch.equal(first, second)
     assert torch.equal(three.model("vpt-deep").state_dict()["net.prompts"], first)
-    with pytest.raises(UserError, match="seed is 7, but models are stored for 4, 2 alone"):
+    with pytest.raises(UserError, match="seed is 7, but models are stored for 4, 2 only"):
         three.model("vpt-deep", 7)
 
 
@@ -221,10 +224,144 @@ def test_an_unwritable_store_is_named(monkeypatch, tmp_path):
 
 def test_protocol_states_the_figures():
     rules = study().protocol()
-    assert "1 learning rate per method" in study(candidates=1).protocol()["Tuning"]
+    assert list(rules) == ["images", "tuning", "training", "test", "seeds", "prompts"]
+    assert rules["training"] == statement("training_of_equal_budget", steps=3, batch_size=8)
+    assert rules["tuning"].values == {"candidates": 2, "seeds": 2}
+    assert rules["test"].values == {"images": 30} and rules["prompts"].values == {"num_prompts": 2}
+
+
+def test_the_protocol_in_english_has_the_same_rows_and_figures():
+    def english(**changes) -> dict[str, str]:
+        return protocol(study(**changes).protocol())
+
+    rules = english()
+    assert list(rules) == ["Images", "Tuning", "Training", "Test", "Seeds", "Prompts"]
+    assert rules["Images"].endswith("Sizes: 40, 60.") and rules["Prompts"] == "2 per prompted layer."
     assert "2 learning rates" in rules["Tuning"] and "3 optimiser steps" in rules["Training"]
-    assert "30 test images" in rules["Test"] and "quick look" not in rules["Seeds"]
-    assert "quick look" in study(seeds=(0,)).protocol()["Seeds"]
+    assert "taken over by the other seeds" in rules["Tuning"] and "30 test images" in rules["Test"]
+    assert rules["Seeds"] == "2 (0, 1)."
+    alone = english(candidates=1, seeds=(0,))
+    assert "1 learning rate per method" in alone["Tuning"] and "other seeds" not in alone["Tuning"]
+    assert "quick look" in alone["Seeds"]
+    assert english(candidates="all")["Tuning"].startswith("All learning rates per method")
+
+
+# ---- a store of an earlier version ------------------------------------------------------------------------------
+
+# What vptlib wrote before its modules moved into sub-packages, for `EARLIER` below, copied from its store.
+EARLIER = {"methods": ("linear", "vpt-deep"), "sizes": (40,), "steps": 3, "candidates": 1, "test_images": 30}
+STORED = {
+    "linear": {
+        "key": "7261b1cc9f8718af72ea7f0e6213f3c8",
+        "params": {"learning_rate": "0.01", "rates_tried": '{"0.01": 0.25}'},
+        "metrics": {
+            "accuracy": 0.13333333333333333,
+            "test_loss": 11.969529151916504,
+            "val_accuracy": 0.25,
+            "best_step": 3.0,
+            "train_seconds": 0.06077045300116879,
+            "tuning_seconds": 0.15476399299950572,
+            "trainable_parameters": 7690.0,
+            "bytes_per_task": 30760.0,
+        },
+        "series": {
+            "train_loss": [2.5883970260620117, 12.95880126953125, 14.295145034790039],
+            "val_loss": [9.21341609954834, 12.63887882232666, 10.228052139282227],
+            "val_accuracy_at": [0.0, 0.125, 0.25],
+        },
+        "predictions": [7, 7, 7, 7, 7, 7, 7, 7, 9, 9, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 9, 9, 7, 7, 7, 7, 7, 7, 7, 9],
+        "right": [0, 4, 15, 20],
+    },
+    "vpt-deep": {
+        "key": "52507858e0eb7f9f64b96aa4d30a6668",
+        "params": {"learning_rate": "0.002", "rates_tried": '{"0.002": 0.125}'},
+        "metrics": {
+            "accuracy": 0.1,
+            "test_loss": 2.5618791580200195,
+            "val_accuracy": 0.125,
+            "best_step": 3.0,
+            "train_seconds": 2.6521466659978614,
+            "tuning_seconds": 3.282466689001012,
+            "trainable_parameters": 42250.0,
+            "bytes_per_task": 169000.0,
+        },
+        "series": {
+            "train_loss": [2.4547483921051025, 4.434259414672852, 2.771880865097046],
+            "val_loss": [3.671332836151123, 3.151702642440796, 2.760373592376709],
+            "val_accuracy_at": [0.125, 0.125, 0.125],
+        },
+        "predictions": [9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 6, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
+        "right": [2, 12, 20],
+    },
+}
+PARAMS = {
+    "task": "digits",
+    "backbone": "dinov2-small-focus",
+    "image_size": "None",
+    "depth": "None",
+    "num_prompts": "10",
+    "steps": "3",
+    "batch_size": "16",
+    "candidates": "1",
+    "test_images": "30",
+    "label_noise": "0.0",
+    "noise": "symmetric",
+    "imbalance": "1.0",
+    "corruption": "",
+    "severity": "3",
+    "rules": "equal budget",
+    "epochs": "100",
+    "n": "40",
+    "seed": "0",
+}
+
+
+def store_as_written_before(method: str, experiment: str) -> None:
+    """One finished run in the store, by MLflow alone; its weights are not opened here, so they are empty."""
+    stored, client = STORED[method], mlflow_client()
+    tags = {
+        "key": stored["key"],
+        "task": "digits",
+        "backbone_sha256": "3b56236982d487bf9b2c77dcc563f8ed8da9aec1b537e386ffffc90d86c12386",
+        "seed": "0",
+        "weights": "weights.safetensors",
+    }
+    run_id = client.create_run(experiment, tags=tags, run_name=f"digits {method} n=40 s=0").info.run_id
+    for name, text in (PARAMS | {"method": method} | stored["params"]).items():
+        client.log_param(run_id, name, text)
+    for name, value in stored["metrics"].items():
+        client.log_metric(run_id, name, value)
+    for name, values in (stored["series"] | {"val_step": [1.0, 2.0, 3.0]}).items():
+        for step, value in enumerate(values, 1):
+            client.log_metric(run_id, name, value, step=step)
+    correct = [int(k in stored["right"]) for k in range(30)]
+    client.log_dict(run_id, {"predictions": stored["predictions"], "correct": correct}, "test.json")
+    client.log_text(run_id, "", "weights.safetensors")
+    client.set_terminated(run_id, "FINISHED")
+
+
+def test_keys_are_those_of_stored_runs():
+    ours = Study("digits", **EARLIER)
+    assert {cell.method: run_key(ours, cell) for cell in ours.cells()} == {m: s["key"] for m, s in STORED.items()}
+
+
+def test_a_store_of_an_earlier_version_is_read_and_no_run_is_repeated(own_store, monkeypatch):
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("a stored run is made again"))
+    experiment = mlflow_client().create_experiment("vptlib", artifact_location=(own_store / "artifacts").as_uri())
+    for method in STORED:
+        store_as_written_before(method, experiment)
+    ours = Study("digits", **EARLIER)
+    assert ours.missing() == []
+    runs = ours.run(progress=False, jobs=1).set_index("method")
+    assert runs.index.tolist() == ["linear", "vpt-deep"]
+    assert runs.accuracy.tolist() == [0.13333333333333333, 0.1] and runs.val_accuracy.tolist() == [0.25, 0.125]
+    assert runs.learning_rate.tolist() == [0.01, 0.002] and runs.bytes_per_task.tolist() == [30760, 169000]
+    for method, stored in STORED.items():
+        assert runs.predictions[method].tolist() == stored["predictions"]
+        assert np.flatnonzero(runs.correct[method]).tolist() == stored["right"]
+    history = ours.history("vpt-deep", 40, 0)
+    assert history.val_loss == STORED["vpt-deep"]["series"]["val_loss"] and history.val_steps == [1, 2, 3]
+    assert history.train_loss == STORED["vpt-deep"]["series"]["train_loss"] and history.best_step == 3
 
 
 OPEN_AT_ONCE = """

@@ -1,9 +1,9 @@
-"""The one exception for mistakes that the user can mend. Its text names the culprit and the mend."""
+"""The one exception for mistakes that the user can fix. Its message names the cause and the fix."""
 
 
 class UserError(ValueError):
-    """Bad input, missing file or unreachable network: shown as one sentence, without a traceback, by `vpt`."""
+    """Bad input, a missing file or no network: `vpt` shows the message as one sentence, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        """In a notebook too: IPython shows these lines in place of a traceback."""
+        """IPython calls this in a notebook, and shows these lines instead of a traceback."""
         return [f"Error: {self}"]

@@ -1,4 +1,4 @@
-"""Where things lie: the repository, the store of runs, the cache of backbones. Never the working directory."""
+"""Where files are: the repository, the store of runs, the cache of backbones. Never in the working directory."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vptlib.errors import UserError
 
-# Weights and predictions of the quickstart and its report take some 200 MB, the converted backbone 100 MB.
+# Weights and predictions of the quickstart and its report take about 200 MB, the converted backbone 100 MB.
 FREE_BYTES_NEEDED = 500_000_000
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -15,10 +15,10 @@ def repository() -> Path:
     """The cloned repository, which holds the notebooks and the committed data.
 
     Raises:
-        UserError: if vptlib was installed without its repository.
+        UserError: vptlib was installed without its repository.
     """
     if not (ROOT / "notebooks").is_dir():
-        raise UserError(f"vptlib at {ROOT} lies outside its repository: clone it and install with `pip install -e .`.")
+        raise UserError(f"vptlib at {ROOT} is outside its repository: clone it and install with `pip install -e .`.")
     return ROOT
 
 
@@ -34,5 +34,5 @@ def store_folder() -> Path:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space where `folder` is or would be."""
+    """Free space on the disk of `folder`, which need not exist yet."""
     return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)

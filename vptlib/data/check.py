@@ -1,10 +1,12 @@
 """What is wrong with a set of images, found before any training: `vpt data check`.
 
-Every file is opened once: counts per class and split, sizes and modes, files that are no whole image, exact duplicates
-(SHA-256 of the file) and near ones, within a split and across. Near means that the perceptual hashes (by imagehash)
-are at most `NEAR` of 64 bits apart and the greys of 8 × 8 miniatures on average at most `NEAR_GREY` of 255; the hash
-alone takes any two pairs of trousers for the same. An image that stands on both sides of a split makes test results
-look better than they are.
+Every file is opened once. The check finds counts per class and split, sizes and modes, files that are not whole
+images, and duplicates within a split and across: exact ones (SHA-256 of the file) and near ones.
+
+Two images are near duplicates if two distances are small. Their perceptual hashes (by imagehash) differ in at most
+`NEAR` of 64 bits, and the greys of their 8 × 8 miniatures differ on average by at most `NEAR_GREY` of 255. The hash
+alone is not enough: it is the same for many pairs of different trousers. An image on both sides of a split makes test
+results look better than they are.
 """
 
 import hashlib
@@ -25,19 +27,30 @@ from vptlib.data.readers import Listing, read
 from vptlib.data.splits import few_shot, split_validation
 from vptlib.data.tasks import TASKS, load_task
 from vptlib.errors import UserError
+from vptlib.statement import Statement, statement
 
 NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
-NEAR_GREY = 2.5  # enlarged and saved anew as JPEG (quality 60), Fashion-MNIST differs by up to 1.9; look-alikes by 3.3
-IMBALANCE = 10  # the largest class has so many times the images of the smallest: worth a word
-_CHUNK = 500  # files that a process inspects before it reports
+# Images of Fashion-MNIST that were enlarged and saved again as JPEG (quality 60) differ by up to 1.9 from the original;
+# the most similar different images differ by 3.3.
+NEAR_GREY = 2.5
+IMBALANCE = 10  # warn if the largest class has this many times the images of the smallest
+SMALL = 32  # pixels: a shorter side is worth a note
+MESSAGES_SHOWN = 3  # of files that cannot be read
+ACROSS = "across train and test"
+_CHUNK = 500  # files that a process inspects before the bar moves
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: "error" (a study cannot go on), "warning" (its results may mislead) or "note"."""
+    """One thing found, as code and numbers; `vptlib.report.words` has its sentence.
+
+    Attributes:
+        level: "error" (a study cannot go on), "warning" (its results may mislead) or "note".
+        what: the finding.
+    """
 
     level: str
-    text: str
+    what: Statement
 
 
 @dataclass
@@ -49,7 +62,7 @@ class DataCheck:
         files: a row for each image: width, height, mode, error, sha256, hash (64-bit), miniature (64 bytes), class,
             split, path.
         duplicates: a row for each pair: kind ("exact" or "near"), where ("within train", "across train and test", ...),
-            first and second (paths), rows (their places in `files`), classes ("same" or "different").
+            first and second (paths), rows (their positions in `files`), classes ("same" or "different").
         findings: errors first.
     """
 
@@ -71,7 +84,7 @@ class DataCheck:
 
 
 def check_data(spec: str, sizes: tuple[int, ...] = (50, 150, 400), progress: bool = True) -> DataCheck:
-    """Open every image that `spec` names once, and say what is wrong.
+    """Open every image that `spec` names once, and find what is wrong.
 
     Args:
         spec: where the images lie (`vptlib.data.readers`), or an embedded task.
@@ -105,7 +118,7 @@ def _embedded(name: str) -> Listing:
 
 
 def inspect(path: Path) -> dict:
-    """Size, mode and hashes of one file; with "error" where it is no whole image."""
+    """Size, mode and hashes of one file; "error" has a message if the file is not a whole image."""
     about = {"path": str(path), "width": 0, "height": 0, "mode": "", "error": "", "sha256": ""} | _look(None)
     try:
         about["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -113,7 +126,7 @@ def inspect(path: Path) -> dict:
             warnings.simplefilter("ignore")
             about |= {"width": image.width, "height": image.height, "mode": image.mode}
             if image.format == "JPEG":
-                image.draft("L", (64, 64))  # decodes the whole file all the same, but to a small image
+                image.draft("L", (64, 64))  # Pillow still reads the whole file, but decodes it to a small image
                 image.load()
                 small = image
             else:
@@ -121,13 +134,13 @@ def inspect(path: Path) -> dict:
             about |= _look(small)
     except UserError as error:
         about["error"] = str(error)
-    except Exception as error:  # Pillow's plugins raise what they like
+    except Exception as error:  # Pillow's plugins raise exceptions of many kinds
         about["error"] = f"{path} cannot be read as an image ({error}): replace it, or take it out."
     return about
 
 
 def _look(image: Image.Image | None) -> dict:
-    """What an image looks like: the 64 bits of its perceptual hash, and its 8 × 8 greys."""
+    """The 64 bits of an image's perceptual hash, and its 8 × 8 greys."""
     if image is None:
         return {"hash": np.uint64(0), "miniature": bytes(64)}
     bits = np.packbits(imagehash.phash(image).hash.flatten()).view(">u8")[0].astype(np.uint64)
@@ -167,7 +180,7 @@ def _inspected_image(source, number: int) -> dict:
 
 
 def _duplicates(files: pd.DataFrame) -> pd.DataFrame:
-    """Pairs of files that hold the same bytes, or images that look the same."""
+    """Pairs of files with the same bytes, and pairs of images that look the same."""
     whole = np.flatnonzero(files["error"].to_numpy() == "")
     digests = files["sha256"].to_numpy()[whole]
     greys = np.frombuffer(b"".join(files["miniature"].iloc[whole]), np.uint8).reshape(-1, 64).astype(float)
@@ -182,7 +195,7 @@ def _duplicates(files: pd.DataFrame) -> pd.DataFrame:
         [
             (
                 kind,
-                f"within {splits[a]}" if splits[a] == splits[b] else "across train and test",
+                f"within {splits[a]}" if splits[a] == splits[b] else ACROSS,
                 paths[a],
                 paths[b],
                 (int(whole[a]), int(whole[b])),
@@ -195,11 +208,11 @@ def _duplicates(files: pd.DataFrame) -> pd.DataFrame:
 
 
 def _exact_pairs(digests: np.ndarray, splits: np.ndarray) -> list[tuple[int, int]]:
-    """Each file that is not the first of its bytes in its split, with that one; and each test file with a train one."""
-    first: dict[tuple[str, str], int] = {}
-    places = list(enumerate(zip(splits.tolist(), digests.tolist(), strict=True)))
-    within = [(first[place], k) for k, place in places if first.setdefault(place, k) != k]
-    across = [(first["train", d], k) for k, (split, d) in places if split == "test" and ("train", d) in first]
+    """Each later copy in a split with the first one there, and each test file with the same file in training."""
+    first: dict[tuple[str, str], int] = {}  # split and digest → the first file
+    files = list(enumerate(zip(splits.tolist(), digests.tolist(), strict=True)))
+    within = [(first[file], k) for k, file in files if first.setdefault(file, k) != k]
+    across = [(first["train", d], k) for k, (split, d) in files if split == "test" and ("train", d) in first]
     return within + across
 
 
@@ -228,15 +241,8 @@ def _unreadable(found: DataCheck) -> list[Finding]:
     bad = found.files[found.files["error"] != ""]
     if bad.empty:
         return []
-    shown = "; ".join(bad["error"].head(3))
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    return [
-        Finding(
-            "error",
-            f"{len(bad)} of {len(found.files)} files cannot be read: {shown}{more}. Or add ?skip=unreadable to the "
-            "name of the task to leave them out.",
-        )
-    ]
+    messages = bad["error"].head(MESSAGES_SHOWN).tolist()
+    return [Finding("error", statement("unreadable_files", bad=len(bad), files=len(found.files), messages=messages))]
 
 
 def _sizes(found: DataCheck, sizes: tuple[int, ...]) -> list[Finding]:
@@ -248,50 +254,45 @@ def _sizes(found: DataCheck, sizes: tuple[int, ...]) -> list[Finding]:
         try:
             split_validation(labels, few_shot(labels, n, seed=0), groups=groups)
         except UserError as error:
-            findings.append(Finding("error", f"A study with {n} labelled images: {error}"))
+            findings.append(Finding("error", statement("size_not_possible", n=n, message=str(error))))
     return findings
 
 
 def _doubles(found: DataCheck) -> list[Finding]:
     findings = []
     for (kind, where), rows in found.duplicates.groupby(["kind", "where"]):
-        across = where.startswith("across")
-        what = "the same image" if kind == "exact" else "almost the same image"
-        mend = ": test results will flatter; keep such images on one side." if across else "."
-        findings.append(Finding("warning" if across or kind == "exact" else "note", _pairs(rows, where, what) + mend))
+        level = "warning" if where == ACROSS or kind == "exact" else "note"
+        pairs, first, second = _example(rows)
+        what = statement("duplicates", kind=kind, where=where, pairs=pairs, first=first, second=second)
+        findings.append(Finding(level, what))
     for kind, rows in found.duplicates[found.duplicates["classes"] == "different"].groupby("kind"):
-        what = "the same image" if kind == "exact" else "almost the same image"
-        text = _pairs(rows, "of different classes", what) + ": one of the two labels is wrong, or the classes overlap."
-        findings.append(Finding("warning" if kind == "exact" else "note", text))
+        pairs, first, second = _example(rows)
+        what = statement("duplicates_of_different_classes", kind=kind, pairs=pairs, first=first, second=second)
+        findings.append(Finding("warning" if kind == "exact" else "note", what))
     return findings
 
 
-def _pairs(rows: pd.DataFrame, which: str, what: str) -> str:
-    number = f"{len(rows)} pairs {which} show" if len(rows) > 1 else f"1 pair {which} shows"
-    return f"{number} {what}, such as {rows['first'].iloc[0]} and {rows['second'].iloc[0]}"
+def _example(rows: pd.DataFrame) -> tuple[int, str, str]:
+    """How many pairs there are, and the two files of the first."""
+    return len(rows), rows["first"].iloc[0], rows["second"].iloc[0]
 
 
 def _balance(found: DataCheck) -> list[Finding]:
     counts = found.counts()["train"]
-    if counts.max() < IMBALANCE * counts.min():
+    most, least = int(counts.max()), int(counts.min())
+    if most < IMBALANCE * least:
         return []
-    return [
-        Finding(
-            "warning",
-            f"Class {counts.idxmax()!r} has {counts.max()} training images and {counts.idxmin()!r} {counts.min()}: "
-            "accuracy then says little about the rare class.",
-        )
-    ]
+    what = statement("rare_class", common=counts.idxmax(), most=most, rare=counts.idxmin(), least=least)
+    return [Finding("warning", what)]
 
 
 def _notes(found: DataCheck) -> list[Finding]:
     whole = found.files[found.files["error"] == ""]
-    modes = ", ".join(f"{mode} {number}" for mode, number in Counter(whole["mode"]).most_common())
-    notes = [Finding("note", f"Modes: {modes}. All are turned into 8-bit RGB.")] if len(whole) else []
-    small = int((whole[["width", "height"]].min(axis=1) < 32).sum())
+    modes = dict(Counter(whole["mode"]).most_common())
+    notes = [statement("image_modes", modes=modes)] if modes else []
+    small = int((whole[["width", "height"]].min(axis=1) < SMALL).sum())
     if small:
-        notes.append(Finding("note", f"{small} images are smaller than 32 px on a side, and will be enlarged."))
+        notes.append(statement("small_images", images=small, side=SMALL))
     if found.listing.groups is not None:
-        number = len(np.unique(found.listing.groups))
-        notes.append(Finding("note", f"{number} groups: none of them is on both sides of a split."))
-    return [*notes, Finding("note", f"Licence: {found.listing.licence}.")]
+        notes.append(statement("groups_apart", groups=len(np.unique(found.listing.groups))))
+    return [Finding("note", what) for what in [*notes, statement("licence_given", licence=found.listing.licence)]]

@@ -1,8 +1,8 @@
-"""Conditions of the field: wrong labels, rare classes, test images unlike the training ones.
+"""Conditions of the field: wrong labels, rare classes, and test images that differ from the training images.
 
-`Conditions` belong to a study; every method meets the same ones, drawn by the same seed. Labels are changed and classes
-thinned among the labelled images of a run, validation images included, as they would be in the field; the test images
-keep their true labels and shares, and only `corruption` changes their pixels.
+`Conditions` belong to a study. Every method meets the same ones, drawn with the same seed. As in the field, they change
+labels and class sizes of all labelled images of a run, validation images included. Test images keep their true labels
+and class sizes; only `corruption` changes their pixels.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,22 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from vptlib.errors import UserError
+from vptlib.statement import Statement, statement
 
 NOISES = ("symmetric", "pair")
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a study meets; the defaults change nothing.
+    """The conditions of a study; the defaults change nothing.
 
     Attributes:
         label_noise: share of the labelled images that carry a wrong label.
-        noise: "symmetric" (any other class) or "pair" (always the next class, as a mix-up of two kinds would do).
-        imbalance: images of the commonest class over those of the rarest; classes between fall off by equal factors.
-        corruption: what befalls the test images: "" or a name in `CORRUPTIONS`.
-        severity: 1 (light) to 5 (heavy), of the corruption.
+        noise: "symmetric" (any other class) or "pair" (always the next class, as if two kinds were confused).
+        imbalance: size of the largest class divided by the size of the smallest. Sorted by size, each class is smaller
+            than the one before by the same factor.
+        corruption: of the test images: "" or a name in `CORRUPTIONS`.
+        severity: of the corruption, 1 (light) to 5 (heavy).
     """
 
     label_noise: float = 0.0
@@ -47,7 +49,7 @@ class Conditions:
             raise UserError(f"severity is {self.severity}, but must be 1 to 5.")
 
     def facts(self) -> dict:
-        """What differs from the defaults, and so belongs to a run's key."""
+        """The values that differ from the defaults; they are part of a run's key."""
         named = {"label_noise": self.label_noise, "imbalance": self.imbalance, "corruption": self.corruption}
         changed = {name: value for name, value in named.items() if value != getattr(_PLAIN, name)}
         if "label_noise" in changed:
@@ -56,32 +58,30 @@ class Conditions:
             changed["severity"] = self.severity
         return changed
 
-    def sentence(self) -> str:
-        """For the rules of a report; "" where nothing is changed."""
-        parts = []
-        if self.label_noise:
-            way = "any other class" if self.noise == "symmetric" else "always the next class"
-            parts.append(f"{self.label_noise:.0%} of the labelled images carry a wrong label ({way})")
-        if self.imbalance > 1:
-            parts.append(f"the commonest class has {self.imbalance:g} times the images of the rarest")
-        if self.corruption:
-            parts.append(f"test images suffer {self.corruption}, severity {self.severity} of 5")
-        text = "; ".join(parts)
-        return f"{text[0].upper()}{text[1:]}." if text else ""
+    def statement(self) -> Statement:
+        """For the rules of a report; its sentence is "" where nothing is changed."""
+        return statement(
+            "conditions",
+            label_noise=self.label_noise,
+            noise=self.noise,
+            imbalance=self.imbalance,
+            corruption=self.corruption,
+            severity=self.severity,
+        )
 
 
 # ---- labels -----------------------------------------------------------------------------------------------------
 
 
 def wrong_labels(labels: np.ndarray, share: float, noise: str, num_classes: int, seed: int) -> np.ndarray:
-    """Labels `N` of which a share, drawn by lot and rounded to whole images, is wrong.
+    """Labels `N` of which a random share, rounded to whole images, is wrong.
 
     Args:
         labels: int64 `N`, counted from 0.
-        share: of them that are changed.
+        share: of the labels that are changed, 0 to 1.
         noise: "symmetric" or "pair".
         num_classes: two or more.
-        seed: of the lot.
+        seed: of the random choice.
     """
     rng = np.random.default_rng([seed, 1])
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
@@ -92,13 +92,13 @@ def wrong_labels(labels: np.ndarray, share: float, noise: str, num_classes: int,
 
 
 def long_tail(labels: np.ndarray, n: int, imbalance: float, seed: int) -> np.ndarray:
-    """Indices of `n` images whose classes fall off from the commonest to the rarest by equal factors.
+    """Indices of `n` images in classes of unequal size: each class is smaller than the one before by the same factor.
 
-    The order of the classes, from common to rare, is drawn by lot. Every class keeps at least two images (one to
-    train on, one to validate on); for one seed smaller `n` give the beginning of each class's images.
+    The order of the classes, from large to small, is random. Every class keeps at least two images (one to train on,
+    one to validate on). For one seed a smaller `n` takes the first images of each class.
 
     Raises:
-        UserError: the data do not hold so many images of a common class, or `n` is too small.
+        UserError: the data have too few images of a large class, or `n` is too small.
     """
     classes, totals = np.unique(labels, return_counts=True)
     if n < 2 * len(classes):
@@ -119,10 +119,10 @@ def long_tail(labels: np.ndarray, n: int, imbalance: float, seed: int) -> np.nda
 
 
 def _falling(n: int, classes: int, imbalance: float) -> np.ndarray:
-    """`n` split into counts that fall by equal factors, each at least 2."""
+    """`n` split into counts, each smaller than the one before by the same factor, but at least 2."""
     shares = imbalance ** (-np.arange(classes) / max(1, classes - 1))
     counts = np.maximum(2, np.floor(n * shares / shares.sum())).astype(int)
-    while counts.sum() > n:  # the least of two took more than there was
+    while counts.sum() > n:  # raising counts to 2 has made the sum too large
         counts[np.argmax(counts)] -= 1
     counts[: n - counts.sum()] += 1
     return counts
@@ -132,9 +132,9 @@ def _falling(n: int, classes: int, imbalance: float) -> np.ndarray:
 
 
 def corrupt(images: np.ndarray, corruption: str, severity: int) -> np.ndarray:
-    """uint8 `N H W 3` as they look under a corruption of the kinds of Hendrycks and Dietterich (arXiv 1903.12261).
+    """Images, uint8 `N H W 3`, under a corruption of the kinds of Hendrycks and Dietterich (arXiv 1903.12261).
 
-    Noise is drawn anew for every image, and always the same for the same images.
+    Every image has its own noise. The same images always get the same noise.
     """
     return CORRUPTIONS[corruption](images, severity)
 
@@ -145,7 +145,7 @@ def _noise(images: np.ndarray, severity: int) -> np.ndarray:
 
 
 def _blur(images: np.ndarray, severity: int) -> np.ndarray:
-    radius = severity * images.shape[1] / 150  # the same to the eye at every size
+    radius = severity * images.shape[1] / 150  # looks equally strong at every image size
     return _each(images, lambda image: image.filter(ImageFilter.GaussianBlur(radius)))
 
 

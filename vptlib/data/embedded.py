@@ -22,17 +22,19 @@ from vptlib.paths import cache_folder, repository
 
 
 def _parted(images: np.ndarray, labels: np.ndarray, strata: np.ndarray, n_test: int) -> tuple[ImageSet, ImageSet]:
-    """Grey images `N H W` in a training and a test part, the same shares of the strata in both."""
+    """Grey images `N H W` in a training and a test part; both have the same shares of the strata."""
     is_test = np.zeros(len(labels), dtype=bool)
     is_test[fixed_test(strata, n_test)] = True
     return grey_images(images[~is_test], labels[~is_test]), grey_images(images[is_test], labels[is_test])
 
 
+Loaded = tuple[ImageSet, ImageSet, tuple[str, ...]]  # training set, test set, names of the classes
+
 FASHION_CLASSES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 FASHION_SUBSET = (2000, 1000)  # training and test images
-_DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
+DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 def fashion_subset_file() -> Path:
@@ -40,7 +42,7 @@ def fashion_subset_file() -> Path:
     return repository() / "data" / "fashion_mnist" / "subset.npz"
 
 
-def fashion_mnist():
+def fashion_mnist() -> Loaded:
     path = fashion_subset_file()
     try:
         with np.load(path) as file:
@@ -51,18 +53,18 @@ def fashion_mnist():
         raise UserError(f"{path} is missing or damaged: restore it with `git checkout -- {path}`.") from error
 
 
-def fashion_mnist_full():
-    folder = _fashion_folder()
-    parts = [
+def fashion_mnist_full() -> Loaded:
+    folder = _fashion_folder() or DEBIAN_FASHION
+    train, test = (
         grey_images(read_idx(folder, f"{part}-images-idx3-ubyte"), read_idx(folder, f"{part}-labels-idx1-ubyte"))
         for part in ("train", "t10k")
-    ]
-    return *parts, FASHION_CLASSES
+    )
+    return train, test, FASHION_CLASSES
 
 
 def _fashion_folder() -> Path | None:
-    """Where the full set lies: Debian's package, or torchvision's download under the cache folder."""
-    folders = (_DEBIAN_FASHION, cache_folder() / "FashionMNIST" / "raw")
+    """The folder of the full set: Debian's package, or torchvision's download in the cache folder; else None."""
+    folders = (DEBIAN_FASHION, cache_folder() / "FashionMNIST" / "raw")
     return next((folder for folder in folders if list(folder.glob("train-images-idx3-ubyte*"))), None)
 
 
@@ -79,7 +81,7 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
     """The uint8 array in the IDX file `name`, or `name.gz`, of a folder (format: LeCun's MNIST page).
 
     Raises:
-        UserError: if the file is missing or damaged.
+        UserError: the file is missing or damaged.
     """
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), folder / name)
     try:
@@ -87,13 +89,13 @@ def read_idx(folder: Path, name: str) -> np.ndarray:
         axes = raw[3]
         shape = np.frombuffer(raw, ">u4", count=axes, offset=4)
         if raw[:3] != b"\0\0\x08":
-            raise ValueError("no IDX file of bytes")
+            raise ValueError("it is not an IDX file of bytes")
         return np.frombuffer(raw, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
         raise UserError(f"{path} is missing or damaged ({error}): install or download the data set again.") from error
 
 
-def handwritten_digits():
+def handwritten_digits() -> Loaded:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -101,8 +103,8 @@ def handwritten_digits():
     return *_parted(images, digits.target, digits.target, n_test=597), tuple("0123456789")
 
 
-def solar_cells():
-    from elpv_dataset.utils import load_dataset
+def solar_cells() -> Loaded:
+    from elpv_dataset.utils import load_dataset  # pyright: ignore[reportMissingImports]  (an extra)
 
     images, defect_probability, cell_type = load_dataset()  # N 300 300, N, N
     labels = (defect_probability >= 0.5).astype(np.int64)
@@ -119,30 +121,30 @@ def solar_cells_missing() -> str:
 DRAWN = (2000, 1000)  # training and test images of every drawn task
 
 
-def _drawn(draw: Callable, class_names: tuple[str, ...]):
+def _drawn(draw: Callable[[int], tuple[np.ndarray, np.ndarray]], class_names: tuple[str, ...]) -> Loaded:
     images, labels = draw(sum(DRAWN))
-    parts = [ImageSet(images[part], labels[part]) for part in (slice(DRAWN[0]), slice(DRAWN[0], None))]
-    return *parts, class_names
+    train, test = (ImageSet(images[part], labels[part]) for part in (slice(DRAWN[0]), slice(DRAWN[0], None)))
+    return train, test, class_names
 
 
 @cache
-def sprite_location():
+def sprite_location() -> Loaded:
     columns = synthetic.LOCATIONS
     return _drawn(synthetic.location, tuple(f"column {k + 1} of {columns}" for k in range(columns)))
 
 
 @cache
-def sprite_orientation():
+def sprite_orientation() -> Loaded:
     edges = [f"{360 * k / synthetic.ORIENTATIONS:g}°" for k in range(synthetic.ORIENTATIONS + 1)]
     return _drawn(synthetic.orientation, tuple(f"{low}–{high}" for low, high in pairwise(edges)))
 
 
-def object_count():
+def object_count() -> Loaded:
     return _drawn(synthetic.object_count, tuple(f"{count} solids" for count in synthetic.COUNTS))
 
 
 def object_masks(name: str) -> np.ndarray | None:
-    """Where the object is in each test image of a drawn task, bool `N H W`; None for a task that does not know."""
+    """Where the object is in each test image of a drawn task, bool `N H W`; None for other tasks."""
     sprites = {"dsprites-location": sprite_location, "dsprites-orientation": sprite_orientation}
     if name in sprites:
         _, test, _ = sprites[name]()

@@ -1,8 +1,8 @@
-"""Image files of all kinds as RGB, decoded when they are needed and then kept, at the size that is asked for.
+"""Image files of all kinds as RGB: decoded when they are needed, at the size that is needed, and then kept.
 
-Every file becomes 8-bit RGB: turned as its EXIF orientation says, 16-bit grey scaled (not clipped), alpha laid on
-white, palette, grey, 1-bit and CMYK converted. An image is decoded once for a size: the result lies as raw bytes in
-the cache folder, shared by all processes and later runs.
+Every file becomes 8-bit RGB. It is rotated by its EXIF orientation, 16-bit grey is scaled (not clipped), and alpha is
+blended with white. Palette, grey, 1-bit and CMYK images are converted. An image is decoded once for each size. The
+result is kept as raw bytes in the cache folder, for all processes and later runs.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from vptlib.errors import UserError
 from vptlib.paths import cache_folder
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-# Decoded images of one task are kept on disk up to this size (in bytes, at one image size), and beyond it decoded anew
-# whenever a batch of them is asked for.
+# Decoded images of one task are kept on disk up to this many bytes (at one image size). Those of a larger task are
+# decoded again for each batch.
 MOST_KEPT_BYTES = 8 * 2**30
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -31,7 +31,7 @@ def decode(path: Path) -> Image.Image:
     """The image in a file as 8-bit RGB, the right way up.
 
     Raises:
-        UserError: if the file is missing, truncated or no image; the text names it.
+        UserError: the file is missing, truncated or not an image; the message names it.
     """
     try:
         with Image.open(path) as image:
@@ -44,7 +44,7 @@ def decode(path: Path) -> Image.Image:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is an image that can be read to its end."""
+    """Whether the whole file can be read as an image."""
     try:
         decode(path)
     except UserError:
@@ -67,7 +67,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 class Images:
-    """Images in a fixed order, and what has been decoded of them. Sub-classes say how many and how to open one."""
+    """Images in a fixed order, and those already decoded. Sub-classes give their number and open one of them."""
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -78,14 +78,14 @@ class Images:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the images are."""
+        """SHA-256 of all images."""
         raise NotImplementedError
 
     def pixels(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, scaled to the square without cropping; each is decoded once.
 
         Raises:
-            UserError: a file that is no whole image, or a cache folder that cannot be written.
+            UserError: a file is not a whole image, or the cache folder cannot be written.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if not self._may_be_kept(size):
@@ -95,7 +95,7 @@ class Images:
     def keep(
         self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
     ) -> None:
-        """Decode the images at `rows` that are not kept yet, a few at a time, where all may be kept.
+        """Decode the images at `rows` that are not kept yet, a few at a time; nothing if the task is too large to keep.
 
         Args:
             progress: called with the number of images that have just been decoded.
@@ -110,14 +110,14 @@ class Images:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
         images = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
         with ThreadPoolExecutor(_threads()) as pool:
-            for place, image in enumerate(pool.map(lambda row: self._square(row, size, interpolation), rows.tolist())):
-                images[place] = image
+            for k, image in enumerate(pool.map(lambda row: self._square(row, size, interpolation), rows.tolist())):
+                images[k] = image
         return images
 
     def _square(self, row: int, size: int, interpolation: str) -> np.ndarray:
         image = self.open(row)
         if image.size != (size, size):
-            image = image.resize((size, size), _RESAMPLING[interpolation])  # Pillow's is antialiased where it shrinks
+            image = image.resize((size, size), _RESAMPLING[interpolation])  # Pillow antialiases when it shrinks
         return np.asarray(image)
 
     def _may_be_kept(self, size: int) -> bool:
@@ -126,7 +126,7 @@ class Images:
     def _filled(
         self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """The kept images, uint8 `N S S 3`, those at `rows` decoded."""
+        """The kept images, uint8 `N S S 3`; at least those at `rows` are decoded."""
         kept, done = self._kept(size, interpolation)
         missing = np.unique(rows[~done[rows]])
         if len(missing):
@@ -134,13 +134,13 @@ class Images:
         for start in range(0, len(missing), 256):
             part = missing[start : start + 256]
             kept[part] = self.decoded(part, size, interpolation)
-            done[part] = True  # after the pixels: a stopped process leaves no row that is called done and is not
+            done[part] = True  # after the pixels: if the process stops between the two, the row is decoded again
             if progress:
                 progress(len(part))
         return kept
 
     def _kept(self, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
-        """Two files in the cache folder, as arrays: uint8 `N S S 3`, and which of its rows are filled."""
+        """Two files in the cache folder, as arrays: pixels, uint8 `N S S 3`, and which rows are filled, bool `N`."""
         name = hashlib.sha256(f"{self.digest} {size} {interpolation}".encode()).hexdigest()[:32]
         folder = cache_folder() / "decoded"
         count = len(self)
@@ -168,7 +168,7 @@ class ImageFiles(Images):
         return len(self.paths)
 
     def open(self, row: int) -> Image.Image:
-        """One image as 8-bit RGB; raises a UserError that names the file if it is no whole image."""
+        """One image as 8-bit RGB; raises a UserError that names the file if it is not a whole image."""
         return decode(self.paths[row])
 
     @cached_property
@@ -182,11 +182,11 @@ class ImageFiles(Images):
 
 
 class ListedImages(Images):
-    """Images that some library hands out one by one.
+    """Images that a library gives one by one.
 
     Args:
         count: how many.
-        image_at: gives the Pillow image of a number from 0.
+        image_at: gives the Pillow image of a number, counted from 0.
     """
 
     def __init__(self, count: int, image_at: Callable[[int], Image.Image]):
@@ -212,7 +212,7 @@ class ListedImages(Images):
 
 @dataclass(frozen=True, eq=False)
 class LazyImages:
-    """Images that are decoded when they are needed, with labels; takes the place of a `vptlib.data.preparing.ImageSet`.
+    """Images that are decoded when they are needed, with labels; used like a `vptlib.data.preparing.ImageSet`.
 
     Attributes:
         source: all images of the task.
@@ -227,7 +227,7 @@ class LazyImages:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: np.ndarray) -> "LazyImages":
+    def select(self, indices: np.ndarray | slice) -> "LazyImages":
         """The images at `indices`, in that order."""
         return LazyImages(self.source, self.rows[indices], self.labels[indices])
 
@@ -236,17 +236,17 @@ class LazyImages:
         return self.source.pixels(self.rows, size, interpolation)
 
     def keep(self, size: int, interpolation: str, progress: Callable[[int], None] | None = None) -> None:
-        """Decode all of them once, where they may be kept, holding only a few in memory; see `Images.keep`."""
+        """Decode all of them once, with only a few in memory at a time; see `Images.keep`."""
         self.source.keep(self.rows, size, interpolation, progress)
 
     @property
     def images(self) -> np.ndarray:
-        """All of them to look at, uint8 `N S S 3` at 224 px, not kept."""
+        """All of them for display, uint8 `N S S 3` at 224 px, not kept."""
         return self.source.decoded(self.rows, 224, "bicubic")
 
 
 def _check_room(needed: int) -> None:
-    """Pages of a mapped file that the disk has no room for would end the process without a word."""
+    """Raise if the disk is too full: writing to a mapped file would then end the process without a message."""
     folder = cache_folder() / "decoded"
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -261,7 +261,7 @@ def _cannot_be_kept(folder: Path, reason: str, needed: int) -> str:
 
 
 def _mapped(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """An array in a file, made of zeros where there is none; several processes may hold it at once."""
+    """An array in a file, of zeros if the file is new; several processes may open it at once."""
     length = int(np.prod(shape)) * np.dtype(kind).itemsize
     with path.open("a+b") as file:
         if os.fstat(file.fileno()).st_size != length:
@@ -277,9 +277,9 @@ def _digest_of(path: Path) -> bytes:
 
 
 def _threads() -> int:
-    """Pillow lets go of Python's lock while it decodes, so threads pay."""
+    """Threads help, because Pillow releases Python's lock while it decodes."""
     return min(8, os.cpu_count() or 1)
 
 
-# A truncated file is an error, never half an image.
+# A truncated file is an error, not half an image.
 ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -1,7 +1,8 @@
-"""From images to what a backbone reads: sets of decoded images, and tensors of the right size and colours."""
+"""From images to the input of a backbone: sets of decoded images, and tensors of the right size and colours."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from vptlib.errors import UserError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What a backbone expects of its input: square RGB images of `size` pixels, normalised by `mean` and `std`."""
+    """The input that a backbone expects: square RGB images of `size` pixels, normalised by `mean` and `std`."""
 
     size: int
     mean: tuple[float, float, float]
@@ -46,20 +47,20 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, indices: np.ndarray) -> "ImageSet":
+    def select(self, indices: np.ndarray | slice) -> "ImageSet":
         """The images at `indices`, in that order."""
         return ImageSet(self.images[indices], self.labels[indices])
 
 
-# Prepared sets up to this size are held in memory as a whole; of larger ones a batch at a time is made.
+# Prepared sets up to this size are held in memory as a whole. Larger ones are prepared batch by batch.
 MOST_PREPARED_BYTES = 2**30
 
 
 class LazyPixels:
-    """Images as a backbone expects them, made when a batch of them is asked for.
+    """Images as a backbone expects them, prepared when a batch is needed.
 
-    Stands where a tensor float32 `N 3 S S` of all of them would, and gives the same numbers bit for bit. What is kept
-    of the user's own images is the decoded bytes, on disk (`vptlib.data.files`).
+    It replaces a tensor float32 `N 3 S S` of all images, and gives the same numbers bit for bit. Of the user's own
+    images only the decoded bytes are kept, on disk (`vptlib.data.files`).
     """
 
     def __init__(self, images: ImageSet | LazyImages, preprocessing: Preprocessing):
@@ -70,25 +71,25 @@ class LazyPixels:
         return self.shape[0]
 
     def size(self, axis: int) -> int:
-        """As of a tensor."""
+        """As `Tensor.size`."""
         return self.shape[axis]
 
     @property
     def nbytes(self) -> int:
-        """What all of them would take in memory."""
+        """Bytes that all of them would take in memory."""
         return 4 * self.shape.numel()
 
-    def __getitem__(self, places: Tensor | slice | int) -> Tensor:
-        """The images at `places` (int64 `B`, or a slice), float32 `B 3 S S`; of a number, that image `3 S S`."""
-        if isinstance(places, int):
-            return self[places : places + 1 or None][0]
+    def __getitem__(self, positions: Tensor | slice | int) -> Tensor:
+        """The images at `positions` (int64 `B`, or a slice), float32 `B 3 S S`; for a number, one image `3 S S`."""
+        if isinstance(positions, int):
+            return self[positions : positions + 1 or None][0]
         size, interpolation = self._preprocessing.size, self._preprocessing.interpolation
-        part = self._images.select(places if isinstance(places, slice) else places.numpy())
+        part = self._images.select(positions if isinstance(positions, slice) else positions.numpy())
         raw = part.pixels(size, interpolation) if isinstance(part, LazyImages) else part.images  # B H W 3
-        return _normalised(raw, self._preprocessing).contiguous()  # convolutions round by how the numbers lie
+        return _normalised(raw, self._preprocessing).contiguous()  # the layout in memory changes how convolutions round
 
     def split(self, count: int) -> Iterator[Tensor]:
-        """All of them in their order, `count` at a time, float32 `B 3 S S`."""
+        """All of them in order, `count` at a time, float32 `B 3 S S`."""
         for start in range(0, len(self), count):
             yield self[start : start + count]
 
@@ -96,18 +97,18 @@ class LazyPixels:
 def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> TensorDataset:
     """Images as the backbone expects them: float32 `N 3 S S`, normalised, with their labels as int64 `N`.
 
-    Images are scaled to the square (as VTAB does, without cropping), antialiased where they shrink; beyond the result
-    only a few hundred images are held at a time. Where the result would take more than `MOST_PREPARED_BYTES`,
-    `LazyPixels` stand in the place of its images.
+    Images are scaled to the square without cropping, as VTAB does, and antialiased when they shrink. Apart from the
+    result, only a few hundred images are in memory at a time. If the result would take more than
+    `MOST_PREPARED_BYTES`, its images are `LazyPixels` instead of a tensor.
 
     Raises:
-        UserError: if the backbone wants an interpolation other than bilinear or bicubic.
+        UserError: the backbone needs an interpolation other than bilinear or bicubic.
     """
     if preprocessing.interpolation not in ("bilinear", "bicubic"):
-        raise UserError(f"interpolation {preprocessing.interpolation!r} is not known: take bilinear or bicubic.")
+        raise UserError(f"interpolation {preprocessing.interpolation!r} is not known: use bilinear or bicubic.")
     lazy, labels = LazyPixels(images, preprocessing), torch.tensor(images.labels)
     if lazy.nbytes > MOST_PREPARED_BYTES:
-        return TensorDataset(lazy, labels)
+        return TensorDataset(cast(Tensor, lazy), labels)  # all that use it take `LazyPixels` for a tensor
     result, chunk = torch.empty(lazy.shape), 256  # N 3 S S
     for start, part in zip(range(0, len(images), chunk), lazy.split(chunk), strict=True):
         result[start : start + chunk] = part
@@ -125,5 +126,5 @@ def _normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
 
 
 def grey_images(images: np.ndarray, labels: np.ndarray) -> ImageSet:
-    """Grey images `N H W` shown in three channels, without copying them."""
+    """Grey images `N H W` in three equal channels, without copying them."""
     return ImageSet(np.broadcast_to(images[..., None], (*images.shape, 3)), labels.astype(np.int64))

@@ -1,26 +1,26 @@
 """Your own images as a task: folders, tables, Hugging Face and torchvision data sets, VTAB-1k in the usual layout.
 
-A task is named by what it is and where it lies:
+The name of a task is its kind and its place:
 
     folder:PATH                   a sub-folder for each class, or train/ val/ test/ above them
-    table:PATH.csv                (.tsv, .parquet) columns path and label, and if there are, group and split
+    table:PATH.csv                (.tsv, .parquet) columns path and label, and optionally group and split
     table:PATH.csv?label=kind     ... whose columns have other names: path=, label=, group=, split=
-    folder:PATH?skip=unreadable   ... without the files that are no whole images (also for tables)
+    folder:PATH?skip=unreadable   ... without the files that are not whole images (also for tables)
     vtab:ROOT/FOLDER              one of the 19 tasks of VTAB-1k, such as vtab:/data/vtab-1k/dtd
     vtab:ROOT                     all 19, in the order of the papers (in the YAML file of a report)
     hf:DIR or hf:OWNER/NAME       an image data set of Hugging Face, saved to disk or on the hub
     torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR
 
-A PATH alone is taken for a folder or a table, whichever it is. Images without a split of their own get one: a quarter
-tests, stratified, always the same; images of one group (a site, a production lot) are never on both sides.
+A PATH alone is a folder or a table, whichever is there. Images without a split get one: a stratified quarter tests,
+always the same. Images of one group (a site, a production lot) are never on both sides.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -29,6 +29,7 @@ import pandas as pd
 from vptlib.data.files import SUFFIXES, ImageFiles, Images, LazyImages, ListedImages, is_whole
 from vptlib.data.splits import fixed_test, folds_of_groups
 from vptlib.errors import UserError
+from vptlib.wording import did_you_mean
 
 _SPLITS = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
 _SPLITS |= {"dev": "train", "test": "test", "testing": "test"}
@@ -36,17 +37,17 @@ _SPLITS |= {"dev": "train", "test": "test", "testing": "test"}
 
 @dataclass(frozen=True)
 class Listing:
-    """What a reader has found.
+    """The images that a reader has found.
 
     Attributes:
         images: all of them, none decoded yet.
         labels: int64 `N`, counted from 0.
-        splits: "train" or "test" for each.
+        splits: "train" or "test" for each image.
         class_names: in the order of the labels.
         groups: an int64 for each image (a site, a lot), or None.
-        source: where they come from, as reports print it.
+        source: where the images come from, as reports print it.
         licence: as reports print it.
-        group, objective: VTAB's kind of image, and what is asked of it.
+        group, objective: as in `vptlib.data.tasks.Task`.
         validation: for each training image whether the data's own lists set it aside to validate on, or None.
     """
 
@@ -68,13 +69,13 @@ class Listing:
 
 
 def is_spec(name: str) -> bool:
-    """Whether `name` says where images lie, rather than naming an embedded task."""
+    """Whether `name` is a place of images, not the name of an embedded task."""
     kind = name.partition(":")[0]
     return kind in _READERS or "/" in name or "\\" in name or Path(name.partition("?")[0]).suffix in _TABLES
 
 
 def resolved(spec: str, folder: Path) -> str:
-    """`spec` with its path made absolute, counted from `folder` where it is relative."""
+    """`spec` with an absolute path; a relative one counts from `folder`."""
     kind, colon, rest = spec.partition(":")
     if kind not in _READERS:
         kind, colon, rest = "", "", spec
@@ -85,7 +86,7 @@ def resolved(spec: str, folder: Path) -> str:
 
 
 def short_name(spec: str) -> str:
-    """What a task is called in files and tables: the last part of its place."""
+    """The name of a task in files and tables: the last part of its place."""
     place = spec.partition(":")[2] if spec.partition(":")[0] in _READERS else spec
     return Path(place.partition("?")[0]).stem or "images"
 
@@ -94,7 +95,7 @@ def read(spec: str, folder: Path | None = None) -> Listing:
     """List the images that `spec` names; relative paths count from `folder` (by default the working directory).
 
     Raises:
-        UserError: nothing there, not of the form that was said, classes that do not fit, labels that are missing.
+        UserError: nothing is there, it is of another kind than given, classes do not fit, or labels are missing.
     """
     kind, _, rest = spec.partition(":")
     if kind not in _READERS:
@@ -107,24 +108,26 @@ def read(spec: str, folder: Path | None = None) -> Listing:
         raise UserError(f"{spec}: skip is {skip!r}, but must be 'unreadable'.")
     for name in options:
         if name not in offered:
-            close = get_close_matches(name, offered, n=1) or offered or ["none"]
-            raise UserError(f"{spec}: {kind!r} has no option {name!r}: did you mean {close[0]!r}?")
+            first = offered[0] if offered else "none"
+            hint = did_you_mean(name, offered, f"did you mean {first!r}?")
+            raise UserError(f"{spec}: {kind!r} has no option {name!r}: {hint}")
     listing = reader(place if kind in ("hf", "torchvision") else _under(place, folder), **options)
     listing = _without_unreadable(listing) if skip else listing
-    # published lists are as they are: among 1,000 images of sun397 some of its 397 classes are missing
+    # Published lists are not checked: the 1,000 training images of sun397 lack some of its 397 classes.
     return listing if kind == "vtab" else _checked(spec, listing)
 
 
 def _without_unreadable(listing: Listing) -> Listing:
-    """The images whose files are whole; opens every one."""
+    """The listing without the files that are not whole images; opens every file."""
+    paths = cast(ImageFiles, listing.images).paths  # only readers of files offer to skip some
     with ThreadPoolExecutor() as pool:
-        whole = np.array(list(pool.map(is_whole, listing.images.paths)), dtype=bool)
-    paths = [path for path, good in zip(listing.images.paths, whole, strict=True) if good]
+        whole = np.array(list(pool.map(is_whole, paths)), dtype=bool)
+    readable = [path for path, good in zip(paths, whole, strict=True) if good]
     kept = {"labels": listing.labels[whole], "splits": listing.splits[whole]}
     if listing.validation is not None:
         kept["validation"] = listing.validation[whole[listing.splits == "train"]]
     groups = None if listing.groups is None else listing.groups[whole]
-    return replace(listing, images=ImageFiles(paths), groups=groups, **kept)
+    return replace(listing, images=ImageFiles(readable), groups=groups, **kept)
 
 
 def _under(place: str, folder: Path | None) -> Path:
@@ -142,8 +145,9 @@ def _recognised(spec: str, folder: Path | None) -> str:
 
 
 def _checked(spec: str, listing: Listing) -> Listing:
-    if len(listing.class_names) < 2:
-        raise UserError(f"{spec}: there is only one class, {listing.class_names[0]!r}: a task needs two or more.")
+    first, *others = listing.class_names
+    if not others:
+        raise UserError(f"{spec}: there is only one class, {first!r}: a task needs two or more.")
     for split in ("train", "test"):
         if not (listing.splits == split).any():
             raise UserError(f"{spec}: there are no {split} images: add some, or leave out the split altogether.")
@@ -155,13 +159,14 @@ def _checked(spec: str, listing: Listing) -> Listing:
 
 
 def _with_split(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
-    """A quarter tests, stratified and always the same; whole groups where there are groups."""
+    """A stratified quarter tests, always the same; whole groups if there are groups."""
     splits = np.full(len(labels), "train", dtype=object)
     if groups is None:
         splits[fixed_test(labels, max(1, len(labels) // 4))] = "test"
         return splits
-    if len(np.unique(groups)) < 4:
-        raise UserError(f"there are {len(np.unique(groups))} groups: a test of whole groups needs at least 4.")
+    count = len(np.unique(groups))
+    if count < 4:
+        raise UserError(f"{count} groups: a test of whole groups needs at least 4: add some, or leave out the column.")
     splits[next(folds_of_groups(labels, groups, 4))[1]] = "test"
     return splits
 
@@ -194,7 +199,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _by_class(path: Path) -> list[tuple[Path, str]]:
-    """All images below each sub-folder, in order of their names, with the sub-folder's name."""
+    """All images below each sub-folder, sorted by name, each with the sub-folder's name."""
     return [(file, folder.name) for folder in _folders(path) for file in _images_below(folder)]
 
 
@@ -207,7 +212,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _is_seen(name: str) -> bool:
-    """What file managers leave behind begins with a dot, or with two underscores (__MACOSX)."""
+    """Whether a name is not one of a file manager's own: those begin with a dot or two underscores (__MACOSX)."""
     return not name.startswith((".", "__"))
 
 
@@ -221,7 +226,7 @@ _TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
 
 
 def read_table(file: Path, path: str = "path", label: str = "label", group: str = "", split: str = "") -> Listing:
-    """A row for each image; paths count from the table's folder. `group` and `split` are used where they are there."""
+    """A row for each image; paths count from the table's folder. Columns `group` and `split` are optional."""
     frame = _table(file)
     columns = {"path": path, "label": label, "group": group or "group", "split": split or "split"}
     for what, column in columns.items():
@@ -248,11 +253,11 @@ def read_table(file: Path, path: str = "path", label: str = "label", group: str 
 
 
 def _check_image(where: str, place: Path, folder: Path) -> None:
-    """An image that a list names must be there, and in the folder of the list."""
+    """Raise unless the image that a list names is there, and in the folder of the list."""
     if not Path(os.path.normpath(place)).is_relative_to(os.path.normpath(folder)):
-        raise UserError(f"{where}: {place} lies outside {folder}: put the list into a folder above all its images.")
+        raise UserError(f"{where}: {place} is outside {folder}: put the list into a folder above all its images.")
     if not place.is_file():
-        raise UserError(f"{where}: there is no image at {place}: mend the path, or fetch the image.")
+        raise UserError(f"{where}: there is no image at {place}: correct the path, or fetch the image.")
 
 
 def _table(file: Path) -> pd.DataFrame:
@@ -260,10 +265,10 @@ def _table(file: Path) -> pd.DataFrame:
         raise UserError(f"there is no table at {file}: name a .csv, .tsv or .parquet file.")
     read_it = _TABLES.get(file.suffix.lower())
     if read_it is None:
-        raise UserError(f"{file} is no table that can be read: name a .csv, .tsv or .parquet file.")
+        raise UserError(f"{file} is not a table that can be read: name a .csv, .tsv or .parquet file.")
     try:
         frame = read_it(file)
-    except Exception as error:  # pandas and pyarrow each raise their own
+    except Exception as error:  # pandas and pyarrow raise exceptions of many kinds
         raise UserError(f"{file} cannot be read as a table ({' '.join(str(error).split())}): save it again.") from error
     if frame.empty:
         raise UserError(f"{file} has no rows: it needs one for each image.")
@@ -290,7 +295,7 @@ def _given_splits(file: Path, column: pd.Series) -> np.ndarray:
 
 
 def _as_number(name: str) -> tuple[float, str]:
-    """Class names that are numbers sort as numbers."""
+    """A key for sorting: class names that are numbers sort as numbers."""
     try:
         return float(name), name
     except ValueError:
@@ -324,7 +329,7 @@ VTAB_TASKS: dict[str, tuple[int, int, str, str]] = {
 
 
 def vtab_name(spec: str) -> str | None:
-    """The folder's name if `spec` is one of the 19 tasks of VTAB-1k, such as "dtd"; else None."""
+    """The folder's name, such as "dtd", if `spec` is one of the 19 tasks of VTAB-1k; otherwise None."""
     kind, _, place = spec.partition("?")[0].partition(":")
     folder = Path(place if kind == "vtab" else spec)
     is_vtab = kind == "vtab" or (folder / "train800val200.txt").is_file()
@@ -332,10 +337,10 @@ def vtab_name(spec: str) -> str | None:
 
 
 def expanded(spec: str) -> list[str]:
-    """The 19 tasks, in the order of the papers, if `spec` is `vtab:` with the folder of them all; else `spec` itself.
+    """The 19 tasks in the order of the papers, if `spec` is `vtab:` and the folder of them all; else `spec` itself.
 
     Raises:
-        UserError: there is no such folder, or some of the 19 are not in it; the text names them all.
+        UserError: there is no such folder, or it lacks some of the 19; the message names those.
     """
     kind, _, place = spec.partition(":")
     root = Path(place.partition("?")[0])
@@ -357,13 +362,13 @@ def expanded(spec: str) -> list[str]:
 def read_vtab(path: Path) -> Listing:
     """One of the 19 tasks: `train800val200.txt` trains and `test.txt` tests, each line a path and a label.
 
-    The lines of `train800.txt` come before those of `val200.txt` in the official list, and stay in their order. Where
-    `val200.txt` is there, its images are those that are set aside to validate on.
+    The lines keep their order: in the official list those of `train800.txt` come before those of `val200.txt`. If there
+    is a `val200.txt`, its images are set aside to validate on.
     """
     name = path.name
     if name not in VTAB_TASKS:
-        close = get_close_matches(name, VTAB_TASKS, n=1, cutoff=0.4) or [next(iter(VTAB_TASKS))]
-        raise UserError(f"{path}: there is no task {name!r} in VTAB-1k: did you mean {close[0]!r}?")
+        hint = did_you_mean(name, VTAB_TASKS, f"did you mean {next(iter(VTAB_TASKS))!r}?", least=0.4)
+        raise UserError(f"{path}: there is no task {name!r} in VTAB-1k: {hint}")
     classes, _, group, objective = VTAB_TASKS[name]
     train, test = _vtab_list(path, "train800val200.txt"), _vtab_list(path, "test.txt")
     entries = train + test
@@ -388,7 +393,7 @@ def read_vtab(path: Path) -> Listing:
 
 
 def _vtab_validation(path: Path, training: list[Path]) -> np.ndarray | None:
-    """Which of the training images `val200.txt` sets aside, bool `N`; None without that list."""
+    """For each training image whether `val200.txt` sets it aside, bool `N`; None without that list."""
     if not (path / "val200.txt").is_file():
         return None
     aside = {file for file, _ in _vtab_list(path, "val200.txt")}
@@ -405,14 +410,14 @@ def _vtab_validation(path: Path, training: list[Path]) -> np.ndarray | None:
 def _vtab_list(path: Path, name: str) -> list[tuple[Path, int]]:
     file = path / name
     if not file.is_file():
-        raise UserError(f"{file} is missing: a task of VTAB-1k has train800val200.txt and test.txt beside images/.")
+        raise UserError(f"{file} is missing: a task of VTAB-1k has train800val200.txt and test.txt next to images/.")
     entries = []
     for number, line in enumerate(file.read_text().splitlines(), start=1):
         if not line.strip():
             continue
         place, _, label = line.strip().rpartition(" ")
         if not place or not label.lstrip("-").isdigit():
-            raise UserError(f"{file}, line {number}: {line.strip()!r} is not a path and a label.")
+            raise UserError(f"{file}, line {number}: {line.strip()!r} is not a path and a label: fetch the list again.")
         _check_image(f"{file}, line {number}", path / place, path)
         entries.append((path / place, int(label)))
     if not entries:
@@ -426,13 +431,13 @@ def _vtab_list(path: Path, name: str) -> list[tuple[Path, int]]:
 def read_hugging_face(place: str) -> Listing:
     """A data set with an image and a class column, saved by `save_to_disk` or on the hub."""
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]  (optional)
     except ImportError as error:
         raise UserError("hf: needs the library datasets: run `pip install datasets`.") from error
     try:
         found = datasets.load_from_disk(place) if Path(place).is_dir() else datasets.load_dataset(place)
-    except Exception as error:  # datasets, huggingface_hub, pyarrow and requests each raise their own
-        raise UserError(f"hf:{place} could not be had ({error}): check the name and the network.") from error
+    except Exception as error:  # datasets, huggingface_hub, pyarrow and requests raise exceptions of many kinds
+        raise UserError(f"hf:{place} cannot be loaded ({error}): check the name and the network.") from error
     parts = dict(found.items()) if hasattr(found, "items") else {"train": found}
     features = next(iter(parts.values())).features
     image = next((n for n, f in features.items() if isinstance(f, datasets.Image)), None)
@@ -459,8 +464,8 @@ def read_torchvision(name: str, root: str = "") -> Listing:
 
     kind = getattr(sets, name, None)
     if not isinstance(kind, type):
-        close = get_close_matches(name, sets.__all__, n=1) or ["CIFAR10"]
-        raise UserError(f"torchvision has no data set {name!r}: did you mean {close[0]!r}?")
+        hint = did_you_mean(name, sets.__all__, "did you mean 'CIFAR10'?")
+        raise UserError(f"torchvision has no data set {name!r}: {hint}")
     folder = root or str(cache_folder())
     parts = [_torchvision_part(kind, folder, split) for split in ("train", "test")]
     labels = [int(label) for part in parts for label in _targets(part)]

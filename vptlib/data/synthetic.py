@@ -1,8 +1,8 @@
 """Images drawn by our own code: flat sprites in the manner of dSprites, shaded solids in the manner of CLEVR.
 
-Sprites: signed distances to a square, an ellipse and a heart, turned into coverage, so that edges are antialiased.
-Solids: spheres, cubes and cylinders, ray cast once each under a parallel camera and one light, then pasted from back
-to front with their shadows. All in float64 from given numbers: the same numbers give the same images everywhere.
+Sprites: signed distances to a square, an ellipse and a heart become coverage, so that edges are antialiased. Solids:
+spheres, cubes and cylinders are ray cast once each under a parallel camera and one light. They are then pasted from
+back to front, with their shadows. Everything is float64: the same numbers give the same images everywhere.
 
 Kinds of picture after dSprites (Matthey et al. 2017) and CLEVR (Johnson et al., arXiv 1612.06890); no code, image or
 file of theirs is used.
@@ -18,7 +18,7 @@ SIZE = 64  # side of every drawn image, in pixels
 # ---- sprites ----------------------------------------------------------------------------------------------------
 
 SPRITES = ("square", "ellipse", "heart")
-_TIP = np.sqrt(2) * (1 + (np.pi / 2 + 2 / 3) / (4 + np.pi))  # from a unit heart's centre of mass to its tip
+HEART_TIP = np.sqrt(2) * (1 + (np.pi / 2 + 2 / 3) / (4 + np.pi))  # from a unit heart's centre of mass to its tip
 
 
 def draw_sprite(shape: str, radius: float, angle: float, x: float, y: float) -> np.ndarray:
@@ -44,7 +44,7 @@ def _square(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
 
 
 def _ellipse(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
-    """Signed distance to an upright ellipse twice as high as wide, right to first order at its edge."""
+    """Signed distance to an upright ellipse twice as high as wide, correct to first order at its edge."""
     wide, high = radius / 2, radius
     level = np.hypot(u / wide, v / high)
     slope = np.hypot(u / wide**2, v / high**2) / np.maximum(level, 1e-9)
@@ -53,8 +53,8 @@ def _ellipse(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
 
 def _heart(u: np.ndarray, v: np.ndarray, radius: float) -> np.ndarray:
     """Signed distance to a heart: a square on its corner with a disc on each of its two upper sides."""
-    side = radius / _TIP  # half the square's side, and the discs' radius
-    shift = side * (_TIP / np.sqrt(2) - 1)  # of the centre of mass from the square's, along each diagonal side
+    side = radius / HEART_TIP  # half the square's side, and the discs' radius
+    shift = side * (HEART_TIP / np.sqrt(2) - 1)  # of the centre of mass from the square's, along each diagonal side
     p = (u - v) / np.sqrt(2) + shift  # to the upper right
     q = (-u - v) / np.sqrt(2) + shift  # to the upper left
     square = np.maximum(np.abs(p), np.abs(q)) - side
@@ -100,7 +100,7 @@ class Solid:
 
 
 def scatter(count: int, rng: np.random.RandomState) -> list[Solid]:
-    """`count` random solids that leave each other in sight, redrawn from scratch where no room is left."""
+    """`count` random solids that do not hide each other. If no room is left, all are drawn again."""
     while True:
         solids: list[Solid] = []
         for _ in range(60 * count):
@@ -125,14 +125,14 @@ def _random_solid(rng: np.random.RandomState) -> Solid:
 
 
 def _apart(a: Solid, b: Solid) -> bool:
-    """Whether two solids' middles are far enough apart on the screen for both to be seen nearly whole."""
+    """Whether two solids are far enough apart on the screen that both are almost fully visible."""
     return (a.x - b.x) ** 2 + (a.y - b.y) ** 2 >= (2 * 1.15 * (a.radius + b.radius)) ** 2
 
 
 def draw_solids(solids: list[Solid], brightness: float = 0.6) -> np.ndarray:
     """Solids on a grey ground of the given brightness (0..1), as uint8 `S S 3`."""
     margin = _WINDOW // 2
-    canvas = np.empty((SIZE + 2 * margin, SIZE + 2 * margin, 3))  # with room for windows that reach over the edge
+    canvas = np.empty((SIZE + 2 * margin, SIZE + 2 * margin, 3))  # with a margin for windows that cross the edge
     canvas[:] = brightness * np.linspace(0.9, 1.1, len(canvas))[:, None, None]
     views = [(_window(canvas, solid), _view(solid)) for solid in _back_to_front(solids)]
     for window, view in views:
@@ -145,7 +145,7 @@ def draw_solids(solids: list[Solid], brightness: float = 0.6) -> np.ndarray:
 
 
 def _back_to_front(solids: list[Solid]) -> list[Solid]:
-    """Farthest first: by where they stand, not by their middles."""
+    """Farthest first, by the point where each stands on the ground, not by its middle."""
     return sorted(solids, key=lambda solid: solid.y + 2 * solid.radius * _UP[2])
 
 
@@ -156,7 +156,7 @@ def _window(canvas: np.ndarray, solid: Solid) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _View:
-    """What a window shows: the part of each pixel that stays uncovered, its dimming by shadow, the solid's light."""
+    """One solid in its window: the uncovered part of each pixel, its dimming by shadow, and the solid's light."""
 
     uncovered: np.ndarray  # W W 1
     dimmed: np.ndarray  # W W 1
@@ -170,23 +170,23 @@ def _view(solid: Solid) -> _View:
 
 @cache
 def _coloured(kind: str, radius: float, turn: float, half_x: int, half_y: int, colour: int) -> _View:
-    """A view with the solid's middle on the window's, or half a pixel right of it, or below it, or both."""
+    """A view with the solid's middle at the window's middle, or half a pixel to the right, or below, or both."""
     start = _FINE // 2 * (1 - half_y), _FINE // 2 * (1 - half_x)
     cover, shade, gloss, shadow = (_coarse(part, *start)[..., None] for part in _ray_cast(kind, radius, turn))
     return _View(1 - cover, 1 - 0.55 * shadow, shade * COLOURS[colour] / 255 + gloss)
 
 
 def _coarse(fine: np.ndarray, row: int, column: int) -> np.ndarray:
-    """Means over the rays of each pixel, from the given ray on: `F F` to `W W`."""
+    """Means over the rays of each pixel, starting at the given ray: `F F` to `W W`."""
     side = _WINDOW * _FINE
     return fine[row : row + side, column : column + side].reshape(_WINDOW, _FINE, _WINDOW, _FINE).mean(axis=(1, 3))
 
 
 @cache
 def _ray_cast(kind: str, radius: float, turn: float) -> tuple[np.ndarray, ...]:
-    """Cover, diffuse light, gloss and shadow along each of `F F` rays; half a pixel more than a window to left and top.
+    """Cover, diffuse light, gloss and shadow along each of `F F` rays: a window, and half a pixel at its left and top.
 
-    Light by Lambert's law above an ambient part, gloss by Blinn's half-way vector.
+    Diffuse light follows Lambert's law and has an ambient part. Gloss uses Blinn's half-way vector.
     """
     steps = (np.arange(_WINDOW * _FINE + _FINE // 2) + 0.5) / _FINE - _WINDOW / 2 - 0.5  # pixels from the middle
     screen = steps[None, :, None] * np.array([1.0, 0.0, 0.0]) - steps[:, None, None] * _UP  # F F 3
@@ -200,9 +200,9 @@ def _ray_cast(kind: str, radius: float, turn: float) -> tuple[np.ndarray, ...]:
 
 
 def _meet(kind: str, radius: float, turn: float, origin: np.ndarray, ray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The normal `F F 3` where rays enter a solid about the origin, and whether they do, `F F`.
+    """The normal `F F 3` where rays enter a solid at the origin, and whether they enter it, `F F`.
 
-    Each solid is what several convex bodies have in common: a ray is inside from the last entry to the first exit.
+    Each solid is the intersection of convex bodies: a ray is inside it from the last entry to the first exit.
     """
     bodies = _bodies(kind, radius, turn, origin, ray)
     near, far, normal = bodies[0]
@@ -213,7 +213,7 @@ def _meet(kind: str, radius: float, turn: float, origin: np.ndarray, ray: np.nda
 
 
 def _bodies(kind: str, radius: float, turn: float, origin: np.ndarray, ray: np.ndarray) -> list[tuple]:
-    """The convex bodies whose common part is the solid, each as entries, exits and normals."""
+    """The convex bodies whose intersection is the solid, each as entries, exits and normals."""
     if kind == "sphere":
         return [_ball(origin, ray, np.array([1, 1, 1]), radius)]
     lid = _slab(origin, ray, np.array([0.0, 0.0, 1.0]), radius)
@@ -224,9 +224,9 @@ def _bodies(kind: str, radius: float, turn: float, origin: np.ndarray, ray: np.n
 
 
 def _slab(origin: np.ndarray, ray: np.ndarray, axis: np.ndarray, half: float):
-    """Entry and exit distances `F F` and the entry's normal, for the space between two planes about the origin."""
-    speed, place = ray @ axis, origin @ axis
-    near, far = (-half * np.sign(speed) - place) / speed, (half * np.sign(speed) - place) / speed
+    """Entry and exit distances `F F` and the entry's normal, for the space between two planes around the origin."""
+    speed, start = ray @ axis, origin @ axis
+    near, far = (-half * np.sign(speed) - start) / speed, (half * np.sign(speed) - start) / speed
     return near, far, np.broadcast_to(-np.sign(speed) * axis, origin.shape)
 
 
@@ -246,9 +246,9 @@ def _ball(origin: np.ndarray, ray: np.ndarray, axes: np.ndarray, radius: float):
 LOCATIONS = 16
 ORIENTATIONS = 16
 COUNTS = range(3, 11)
-_PLACES = np.linspace(14.0, 50.0, 32)  # where a sprite's centre can be, in pixels, on either axis
+_CENTRES = np.linspace(14.0, 50.0, 32)  # of a sprite, in pixels, on both axes
 _RADII = np.arange(7.0, 13.0)  # six sizes, in pixels
-_SYMMETRY = np.array([np.pi / 2, np.pi, 2 * np.pi])  # the turn after which each of SPRITES looks the same again
+_SYMMETRY = np.array([np.pi / 2, np.pi, 2 * np.pi])  # the turn after which each of SPRITES looks the same
 
 
 def location(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +256,7 @@ def location(n: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.arange(n) % LOCATIONS
     shape, radius, turn, y, half = _without_repeats(np.random.RandomState(1), labels, (3, 6, 40, 32, 2))
     angle = turn / 40 * _SYMMETRY[shape]
-    return _draw_sprites(shape, _RADII[radius], angle, _PLACES[2 * labels + half], _PLACES[y]), labels
+    return _draw_sprites(shape, _RADII[radius], angle, _CENTRES[2 * labels + half], _CENTRES[y]), labels
 
 
 def orientation(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -265,7 +265,7 @@ def orientation(n: int) -> tuple[np.ndarray, np.ndarray]:
     radius, x, y, third = _without_repeats(np.random.RandomState(2), labels, (6, 32, 32, 3))
     angle = (3 * labels + third + 0.5) / (3 * ORIENTATIONS) * 2 * np.pi
     hearts = np.full(n, SPRITES.index("heart"))
-    return _draw_sprites(hearts, _RADII[radius], angle, _PLACES[x], _PLACES[y]), labels
+    return _draw_sprites(hearts, _RADII[radius], angle, _CENTRES[x], _CENTRES[y]), labels
 
 
 def object_count(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -300,7 +300,7 @@ def _covered(solids: list[Solid]) -> np.ndarray:
 
 
 def _without_repeats(rng: np.random.RandomState, labels: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Random values 0 ≤ value < axis for each axis and label, no combination twice within a label."""
+    """Random values 0 ≤ value < axis for each axis and label, without a repeated combination within a label."""
     flat = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         members = labels == label

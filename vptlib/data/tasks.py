@@ -1,9 +1,9 @@
-"""Tasks: labelled images, split once and for all into training and test, with their origin and licence.
+"""Tasks: labelled images with a fixed split into training and test, their origin and their licence.
 
-`load_task` gives one of the embedded tasks, or images of the user's own (`vptlib.data.readers`). A name always means
-the same images: what is committed (`data/`), what `vptlib.data.synthetic` draws, or a package that the user installs.
-It never means one or the other, whichever is there. `vptlib.data.preparing` makes of images what a backbone expects.
-`vptlib.data.splits` decides which images a run may use.
+`load_task` gives one of the embedded tasks, or the user's own images (`vptlib.data.readers`). A name always means the
+same images, whatever is installed. They are committed (`data/`), drawn by `vptlib.data.synthetic`, or in a package that
+the user installs. `vptlib.data.preparing` turns images into the input of a backbone. `vptlib.data.splits` decides which
+images a run may use.
 
 The groups are those of VTAB (Zhai et al., arXiv 1910.04867): natural, specialised, structured.
 """
@@ -11,7 +11,6 @@ The groups are those of VTAB (Zhai et al., arXiv 1910.04867): natural, specialis
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -19,6 +18,7 @@ from PIL import Image
 
 from vptlib.data import readers
 from vptlib.data.embedded import (
+    Loaded,
     fashion_mnist,
     fashion_mnist_full,
     fashion_mnist_full_missing,
@@ -32,6 +32,7 @@ from vptlib.data.embedded import (
 from vptlib.data.files import LazyImages
 from vptlib.data.preparing import ImageSet
 from vptlib.errors import UserError
+from vptlib.wording import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Task:
         group: VTAB's "natural", "specialised" or "structured", or "own images".
         objective: "classification", "location", "orientation", "counting" or "distance".
         licence, source: of the images, as every report prints them.
-        train_groups: int64 for each training image: the site or lot that must not be on both sides of a split; or None.
-        validation: for each training image whether the makers of the task set it aside to validate on (bool `N`); None
-            where they do not say. Only the rules "vtab-1k" of a study follow it.
+        train_groups: int64 for each training image, or None: its site or lot. A split keeps each group on one side.
+        validation: bool `N`: the training images that the makers of the task set aside to validate on. None if they
+            set none aside. Only the rules "vtab-1k" of a study use it.
     """
 
     name: str
@@ -75,27 +76,27 @@ class Task:
     def fingerprint(self) -> str:
         """SHA-256 over the class names and all images and labels of both splits."""
         digest = hashlib.sha256("\n".join(self.class_names).encode())
-        if isinstance(self.train, LazyImages):
+        if isinstance(self.train, LazyImages) and isinstance(self.test, LazyImages):
             digest.update(self.train.source.digest.encode())
             groups = () if self.train_groups is None else (self.train_groups,)
             for array in (self.train.rows, self.train.labels, self.test.rows, self.test.labels, *groups):
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
             return digest.hexdigest()
         for array in (self.train.images, self.train.labels, self.test.images, self.test.labels):
             digest.update(f"{array.dtype} {array.shape}".encode())
             for row in array if array.ndim > 1 else [array]:
-                digest.update(np.ascontiguousarray(row))
+                digest.update(np.ascontiguousarray(row).data)
         return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """What is known of a task before it is loaded.
+    """A task before it is loaded.
 
     Attributes:
         load: gives train set, test set and class names.
         where: "committed", "drawn by vptlib", or what has to be installed.
-        missing: gives what to do before the task can be loaded, or "" where it can be loaded now.
+        missing: gives what to do before the task can be loaded, or "" if it can be loaded now.
     """
 
     title: str
@@ -104,7 +105,7 @@ class TaskEntry:
     licence: str
     source: str
     where: str
-    load: Callable[[], tuple[ImageSet, ImageSet, tuple[str, ...]]]
+    load: Callable[[], Loaded]
     missing: Callable[[], str] = lambda: ""
 
 
@@ -116,13 +117,13 @@ def load_task(name: str) -> Task:
         name: an embedded task, or `folder:PATH`, `table:PATH`, `vtab:PATH`, `hf:NAME`, `torchvision:NAME`, or a path.
 
     Raises:
-        UserError: if the name is unknown, its images are not on this machine, or something is wrong with them.
+        UserError: the name is unknown, its images are not on this machine, or something is wrong with them.
     """
     if name not in TASKS and readers.is_spec(name):
         return _own_task(name)
     entry = _entry(name)
-    if mend := entry.missing():
-        raise UserError(f"task {name!r} is not on this machine: {mend}")
+    if to_do := entry.missing():
+        raise UserError(f"task {name!r} is not on this machine: {to_do}")
     train, test, class_names = entry.load()
     about = (entry.group, entry.objective, entry.licence, entry.source)
     return Task(name, entry.title, train, test, class_names, *about)
@@ -135,9 +136,9 @@ def load_reference(name: str) -> ImageSet | LazyImages:
     """Images to measure a task's distance from, such as those of pre-training (`vptlib.evidence.pretraining_distance`).
 
     Args:
-        name: "photographs" (600 crops of the two photographs that come with scikit-learn, CC BY: a stand-in where the
-            images of pre-training cannot be had), or a task or place of images as for `load_task`, whose training
-            images are taken.
+        name: "photographs", or a task or a place of images as for `load_task`, whose training images are used.
+            "photographs" are 600 crops of the two photographs that come with scikit-learn (CC BY). Use them where
+            the images of pre-training are not available.
     """
     return _photographs() if name == PHOTOGRAPHS else load_task(name).train
 
@@ -169,14 +170,14 @@ def _own_task(spec: str) -> Task:
 def task_is_available(name: str) -> tuple[bool, str]:
     """Whether the task can be loaded now, and where from or what to do first. Loads no images."""
     entry = _entry(name)
-    mend = entry.missing()
-    return not mend, mend or entry.where
+    to_do = entry.missing()
+    return not to_do, to_do or entry.where
 
 
 def _entry(name: str) -> TaskEntry:
     if name not in TASKS:
-        close = get_close_matches(name, TASKS, n=3) or list(TASKS)
-        raise UserError(f"there is no task {name!r}: did you mean {', '.join(close)}?")
+        hint = did_you_mean(name, TASKS, f"did you mean {', '.join(TASKS)}?", most=3, written=str)
+        raise UserError(f"there is no task {name!r}: {hint}")
     return TASKS[name]
 
 

@@ -1,1 +1,1 @@
-"""The fair comparison: what is planned, what is loaded, one run, and the store that keeps it."""
+"""The fair comparison: the plan, the material that runs share, one run, and the store of runs."""

@@ -1,7 +1,8 @@
-"""What the runs of a study share, loaded once: task, backbone, prepared images, and a fresh model of each method."""
+"""What the runs of a study share, loaded once: task, backbone and prepared images. Fresh models are made from it."""
 
 import copy
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -23,17 +24,19 @@ from vptlib.tuning.training import frozen_features
 class Material:
     """Task, backbone and prepared test images, loaded once for all runs."""
 
-    def __init__(self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int | str):
+    def __init__(
+        self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int | Literal["all"]
+    ):
         self.task: Task = load_task(task)
         self.vit, self.fingerprint = _load_backbone(backbone, image_size, depth)
         all_of_them = len(self.task.test)
         self.test_items = fixed_test(self.task.test.labels, all_of_them if test_images == ALL else test_images)
-        # Kept with the material: two conditions at most, for prepared images are large.
+        # Prepared images are large, so those of at most two conditions are kept.
         self.test_under = lru_cache(maxsize=2)(self._test_under)
         self.test_features = lru_cache(maxsize=2)(self._test_features)
 
     def _test_under(self, conditions: Conditions) -> TensorDataset:
-        """The test images, prepared; corrupted, if that is a condition."""
+        """The test images, prepared, and corrupted if that is a condition."""
         images, wanted = self.task.test.select(self.test_items), preprocessing(self.vit)
         if conditions.corruption:
             lazy = isinstance(images, LazyImages)
@@ -42,15 +45,15 @@ class Material:
         return prepare(images, wanted)
 
     def _test_features(self, conditions: Conditions) -> TensorDataset:
-        """What a linear head reads of the test images."""
+        """The input of a linear head for the test images."""
         model = build_method("linear", copy.deepcopy(self.vit), self.task.num_classes)
         return frozen_features(model, self.test_under(conditions))
 
     def parts(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Indices of the training and the validation images of a budget of n, and all labels, wrong ones too."""
+        """Indices of the training and the validation images of a budget of n, and all labels, including wrong ones."""
         labels = self.task.train.labels
         as_listed = rules != EQUAL and n == len(labels) and conditions.imbalance == 1
-        if as_listed:  # a published list is taken as it is, whatever its classes have
+        if as_listed:  # a published list is used as it is, even if some classes have few images or none
             chosen = np.arange(n)
         elif conditions.imbalance > 1:
             chosen = long_tail(labels, n, conditions.imbalance, seed)
@@ -65,23 +68,23 @@ class Material:
         return *split_validation(labels, chosen, groups=self.task.train_groups), labels
 
     def labelled(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[TensorDataset, TensorDataset]:
-        """Training and validation images out of one budget of n, prepared, with their labels, wrong ones included."""
-        *parts, labels = self.parts(n, seed, conditions, rules)
-        return tuple(self._prepared(part, labels) for part in parts)
+        """Training and validation images of one budget of n, prepared, with their labels, including wrong ones."""
+        training, validation, labels = self.parts(n, seed, conditions, rules)
+        return self._prepared(training, labels), self._prepared(validation, labels)
 
     def whole(self, n: int, seed: int, conditions: Conditions, rules: str) -> TensorDataset:
         """All images of one budget of n, prepared, in the order of the task."""
         *parts, labels = self.parts(n, seed, conditions, rules)
         return self._prepared(np.sort(np.concatenate(parts)), labels)
 
-    def _prepared(self, places: np.ndarray, labels: np.ndarray) -> TensorDataset:
-        images = prepare(self.task.train.select(places), preprocessing(self.vit)).tensors[0]
-        return TensorDataset(images, torch.tensor(labels[places]))
+    def _prepared(self, indices: np.ndarray, labels: np.ndarray) -> TensorDataset:
+        images = prepare(self.task.train.select(indices), preprocessing(self.vit)).tensors[0]
+        return TensorDataset(images, torch.tensor(labels[indices]))
 
 
 @lru_cache(maxsize=2)
 def _load_backbone(*names) -> tuple[VisionTransformer, str]:
-    """The backbone, for copies of it to be adapted, and its fingerprint; all tasks of a report share it."""
+    """The backbone, of which copies are adapted, and its fingerprint. All tasks of a report share it."""
     vit = load_backbone(*names)
     return vit, fingerprint(vit)
 

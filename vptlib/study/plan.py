@@ -1,4 +1,4 @@
-"""What a study will run: its grid, its rules and its conditions, checked before anything is loaded."""
+"""The plan of a study: its grid, its rules and its conditions, checked before anything is loaded."""
 
 from dataclasses import dataclass, replace
 from typing import Literal, Self
@@ -12,7 +12,7 @@ from vptlib.tuning.methods import STANDARD, find_method
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the grid: a method on n labelled images, with the seed that draws them."""
+    """One run of the grid: a method on n labelled images, which the seed chooses."""
 
     method: str
     n: int
@@ -24,19 +24,19 @@ class Plan:
     """A task, a backbone, and the grid to run. `vptlib.Study` is a plan that can be run.
 
     Attributes:
-        task: as for `vptlib.load_task`: an embedded task, or where images of your own lie.
+        task: as for `vptlib.load_task`: an embedded task, or the place of your own images.
         methods: names in `vptlib.tuning.methods.METHODS`.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
-        seeds: each draws its own images, batches and initial values; the first one's also choose the learning rate.
+        seeds: each has its own images, batches and initial values. The runs of the first seed choose the learning rate.
         backbone, image_size, depth: as in `load_backbone`.
         num_prompts: prompts per prompted layer.
         steps, batch_size: of every training run of every method.
-        candidates: learning rates (published rules: settings) tried per method and size, or "all" that there are.
+        candidates: how many learning rates (published rules: settings) are tried per method and size, or "all".
         test_images: how many of the task's test images are used, always the same ones; or "all".
         label_noise, noise, imbalance, corruption, severity: as in `vptlib.data.conditions.Conditions`.
-        rules: "equal budget", or "vtab-1k" for the published protocol (`vptlib.study.published_rules`). Under the
-            latter all n images train in the end, `epochs` takes the place of `steps`, and the prompt length is chosen
-            with the learning rate.
+        rules: "equal budget", or "vtab-1k" for the published protocol (`vptlib.study.published_rules`). Under
+            "vtab-1k" all n images train in the final run, `epochs` replaces `steps`, and the prompt length is chosen
+            together with the learning rate.
         epochs: passes over the images in every training run, under the rules "vtab-1k".
     """
 
@@ -71,7 +71,7 @@ class Plan:
             value, may_be_all = getattr(self, name), name in ("candidates", "test_images")
             if not (may_be_all and value == ALL) and (isinstance(value, str) or value < 1):
                 raise UserError(f"{name} is {value!r}, but must be 1 or more{' or all' * may_be_all}.")
-        _ = self.conditions  # which checks itself
+        _ = self.conditions  # checks itself
         if self.rules not in RULES:
             raise UserError(f"rules is {self.rules!r}, but must be one of {', '.join(RULES)}.")
         for method in self.methods:
@@ -79,11 +79,11 @@ class Plan:
 
     @property
     def conditions(self) -> Conditions:
-        """What this study meets beyond clean, balanced images."""
+        """The conditions of this study: wrong labels, rare classes, corrupted test images."""
         return Conditions(self.label_noise, self.noise, self.imbalance, self.corruption, self.severity)
 
     def under(self, **conditions) -> Self:
-        """The same comparison at the largest size alone, under harder conditions.
+        """The same comparison under harder conditions, at the largest size only.
 
         Args:
             **conditions: as in `vptlib.data.conditions.Conditions`.
@@ -91,7 +91,7 @@ class Plan:
         return replace(self, sizes=self.sizes[-1:], **conditions)
 
     def to_try(self, method: str) -> list[float] | list[Setting]:
-        """What tuning tries for `method`: some of its learning rates, or of its published settings.
+        """The candidates that tuning tries for `method`: learning rates, or published settings.
 
         Raises:
             UserError: the method has fewer than `candidates` of them.
@@ -104,7 +104,7 @@ class Plan:
         return list(rates if self.candidates == ALL else rates[: self.candidates])
 
     def cells(self) -> list[Cell]:
-        """All runs, in the order in which they are made: the first seed comes first, for it tunes."""
+        """All runs in the order in which they are made: the first seed comes first, because it tunes."""
         return [Cell(method, n, seed) for seed in self.seeds for n in self.sizes for method in self.methods]
 
     def tuning_cell(self, cell: Cell) -> Cell:
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def kept_seeds(self) -> tuple[int, ...]:
-        """Seeds whose models are stored, at the largest size: two, so that two trainings can be held side by side."""
+        """Seeds whose models are stored, at the largest size: two, so that two trainings can be compared."""
         return self.seeds[:2]
 
     def keeps(self, cell: Cell) -> bool:

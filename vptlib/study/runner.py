@@ -1,4 +1,4 @@
-"""One run: choose among the candidates on validation images, train, test once. Under equal or published rules."""
+"""One run under equal or published rules: choose a candidate on validation images, train, test once."""
 
 import json
 import math
@@ -23,25 +23,25 @@ from vptlib.tuning.training import Diverged, History, Recipe, best_device, evalu
 
 def default_jobs() -> int:
     """How many runs are made at the same time: `$VPTLIB_JOBS`, or one with a GPU, or as many as there are cores."""
-    said = os.environ.get("VPTLIB_JOBS", "")
-    if said and not said.isdigit():
-        raise UserError(f"VPTLIB_JOBS is {said!r}, but must be a whole number: how many runs to make at the same time.")
-    return int(said or 0) or (1 if best_device().type == "cuda" else os.cpu_count() or 1)
+    given = os.environ.get("VPTLIB_JOBS", "")
+    if given and not given.isdigit():
+        raise UserError(f"VPTLIB_JOBS is {given!r}, but must be a whole number: of runs made at the same time.")
+    return int(given or 0) or (1 if best_device().type == "cuda" else os.cpu_count() or 1)
 
 
 def run_alone(plan: Plan, cell: Cell, rates: list[float]) -> tuple[Cell, Result]:
-    """One run in a process of its own, with one thread: several threads would wait for those of other runs."""
+    """One run in its own process, with one thread: more threads would wait for those of other runs."""
     torch.set_num_threads(1)
     return cell, runner_of(plan, progress=False)(plan, cell, rates)
 
 
 def runner_of(plan: Plan, progress: bool) -> Callable[..., Result]:
-    """What makes a run, by the rules of the plan."""
+    """The function that makes a run under the rules of the plan."""
     return run_cell if plan.rules == EQUAL else partial(run_published, progress=progress)
 
 
 def run_cell(plan: Plan, cell: Cell, rates: list[float]) -> Result:
-    """Train with each candidate, keep the one best on validation images, test it once."""
+    """Train with each candidate, keep the one that is best on validation images, test it once."""
     material = material_of(plan)
     train, val = material.labelled(cell.n, cell.seed, plan.conditions, plan.rules)
     test = material.test_under(plan.conditions)
@@ -49,7 +49,7 @@ def run_cell(plan: Plan, cell: Cell, rates: list[float]) -> Result:
         train, val = frozen_features(probe, train), frozen_features(probe, val)
         test = material.test_features(plan.conditions)
     start = time.perf_counter()
-    best, tried, failure = None, {}, None
+    best, tried, failures = None, {}, []
     for rate in rates:
         model = build_model(plan, cell.method, cell.seed)
         recipe = Recipe(rate, plan.steps, plan.batch_size, seed=cell.seed)
@@ -57,14 +57,15 @@ def run_cell(plan: Plan, cell: Cell, rates: list[float]) -> Result:
         try:
             history = fit(model, train, val, recipe, checkpoint)
         except Diverged as error:
-            tried[f"{rate:g}"], failure = 0.0, error
+            tried[f"{rate:g}"] = 0.0
+            failures.append(error)
             continue
         checkpoint.unlink(missing_ok=True)
         tried[f"{rate:g}"] = history.best_val_accuracy
         if best is None or _score(history) > _score(best[1]):
             best = model, history, rate
     if best is None:
-        raise failure
+        raise failures[-1]
     model, history, rate = best
     return Result(
         history,
@@ -115,10 +116,10 @@ def run_published(plan: Plan, cell: Cell, settings: list[Setting], progress: boo
 
 
 class _Tuned:
-    """The settings of one run with what they reached on validation images; kept in a file, so that hours are not lost.
+    """The settings of one run with their validation scores, kept in a file: a stopped run does not try them again.
 
     Attributes:
-        scores: label of a setting → validation accuracy and loss after the last step.
+        scores: label of a setting → validation accuracy (fraction) and loss after the last step.
     """
 
     def __init__(self, plan: Plan, cell: Cell, data: tuple[TensorDataset, TensorDataset], settings: list[Setting]):
@@ -131,10 +132,10 @@ class _Tuned:
         self.scores = json.loads(self._file.read_text()) if self._file.is_file() else {}
 
     def best(self, progress: bool) -> Setting:
-        """The setting of the highest validation accuracy, of equals of the lowest loss; tries what is not tried yet.
+        """The setting of the highest validation accuracy; where two are equal, of the lower loss. Tries untried ones.
 
         Raises:
-            Diverged: all of them diverge.
+            Diverged: all settings diverge.
         """
         cell, failure = self._cell, None
         name = f"  {cell.method}, n = {cell.n}: settings tried"
@@ -146,7 +147,7 @@ class _Tuned:
                     self.scores[setting.label], failure = (0.0, float("inf")), error
                 self._keep()
         if all(math.isinf(loss) for _, loss in self.scores.values()):
-            raise failure or Diverged(f"training of {cell.method!r} diverged with every setting: take a larger grid.")
+            raise failure or Diverged(f"training of {cell.method!r} diverged with every setting: raise `candidates`.")
         return max(self._settings, key=lambda s: (self.scores[s.label][0], -self.scores[s.label][1]))
 
     def _try(self, setting: Setting) -> tuple[float, float]:
@@ -164,12 +165,12 @@ class _Tuned:
 
 
 def _score(history: History) -> tuple[float, float]:
-    """Validation accuracy, and of equals the lower loss."""
+    """Validation accuracy, and where two are equal the lower loss."""
     return history.best_val_accuracy, -history.best_val_loss
 
 
 def candidates_of(plan: Plan, cell: Cell) -> list[float] | list[Setting]:
-    """The candidates for the first seed; for the others, what the first one chose."""
+    """All candidates for the first seed; for other seeds only the one that the first seed chose."""
     if cell.seed == plan.seeds[0]:
         return plan.to_try(cell.method)
     chosen = finished_run(plan, plan.tuning_cell(cell)).data.params

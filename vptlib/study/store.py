@@ -1,4 +1,7 @@
-"""The store of runs: MLflow, on a server or in an SQLite file. A run's key is a hash of all that determines it."""
+"""The store of runs: MLflow, on a server or in an SQLite file.
+
+A run's key is a hash of everything that determines the run.
+"""
 
 import hashlib
 import json
@@ -19,37 +22,37 @@ from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.study.material import material_of
 from vptlib.study.plan import Cell, Plan
-from vptlib.study.published_rules import ALL, EQUAL, Setting
+from vptlib.study.published_rules import ALL, EQUAL, Setting, published_settings
 from vptlib.tuning.methods import find_method
 from vptlib.tuning.training import Evaluation, History
 
-# Part of every run's key: raise it when the meaning of a run changes, so that old runs are not mixed with new ones.
+# Part of every run's key. Increase it when the meaning of a run changes, so that old and new runs are not mixed.
 PROTOCOL = 1
 
 
 @dataclass
 class Result:
-    """What a run gives: its training, its test, what tuning tried, and what it costs to store."""
+    """The result of a run: its training, its test, the candidates tried, and its costs."""
 
     history: History
     test: Evaluation
     learning_rate: float
-    tried: dict[str, float]  # learning rate → validation accuracy
+    tried: dict[str, float]  # learning rate, or label of a setting → validation accuracy
     tuning_seconds: float
     trainable_parameters: int
     bytes_per_task: int
-    weights: dict[str, Tensor] | None  # of the run whose model is kept
+    weights: dict[str, Tensor] | None  # if the run's model is kept
     setting: Setting | None = None  # that the published rules chose
     val_accuracy: float = float("nan")  # of that setting, before the final run
 
 
 def tried_file(plan: Plan, cell: Cell) -> Path:
-    """What has been tried so far, until the run is in the store."""
+    """The file of what has been tried so far; it is removed when the run is in the store."""
     return store_folder() / "checkpoints" / f"{run_key(plan, cell)}-tried.json"
 
 
 def run_key(plan: Plan, cell: Cell) -> str:
-    """A hash of all that determines a run's numbers."""
+    """A hash of everything that determines a run's numbers."""
     material = material_of(plan)
     method = find_method(cell.method)
     facts = {
@@ -70,18 +73,18 @@ def run_key(plan: Plan, cell: Cell) -> str:
 
 
 def _published_facts(plan: Plan, cell: Cell) -> dict:
-    """What determines a run under the published rules, in the place of what does not."""
+    """What determines a run under the published rules, and None for what does not."""
     aside = material_of(plan).task.validation
     return {
         "rules": plan.rules,
-        "settings": [asdict(setting) for setting in plan.to_try(cell.method)],
+        "settings": [asdict(s) for s in published_settings(cell.method, plan.batch_size, plan.candidates)],
         "epochs": plan.epochs,
         "set_aside": None if aside is None else np.flatnonzero(aside).tolist(),
         **dict.fromkeys(("learning_rates", "num_prompts", "steps")),
     }
 
 
-# MLflow reports its use to its makers, and every table and file to the terminal, unless told not to.
+# Without these, MLflow sends usage data to its makers, and prints every table and file to the terminal.
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -90,7 +93,7 @@ _QUIET = {
 
 
 def _quoted(text: str) -> str:
-    """A text in the quotes of MLflow's filters, which know no escape."""
+    """A text in quotes for MLflow's filters, which have no escape character."""
     return f'"{text}"' if "'" in text else f"'{text}'"
 
 
@@ -103,7 +106,7 @@ def _client_at(uri: str):
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if not uri.startswith("sqlite:///"):
         return MlflowClient(tracking_uri=uri)
-    # MLflow makes the tables of a new file without a lock: two notebooks that start side by side would both make them.
+    # MLflow makes the tables of a new file without a lock: two notebooks that start together would both make them.
     with FileLock(uri.removeprefix("sqlite:///") + ".lock"):
         return MlflowClient(tracking_uri=uri)
 
@@ -124,7 +127,7 @@ def _writable_store() -> Path:
     except OSError as error:
         raise UserError(
             f"the store of runs {folder} cannot be written ({error.strerror or error}): set VPTLIB_STORE to a folder "
-            "that can."
+            "that can be written."
         ) from error
     return folder
 
@@ -140,7 +143,7 @@ def _experiment() -> str:
     where = (store_folder() / "artifacts").resolve().as_uri() if local else None
     try:
         return client.create_experiment("vptlib", artifact_location=where)
-    except MlflowException:  # another process has made it since we looked
+    except MlflowException:  # another process has just made it
         found = client.get_experiment_by_name("vptlib")
         if not found:
             raise
@@ -148,7 +151,7 @@ def _experiment() -> str:
 
 
 def finished_runs(plan: Plan) -> dict:
-    """Finished MLflow runs of the study's task, by key; of two that are the same, one with stored weights."""
+    """Finished MLflow runs of the study's task, by key; where two have the same key, one with stored weights."""
     found, token = {}, None
     while True:
         page = mlflow_client().search_runs(
@@ -167,6 +170,11 @@ def finished_runs(plan: Plan) -> dict:
 
 
 def finished_run(plan: Plan, cell: Cell):
+    """The finished MLflow run of one cell.
+
+    Raises:
+        UserError: it has not been run.
+    """
     run = finished_runs(plan).get(run_key(plan, cell))
     if run is None:
         raise UserError(
@@ -177,7 +185,7 @@ def finished_run(plan: Plan, cell: Cell):
 
 
 def log_run(plan: Plan, cell: Cell, result: Result) -> None:
-    """Everything under one MLflow run, marked finished only when all of it is there."""
+    """Write a result as one MLflow run, which is marked finished only when all of it is written."""
     from mlflow.entities import Metric, Param, RunTag
 
     client, now = mlflow_client(), int(time.time() * 1000)
@@ -192,7 +200,7 @@ def log_run(plan: Plan, cell: Cell, result: Result) -> None:
     }
     if result.setting is None:
         params["rates_tried"] = json.dumps(result.tried)
-    else:  # hundreds of settings are more than a parameter of MLflow may hold
+    else:  # hundreds of settings are too long for a parameter of MLflow
         params |= {"num_prompts": result.setting.num_prompts or 0, "weight_decay": repr(result.setting.weight_decay)}
         client.log_dict(run_id, result.tried, "tried.json")
     metrics = {
@@ -240,6 +248,7 @@ def _log_weights(client, run_id: str, weights: dict[str, Tensor]) -> None:
 
 
 def table_row(plan: Plan, cell: Cell, run) -> dict:
+    """The row of a finished run in `vptlib.study.study.Study.runs`."""
     metrics = run.data.metrics
     items = test_results(run.info.run_id, run.info.artifact_uri)
     row = {
@@ -265,4 +274,5 @@ def table_row(plan: Plan, cell: Cell, run) -> dict:
 
 @lru_cache(maxsize=4096)
 def test_results(run_id: str, _artifact_uri: str) -> dict:
+    """ "predictions" and "correct" (0 or 1) for each test image of a run."""
     return json.loads(Path(mlflow_client().download_artifacts(run_id, "test.json")).read_text())

@@ -1,9 +1,9 @@
-"""A fair comparison on one task: methods × sizes × seeds, every run kept in MLflow and never repeated.
+"""A fair comparison on one task: methods × sizes × seeds. Every run is kept in MLflow and never repeated.
 
-The rules, which `Study.protocol` states in every report: all methods get the same images, the same number of
-learning-rate candidates and the same number of optimiser steps; candidates are chosen on validation images that
-are part of the labelled budget n; the test images are looked at once a run. The published rules of VTAB-1k, for those
-who want to repeat the papers, are in `vptlib.study.published_rules`.
+All methods get the same images, the same number of candidate learning rates and the same number of optimiser steps.
+The learning rate is chosen on validation images, which are part of the labelled budget n. Each run uses the test images
+once. `Study.protocol` states these rules for every report. To repeat the papers, use the published rules of VTAB-1k
+(`vptlib.study.published_rules`).
 """
 
 import warnings
@@ -19,44 +19,42 @@ from tqdm import tqdm
 
 from vptlib.data.files import LazyImages
 from vptlib.errors import UserError
+from vptlib.statement import Statement
 from vptlib.study.material import build_model, material_of
 from vptlib.study.plan import Cell, Plan
-from vptlib.study.published_rules import (
-    ALL,
-    EQUAL,
-    published_sentences,
-)
+from vptlib.study.protocol import protocol_of
+from vptlib.study.published_rules import EQUAL
 from vptlib.study.runner import candidates_of, default_jobs, run_alone, runner_of
 from vptlib.study.store import Result, finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import History
 
-# Time of a run relative to full fine-tuning, for the progress bar and the order of work alone.
+# Time of a run relative to full fine-tuning; used only for the progress bar and the order of work.
 STEP_COST = {"linear": 0.02, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
 
 
 @dataclass(frozen=True)
 class Study(Plan):
-    """A plan that is run, with its runs in the store. Its fields are those of `vptlib.study.plan.Plan`."""
+    """A plan that can be run, with its runs in the store. Its fields are those of `vptlib.study.plan.Plan`."""
 
     # ---- the grid ----
 
     def missing(self) -> list[Cell]:
-        """The runs that are not in the store yet, or lack the weights that this study needs kept."""
+        """The runs that are not in the store, or are there without the weights that this study keeps."""
         done = finished_runs(self)
         return [cell for cell in self.cells() if not self._is_done(cell, done.get(run_key(self, cell)))]
 
     def run(self, progress: bool = True, jobs: int | None = None) -> pd.DataFrame:
-        """Run what is missing and give the table of all runs. Interrupt it at will: finished runs are kept.
+        """Make the missing runs and give the table of all runs. You can interrupt it: finished runs are kept.
 
         Args:
             progress: show a bar with the time left.
-            jobs: runs made at the same time, each in a process with one thread; by default as many as there are
-                cores (or `$VPTLIB_JOBS`), and one with a GPU. With 1, runs are made in this process.
+            jobs: runs made at the same time, each in a process with one thread. The default is `$VPTLIB_JOBS`, or one
+                with a GPU, or the number of cores. With 1, runs are made in this process.
 
         Raises:
-            UserError: sizes that the task cannot give, a store that cannot be written, a method that always diverges.
+            UserError: the task cannot give these sizes, the store cannot be written, or a method always diverges.
         """
         missing = self.missing()
         if missing:
@@ -68,7 +66,7 @@ class Study(Plan):
             tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar,
             warnings.catch_warnings(),
         ):
-            # joblib replaces a process whose memory has grown, says so, and loses nothing
+            # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
             for cells in (first, others):  # the first seed tunes for the others
@@ -79,7 +77,7 @@ class Study(Plan):
         return self.runs()
 
     def _results(self, cells: list[Cell], jobs: int, progress: bool) -> Iterator[tuple[Cell, Result]]:
-        """Each cell with its result, as they come."""
+        """Each cell with its result, as soon as it is finished."""
         work = [(self, cell, candidates_of(self, cell)) for cell in cells]
         if min(jobs, len(work)) <= 1:
             run = runner_of(self, progress)
@@ -89,28 +87,28 @@ class Study(Plan):
         return parallel(delayed(run_alone)(*job) for job in costliest_first)
 
     def check(self) -> None:
-        """Find out before any training whether the task can give these sizes.
+        """Check before any training that the task can give these sizes.
 
         Raises:
-            UserError: it cannot; the text says which size, and what can be given.
+            UserError: it cannot; the message names the size, and what is possible.
         """
         for n in self.sizes:
             material_of(self).parts(n, self.seeds[0], self.conditions, self.rules)
 
     def runs(self) -> pd.DataFrame:
-        """The finished runs of this study, a row each.
+        """The finished runs of this study, one row each.
 
         Columns: task, method, n, seed, accuracy, val_accuracy (fractions), learning_rate, best_step, train_seconds,
         tuning_seconds, trainable_parameters, bytes_per_task, correct (bool array, test images in their fixed order),
-        predictions (int array), run_id. Under the published rules also weight_decay and num_prompts, as chosen (NaN for
-        a method without prompts), and val_accuracy is that of the chosen setting before the final run.
+        predictions (int array), run_id. The published rules add the chosen weight_decay and num_prompts (NaN for a
+        method without prompts); val_accuracy is then that of the chosen setting before the final run.
         """
         done = finished_runs(self)
         rows = [table_row(self, cell, done[key]) for cell in self.cells() if (key := run_key(self, cell)) in done]
         return pd.DataFrame(rows)
 
     def history(self, method: str, n: int, seed: int) -> History:
-        """What happened in the training of one finished run."""
+        """The training of one finished run, step by step."""
         run = finished_run(self, Cell(method, n, seed))
         client = mlflow_client()
         series = {
@@ -134,11 +132,11 @@ class Study(Plan):
             seed: one of `kept_seeds`; the first, if not given.
 
         Raises:
-            UserError: that run is not finished, or the models of that seed are not stored.
+            UserError: the run is not finished, or the models of the seed are not stored.
         """
         seed = self.seeds[0] if seed is None else seed
         if seed not in self.kept_seeds:
-            raise UserError(f"seed is {seed}, but models are stored for {_listed(self.kept_seeds)} alone.")
+            raise UserError(f"seed is {seed}, but models are stored for {', '.join(map(str, self.kept_seeds))} only.")
         run = finished_run(self, Cell(method, self.sizes[-1], seed))
         folder = mlflow_client().download_artifacts(run.info.run_id, "weights.safetensors")
         model = self.build(method, num_prompts=int(run.data.params["num_prompts"]))
@@ -158,45 +156,14 @@ class Study(Plan):
         """Indices, in the task's test set, of the test images in the order of `correct` and `predictions`."""
         return material_of(self).test_items
 
-    def protocol(self) -> dict[str, str]:
-        """The rules of the comparison, label to sentence, with this study's figures."""
-        seeds = len(self.seeds)
-        of_tuning = self._equal_sentences() if self.rules == EQUAL else self._published_sentences()
-        return (
-            of_tuning
-            | {
-                "Test": f"{len(self.test_items())} test images, the same for all runs, looked at once a run and never "
-                "for a choice.",
-                "Seeds": f"{seeds} ({_listed(self.seeds)})"
-                + ("." if seeds > 1 else ": a quick look. Intervals show the choice of test images only."),
-            }
-            | ({"Prompts": of_tuning.get("Prompts", f"{self.num_prompts} per prompted layer.")})
-            | ({"Conditions": self.conditions.sentence()} if self.conditions.sentence() else {})
-        )
+    def protocol(self) -> dict[str, Statement]:
+        """The rules of the comparison with this study's figures: "images", "tuning", … and a statement of each."""
+        return protocol_of(self)
 
-    def _equal_sentences(self) -> dict[str, str]:
-        tried = "All learning rates" if self.candidates == ALL else _count(self.candidates, "learning rate")
-        return {
-            "Images": f"n counts all labelled images used: 80 % of them train, 20 % validate. For one seed the smaller "
-            f"sets are part of the larger ones; every method gets the same images. Sizes: {_listed(self.sizes)}.",
-            "Tuning": f"{tried} per method and size, chosen on the validation "
-            "images of the first seed, the same number for every method"
-            + (" and taken over by the other seeds." if len(self.seeds) > 1 else "."),
-            "Training": f"{self.steps} optimiser steps of up to {self.batch_size} images for every run of every method "
-            "(AdamW, linear warm-up, cosine decay, no augmentation); the weights best on validation images are kept.",
-        }
-
-    def _published_sentences(self) -> dict[str, str]:
-        task = material_of(self).task
-        official = task.validation is not None and self.sizes == (len(task.train),) and self.conditions.imbalance == 1
-        return {
-            "Images": f"n counts all labelled images used, those for tuning included. Sizes: {_listed(self.sizes)}.",
-        } | published_sentences(self.methods, self.candidates, self.epochs, self.batch_size, official)
-
-    # ---- within the room ----
+    # ---- helpers ----
 
     def _decode(self, progress: bool) -> None:
-        """Decode all images of the study's own files once, before several processes ask for them."""
+        """Decode all images of the study's own files once, before several processes need them."""
         material = material_of(self)
         if not isinstance(material.task.train, LazyImages):
             return
@@ -214,7 +181,7 @@ class Study(Plan):
                 part.keep(wanted.size, wanted.interpolation, bar.update)
 
     def _cost(self, cell: Cell) -> float:
-        """How long a run takes beside the others."""
+        """How long a run takes, relative to the others."""
         tried = len(self.to_try(cell.method))
         of_final = 0 if self.rules == EQUAL else 1
         return STEP_COST.get(cell.method, 1.0) * (tried + of_final if cell.seed == self.seeds[0] else 1)
@@ -224,20 +191,3 @@ class Study(Plan):
 
 
 _BAR = "{desc}  {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _listed(values: tuple) -> str:
-    return ", ".join(map(str, values))
-
-
-# ---- what the runs of a study share ---------------------------------------------------------------------------
-
-
-# ---- one run --------------------------------------------------------------------------------------------------
-
-
-# ---- the store: MLflow ----------------------------------------------------------------------------------------
