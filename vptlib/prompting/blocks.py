@@ -1,4 +1,4 @@
-"""What every form of prompting asks of a timm ViT: its first tokens, its blocks, its head."""
+"""What every form of prompting needs from a timm ViT: its first tokens, its blocks, its head."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tokens_read(vit: VisionTransformer) -> int | None:
 
 
 def run(model: PromptedViT, number: int, *inputs: Tensor, block=None) -> Tensor:
-    """A block's result; with timm's `set_grad_checkpointing`, what lies within is computed again when it is needed."""
+    """A block's result. With timm's `set_grad_checkpointing` the backward pass computes the inner values again."""
     block = block or model.vit.blocks[number]
     if model.vit.grad_checkpointing and torch.is_grad_enabled():
         return checkpoint(block, *inputs, use_reentrant=False)
@@ -39,7 +39,7 @@ def run(model: PromptedViT, number: int, *inputs: Tensor, block=None) -> Tensor:
 
 def heads(vit: VisionTransformer) -> list[nn.Module]:
     """The classifier: one linear layer, or two for a distilled DeiT."""
-    return [vit.head, vit.head_dist] if hasattr(vit, "head_dist") else [vit.head]
+    return [vit.get_submodule(name) for name in ("head", "head_dist") if hasattr(vit, name)]
 
 
 def _check_images(vit: VisionTransformer, images: Tensor) -> None:
@@ -54,5 +54,5 @@ def _check_images(vit: VisionTransformer, images: Tensor) -> None:
         )
     if (height % rows or width % columns) and not vit.patch_embed.dynamic_img_pad:
         raise UserError(
-            f"images are {height} × {width} px, which patches of {rows} × {columns} px do not divide: resize them."
+            f"images are {height} × {width} px, but patches are {rows} × {columns} px: resize to whole patches."
         )

@@ -1,9 +1,11 @@
-"""The fast form of deep prompting: the same numbers as the textbook form, without the work that it throws away.
+"""The fast form of deep prompting: the same numbers as the textbook form, without the work that is thrown away.
 
-The output of a deep prompt is never read. So a prompt needs no query and no MLP. It needs a key and a value only, and
-these are the same for every image of a batch. After the last layer the head reads a few tokens (the class token, or
-those that it pools). So only these need a query and the MLP there.
+No later layer reads the output of a deep prompt, so a prompt needs no query and no MLP. It needs only a key and a
+value. These are the same for every image of a batch. The head reads only some tokens of the last layer, so the others
+are not computed there.
 """
+# torch types all that a Module holds as Tensor or Module.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from timm.layers import Attention
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -58,7 +60,7 @@ def prompted_attention(attn: Attention, tokens: Tensor, prompts_kv: Tensor | Non
 
 
 def prompt_keys_values(model: PromptedViT, number: int, batch: int) -> Tensor | None:
-    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are worked out once and kept."""
+    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are computed once and kept."""
     if number not in model.layers:
         return None
     if model.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -84,9 +86,9 @@ def _halves(attn: Attention):
 
 
 def _versions(model: PromptedViT, number: int) -> list:
-    """What the keys and values of a block's prompts are made from: tensors with their counts of changes, and the type.
+    """The tensors that make the keys and values of a block's prompts, each with its version, and the autocast type.
 
-    The tensors are held, so that no other can come to lie where they lie.
+    Each change in place raises a tensor's version. The list holds the tensors, so that their memory is not reused.
     """
     block = model.vit.blocks[number]
     sources = [model.prompts, *model.widen.parameters(), *block.norm1.parameters(), *block.attn.qkv.parameters()]
@@ -96,14 +98,14 @@ def _versions(model: PromptedViT, number: int) -> list:
 
 
 def _same(kept: list, now: list) -> bool:
-    def place(entry):
+    def identity(entry):
         return (entry[0].data_ptr(), entry[0].dtype, entry[1]) if isinstance(entry, tuple) else entry
 
-    return [*map(place, kept)] == [*map(place, now)]
+    return [*map(identity, kept)] == [*map(identity, now)]
 
 
 def is_plain(block: nn.Module) -> bool:
-    """Whether a block is the pre-norm block that the fast form repeats, with timm's own plain attention inside."""
+    """Whether the fast form is exact for a block: timm's pre-norm `Block` with plain attention, unchanged."""
     attn = getattr(block, "attn", None)
     if type(block) is not Block or type(attn) is not Attention or type(attn.qkv) is not nn.Linear:
         return False

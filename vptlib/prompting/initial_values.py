@@ -1,8 +1,8 @@
-"""First values for prompts taken from images: what stands in the layers already when training begins.
+"""First values of prompts, taken from images.
 
-Jia et al. (arXiv 2203.12119, appendix B) start prompts from mean embeddings of the classes; Wang et al. (ICML 2024,
-"Revisiting the Power of Prompt for Visual Tuning") from clusters of the patch tokens of each layer. Give the result
-to `PromptedViT(init=...)`; take images of the training set only.
+Jia et al. (arXiv 2203.12119, appendix B) start prompts from mean embeddings of the classes. Wang et al. (ICML 2024,
+"Revisiting the Power of Prompt for Visual Tuning") start them from clusters of the patch tokens of each layer. Give the
+result to `PromptedViT(init=...)`. Take images of the training set only.
 """
 
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from vptlib.errors import UserError
 from vptlib.prompting.blocks import embed
 from vptlib.prompting.vit import chosen_layers
 
-# Patch tokens of a layer that k-means looks at, drawn by lot where there are more.
+# Most patch tokens of a layer that k-means uses, drawn at random where there are more.
 MOST_TOKENS = 20_000
 
 
 def class_means(vit: VisionTransformer, images: Tensor, labels: Tensor, layers: Sequence[int] | str) -> Tensor:
-    """For each layer and class the mean of the patch tokens that enter the layer: `L C D`, a prompt for each class.
+    """Means of the patch tokens that enter a layer, for each layer and class: `L C D`, one prompt a class.
 
     Args:
         vit: the frozen backbone.
@@ -34,7 +34,7 @@ def class_means(vit: VisionTransformer, images: Tensor, labels: Tensor, layers: 
     """
     counts = torch.bincount(labels)
     if (counts == 0).any():
-        raise UserError(f"class {int((counts == 0).nonzero()[0])} has no image: its mean cannot be taken.")
+        raise UserError(f"class {int((counts == 0).nonzero()[0])} has no image: give at least one of each class.")
     means = [image_tokens.mean(dim=1) for image_tokens in _patch_tokens(vit, images, layers)]  # L of N D
     sums = [torch.zeros(len(counts), m.shape[1]).to(m).index_add(0, labels.to(m.device), m) for m in means]
     return torch.stack(sums) / counts[:, None].to(sums[0])
@@ -43,12 +43,12 @@ def class_means(vit: VisionTransformer, images: Tensor, labels: Tensor, layers: 
 def cluster_centres(
     vit: VisionTransformer, images: Tensor, num_prompts: int, layers: Sequence[int] | str, seed: int = 0
 ) -> Tensor:
-    """For each layer the k-means centres of the patch tokens that enter it: `L P D`.
+    """The k-means centres of the patch tokens that enter a layer, for each layer: `L P D`.
 
     Args:
         vit, images, layers: as for `class_means`.
         num_prompts: centres per layer (P).
-        seed: of k-means and of the lot that draws tokens where there are more than `MOST_TOKENS`.
+        seed: of k-means, and of the draw of tokens where there are more than `MOST_TOKENS`.
 
     Raises:
         UserError: fewer patch tokens than prompts.
@@ -59,7 +59,7 @@ def cluster_centres(
 def _centres(tokens: Tensor, count: int, seed: int) -> Tensor:
     """Tokens `M D` to centres `P D`."""
     if not 1 <= count <= len(tokens):
-        raise UserError(f"num_prompts is {count}, but must lie between 1 and the {len(tokens)} patch tokens there are.")
+        raise UserError(f"num_prompts is {count}, but must be 1 to {len(tokens)}, the number of patch tokens.")
     drawn = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))[: max(MOST_TOKENS, count)]
     means = MiniBatchKMeans(count, random_state=seed, n_init=3).fit(tokens[drawn].double().cpu().numpy())
     return torch.from_numpy(means.cluster_centers_).to(tokens)
@@ -67,7 +67,7 @@ def _centres(tokens: Tensor, count: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def _patch_tokens(vit: VisionTransformer, images: Tensor, layers: Sequence[int] | str) -> list[Tensor]:
-    """For each chosen layer the patch tokens that enter it without prompts: `N n D`."""
+    """The patch tokens that enter each chosen layer, without prompts: `N n D`."""
     wanted = chosen_layers(layers, len(vit.blocks))
     parts = [_entering(vit, part.to(vit.patch_embed.proj.weight), wanted) for part in images.split(100)]
     return [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]

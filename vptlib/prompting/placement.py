@@ -1,11 +1,13 @@
-"""Other places for prompts than among the tokens: the ablations of Jia et al. (arXiv 2203.12119, section 4.3, fig. 5).
+"""Prompts in other positions than among the tokens: ablations of Jia et al. (arXiv 2203.12119, section 4.3, fig. 5).
 
-    add     to the patch embeddings, element by element; the sequence keeps its length
-    pixel   patches of learned pixels, embedded like the image's own, then in the sequence as shallow prompts are
+    add     added to the patch embeddings, element by element; the sequence keeps its length
+    pixel   patches of learned pixels; they are embedded like those of the image, then act as shallow prompts
     pad     a frame of learned pixels around the image, which is shrunk to make room
 
 The default, "prepend", is `vptlib.prompting.vit.PromptedViT` itself.
 """
+# `uses_fast_form`, a property of `PromptedViT`, is a constant here.
+# pyright: reportAssignmentType=false
 
 from collections.abc import Sequence
 
@@ -44,7 +46,7 @@ class AddedPrompts(PromptedViT):
         super().__init__(vit, num_prompts, deep, dropout, layers=layers, carry=True, shared=shared, init=init)
         if num_prompts not in (1, vit.patch_embed.num_patches):
             raise UserError(
-                f"num_prompts is {num_prompts}, but prompts that are added must be 1 (the same for all patches) or "
+                f"num_prompts is {num_prompts}, but added prompts must be 1 (the same for all patches) or "
                 f"{vit.patch_embed.num_patches} (one for each)."
             )
 
@@ -63,7 +65,7 @@ class AddedPrompts(PromptedViT):
 
 
 class PixelPrompts(PromptedViT):
-    """Prompts that are patches of pixels (`1 P 3·h·w`) and enter through the backbone's own patch embedding.
+    """Prompts that are patches of pixels (`1 P 3·h·w`); the backbone's own patch embedding makes tokens of them.
 
     Args:
         vit: as for `PromptedViT`; its patch embedding must be one convolution.
@@ -88,7 +90,7 @@ class PixelPrompts(PromptedViT):
 
 
 class FramedImages(PromptedViT):
-    """A frame of learned pixels around every image: the image fills what is left in the middle.
+    """A frame of learned pixels around every image; the image is shrunk to the middle.
 
     Args:
         vit: as for `PromptedViT`; its image size stays.
@@ -101,6 +103,8 @@ class FramedImages(PromptedViT):
         UserError: a frame that leaves no image.
     """
 
+    frame: Tensor  # bool H W
+
     def __init__(self, vit: VisionTransformer, num_prompts: int = 10, init: str | Tensor = "zero"):
         height, width = vit.patch_embed.img_size
         if not 0 < 2 * num_prompts < min(height, width):
@@ -112,7 +116,7 @@ class FramedImages(PromptedViT):
         self.num_prompts = num_prompts
         frame = torch.ones(height, width, dtype=torch.bool)
         frame[num_prompts:-num_prompts, num_prompts:-num_prompts] = False
-        self.register_buffer("frame", frame, persistent=False)  # H W
+        self.register_buffer("frame", frame, persistent=False)
         self.prompts = nn.Parameter(first_prompts(init, (1, 3, int(frame.sum())), vit))
 
     uses_fast_form = False

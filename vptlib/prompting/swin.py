@@ -1,18 +1,20 @@
 """Visual prompt tuning of a Swin transformer (Jia et al., arXiv 2203.12119, section 4.2 and appendix).
 
-A Swin block attends within windows of the image. The prompts join the tokens of every window, without position bias
-and never masked. At patch merging they have no neighbours to merge with.
+A Swin block attends within windows of the image. The prompts join the tokens of every window. They have no position
+bias and are never masked.
 
-    deep      a fresh set at every block, as wide as its stage; its outputs are thrown away, so that here too a prompt
-              needs a key and a value only, the same in all windows of all images: the fast form
-    shallow   one set before the first block, which travels on: what the windows of an image make of a prompt is
-              averaged; at merging a prompt is repeated four times in place of four neighbours, as in the official code
+    deep      A fresh set at every block, as wide as its stage. Its outputs are thrown away, so a prompt needs only a
+              key and a value, the same in all windows of all images: the fast form.
+    shallow   One set before the first block, which travels on. A prompt's outputs in an image's windows are averaged.
+              Patch merging joins four neighbours: a prompt is repeated four times, as in the official code.
 
-(The official code averages over windows in an order that mixes the images of a batch; here an image keeps its own.)
+The official code averages over windows in an order that mixes the images of a batch. Here each image has its own mean.
 
-Counted in matrix products, the fast form of Swin-B at 224 px with 10 prompts leaves out 10 / (49 + 10) = 17 % of the
-work on linear maps, for every window holds a copy of each prompt in the textbook form.
+In the textbook form every window holds a copy of each prompt. For Swin-B at 224 px with 10 prompts, the fast form
+leaves out 10 / (49 + 10) = 17 % of the matrix products in linear maps.
 """
+# torch types all that a Module holds as Tensor or Module.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 
 import math
 
@@ -38,7 +40,7 @@ class PromptedSwin(nn.Module):
         swin: a timm `SwinTransformer` with its classifier head; it is frozen in place.
         num_prompts: prompts per block (P); 0 gives the plain backbone.
         deep: fresh prompts at every block rather than before the first only.
-        dropout: probability of dropping a prompt's entries in training, drawn for each image apart.
+        dropout: probability of dropping a prompt's entries in training, drawn separately for each image.
         fast: use the fast form where it is exact (deep); False forces the textbook form.
 
     Attributes:
@@ -68,7 +70,7 @@ class PromptedSwin(nn.Module):
         return self.swin.forward_head(self.forward_features(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` to the normalised map `B h w D` of the last stage, prompts left out."""
+        """Images `B 3 H W` to the normalised map `B h w D` of the last stage, without prompts."""
         _check_images(self.swin, images)
         tokens = self.swin.patch_embed(images)  # B h w D
         blocks = fast_stages if self.uses_fast_form else textbook_stages
@@ -76,11 +78,11 @@ class PromptedSwin(nn.Module):
 
     @property
     def uses_fast_form(self) -> bool:
-        """Whether the short cut is asked for and exact: deep prompts, whose outputs nobody reads."""
+        """Whether the fast form is wanted and exact: deep prompts, whose outputs are never read."""
         return self.fast and self.deep and self.num_prompts > 0
 
     def layer_prompts(self, stage: int, block: int, batch: int) -> Tensor:
-        """The prompts of a block: `P D`, or `B P D` where dropout draws for each image apart."""
+        """The prompts of a block: `P D`, or `B P D` where dropout draws separately for each image."""
         prompts = self.prompts[stage][block]  # P D
         if self.training and self.dropout.p > 0:
             return self.dropout(prompts.expand(batch, -1, -1))  # B P D
@@ -143,7 +145,7 @@ def fast_stages(model: PromptedSwin, tokens: Tensor) -> Tensor:
 
 
 def fast_block(block: SwinTransformerBlock, tokens: Tensor, prompts: Tensor) -> Tensor:
-    """Tokens `B h w D` through one block, with prompts `P D` or `B P D` beside those of each window."""
+    """Tokens `B h w D` through one block, with prompts `P D` or `B P D` as further keys and values of each window."""
     attn = block.attn
     windows, back = into_windows(block, block.norm1(tokens))  # B W A D
     q, k, v = _split(attn, attn.qkv(windows), 3)  # B W H A d
@@ -178,7 +180,7 @@ def into_windows(block: SwinTransformerBlock, tokens: Tensor):
 
 
 def position_bias(block: SwinTransformerBlock, windows: int) -> Tensor:
-    """What is added to the scores between a window's tokens, position bias and shift mask: `W H A A`."""
+    """Position bias plus shift mask, `W H A A`: it is added to the scores between a window's tokens."""
     bias = block.attn._get_rel_pos_bias()  # 1 H A A
     if block.attn_mask is None:
         return bias.expand(windows, -1, -1, -1)

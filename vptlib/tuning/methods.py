@@ -1,13 +1,18 @@
-"""Ways to adapt a pre-trained ViT to a task, by name: what each trains, and what it leaves to be stored.
+"""Ways to adapt a pre-trained ViT to a task, by name: what each trains, and what must be stored for a task.
 
-linear, vpt-shallow, vpt-deep and full are what a study compares; the others are the baselines of Jia et al.
+A study compares linear, vpt-shallow, vpt-deep and full by default. The others are the baselines of Jia et al.
 (ECCV 2022, arXiv 2203.12119, section 4.1), two later ones, and the mixtures of Han et al. (ICLR 2024,
-arXiv 2401.12902, section 4). `METHODS` says of each where it comes from.
+arXiv 2401.12902, section 4). `METHODS` gives the source of each.
+
+To add a method, write a builder and a row in `METHODS`. Figures, reports and the command line read the table.
 """
+# torch types all that a Module holds as Tensor or Module.
+# pyright: reportArgumentType=false, reportCallIssue=false
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -18,22 +23,22 @@ from vptlib.prompting.placement import AddedPrompts, FramedImages, PixelPrompts
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning import modules
 
-# Backbone weights that train together with prompts take this share of the prompts' learning rate: with the rates of
-# `METHODS` it is about what full fine-tuning takes by itself.
+# Share of the prompts' learning rate for backbone weights that train together with prompts. With the rates of `METHODS`
+# it gives about the rate of full fine-tuning.
 BACKBONE_SHARE = 0.015
 
 
 class AdaptedModel(nn.Module):
-    """A backbone made ready for one method: `model(images B 3 H W) -> logits B C`.
+    """A backbone prepared for one method: `model(images B 3 H W) -> logits B C`.
 
     Attributes:
         method: the method's name in `METHODS`.
         options: the options it was built with.
         net: the timm ViT, or the `PromptedViT` or `SideTuned` around it.
         features_are_frozen: nothing before the head trains, so features can be computed once and kept.
-        frozen_blocks: how many blocks lie below all that trains; 0 where that is not known or nothing is won.
-        backbone_share: the share of the learning rate that the backbone's own weights take.
-        phases: of training, one after the other with an equal share of the steps; in phase "full" there are no prompts.
+        frozen_blocks: how many blocks lie below everything that trains; 0 where keeping their output saves nothing.
+        backbone_share: share of the learning rate for the backbone's own weights.
+        phases: of training, in order, each with an equal share of the steps; in phase "full" there are no prompts.
     """
 
     def __init__(
@@ -58,36 +63,41 @@ class AdaptedModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to logits `B C`."""
-        return self._in_use(images)
+        return self.in_use(images)
 
     @property
-    def _in_use(self) -> nn.Module:
+    def in_use(self) -> nn.Module:
         """What computes the logits in the present phase."""
         return self.vit if self._phase == "full" else self.net
 
     @property
-    def vit(self) -> VisionTransformer:
-        """The timm ViT itself, without prompts."""
-        return self.net if isinstance(self.net, VisionTransformer) else self.net.vit
+    def has_side_path(self) -> bool:
+        """Whether a network next to the backbone adds to what the head reads."""
+        return getattr(self.net, "has_side_path", False)
 
     @property
-    def head(self) -> nn.Module:
+    def vit(self) -> VisionTransformer:
+        """The timm ViT itself, without prompts."""
+        return self.net if isinstance(self.net, VisionTransformer) else cast(VisionTransformer, self.net.vit)
+
+    @property
+    def head(self) -> nn.Linear | modules.MlpHead:
         """The classifier: features `B F` to logits `B C`."""
-        return self.vit.head
+        return cast(nn.Linear | modules.MlpHead, self.vit.head)
 
     def features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to what the head reads, `B F`."""
-        if isinstance(self.net, modules.SideTuned):
+        if self.has_side_path:
             return self.net.features(images)
-        return self.vit.forward_head(self._in_use.forward_features(images), pre_logits=True)
+        return self.vit.forward_head(self.in_use.forward_features(images), pre_logits=True)
 
     @property
     def stem_is_frozen(self) -> bool:
-        """Whether `stem` does work that need be done only once per image."""
+        """Whether `stem` does work that is needed only once per image."""
         return self.features_are_frozen or self.frozen_blocks > 0
 
     def stem(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` through what lies below all that trains: features `B F`, tokens `B N D`, or the images."""
+        """Images `B 3 H W` through everything below what trains: features `B F`, tokens `B N D`, or the images."""
         if self.features_are_frozen:
             return self.features(images)
         if not self.stem_is_frozen:
@@ -98,7 +108,7 @@ class AdaptedModel(nn.Module):
         return tokens
 
     def rest(self, kept: Tensor) -> Tensor:
-        """What `stem` gave to logits `B C`."""
+        """The output of `stem` to logits `B C`."""
         if self.features_are_frozen:
             return self.head(kept)
         if not self.stem_is_frozen:
@@ -122,7 +132,7 @@ class AdaptedModel(nn.Module):
         return self
 
     def begin_phase(self, phase: str) -> None:
-        """Let learn what learns in `phase`, one of `phases`; only *FT-then-PT* has more than one.
+        """Train from here on only what trains in `phase`, one of `phases`; only *FT-then-PT* has more than one.
 
         Raises:
             UserError: there is no such phase.
@@ -155,7 +165,7 @@ class AdaptedModel(nn.Module):
 
     @property
     def bytes_per_task(self) -> int:
-        """What one more task adds to storage beside a backbone that all tasks share."""
+        """Storage that one more task needs, if all tasks share a backbone."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.trained_state().values())
 
     def trained_state(self) -> dict[str, Tensor]:
@@ -163,9 +173,9 @@ class AdaptedModel(nn.Module):
         return {name: p.detach() for name, p in self.named_parameters() if name in self._trained}
 
     def parameter_groups(self, weight_decay: float) -> list[dict]:
-        """Groups for a torch optimiser, each with the `share` of the learning rate that it takes.
+        """Groups for a torch optimiser, each with its `share` of the learning rate.
 
-        Decay is on weights (`O I`, `O I h w`), and none on biases, norms, scales, tokens and prompts.
+        Weights (`O I`, `O I h w`) decay. Biases, norms, scales, tokens and prompts do not.
         """
         own = self._prompt_names | self._head_names
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -245,13 +255,13 @@ def _side(vit: VisionTransformer) -> AdaptedModel:
     return AdaptedModel("side-tuning", modules.SideTuned(vit))
 
 
-_PLACES = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "pad": FramedImages}
+_POSITIONS = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "pad": FramedImages}
 
 
 def _prompted(vit: VisionTransformer, deep: bool, where: str = "prepend", **options) -> PromptedViT:
-    if not isinstance(where, str) or where not in _PLACES:
-        raise UserError(f"where is {where!r}, but prompts can stand at {', '.join(_PLACES)}.")
-    kind = _PLACES[where]
+    if not isinstance(where, str) or where not in _POSITIONS:
+        raise UserError(f"where is {where!r}, but must be one of {', '.join(_POSITIONS)}.")
+    kind = _POSITIONS[where]
     offered = set(inspect.signature(kind).parameters) - {"vit"}
     unknown = sorted(set(options) - offered)
     if unknown or (deep and "deep" not in offered):
@@ -301,9 +311,9 @@ class Method:
     Attributes:
         title: the name in figures and tables.
         build: backbone with head (and options) to model.
-        learning_rates: AdamW learning rates in the order in which a tuning budget of k candidates takes them.
+        learning_rates: for AdamW; a tuning budget of k candidates takes the first k.
         source: the paper and section that describe it.
-        colour, marker: of the method in every figure, as matplotlib takes them; no two methods share both.
+        colour, marker: of the method in every figure, for matplotlib; no two methods share a marker.
     """
 
     title: str
@@ -315,7 +325,7 @@ class Method:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the options of `build_method`: those of the builder, and of prompts where it passes them on."""
+        """Names of the options of `build_method`: those of the builder, and those of prompts if it passes them on."""
         _, *own = inspect.signature(self.build).parameters.values()
         return tuple(name for option in own for name in _names(option))
 
@@ -372,7 +382,7 @@ METHODS = {
         "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)", "#5A6675", "8"
     ),
 }
-# What a study compares unless it is told otherwise.
+# What a study compares by default.
 STANDARD = ("linear", "vpt-shallow", "vpt-deep", "full")
 
 
@@ -395,7 +405,7 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
         vit: the backbone; it is changed in place, so give each model its own.
         num_classes: C of the logits `B C`.
         **options: the method's own, `METHODS[name].options`: for the prompted ones those of `PromptedViT` and `where`
-            ("prepend", or a place of `vptlib.prompting.placement`); `blocks` of partial-k, `layers` of mlp-k,
+            ("prepend", or a position of `vptlib.prompting.placement`); `blocks` of partial-k, `layers` of mlp-k,
             `reduction` of adapter, `rank` of lora.
 
     Raises:

@@ -1,12 +1,14 @@
-"""What other methods than prompting put into a frozen backbone: small trained modules, each starting as nothing.
+"""Modules that other methods than prompting put into a frozen backbone.
 
-    adapter      a bottleneck behind each MLP (Houlsby et al. 2019, arXiv 1902.00751; placed as Pfeiffer et al. 2020)
-    ssf          a scale and a shift of every feature behind each operation (Lian et al. 2022, arXiv 2210.08823)
-    side-tuning  a small network beside the backbone, blended with it (Zhang et al. 2020, arXiv 1912.13503)
+    adapter      a bottleneck after each MLP (Houlsby et al. 2019, arXiv 1902.00751; placed as Pfeiffer et al. 2020)
+    ssf          a scale and a shift of every feature after each operation (Lian et al. 2022, arXiv 2210.08823)
+    side-tuning  a small network next to the backbone, blended with it (Zhang et al. 2020, arXiv 1912.13503)
     mlp-k        an MLP in place of the linear head (Jia et al. 2022, arXiv 2203.12119, section 4.1)
 
-Adapters, SSF and LoRA (by the library `peft`) are put into a timm `VisionTransformer` in place, which stays one.
+Adapters, SSF and LoRA (by the library `peft`) change a timm `VisionTransformer` in place, and they start as no change.
 """
+# torch types all that a Module holds as Tensor or Module.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 
 from numbers import Integral
 
@@ -22,7 +24,7 @@ SIDE_WIDTHS = (32, 64, 128)  # channels of the side network's three convolutions
 
 
 class Adapter(nn.Module):
-    """An MLP with a bottleneck behind it: y + up(GELU(down(y))) with y = mlp(x); `up` starts at zero."""
+    """An MLP, then a bottleneck: y + up(GELU(down(y))) with y = mlp(x); `up` starts at zero."""
 
     def __init__(self, mlp: nn.Module, width: int, bottleneck: int, like: Tensor):
         super().__init__()
@@ -39,7 +41,7 @@ class Adapter(nn.Module):
 
 
 class ScaleShift(nn.Module):
-    """A learned scale (from 1) and shift (from 0) of each of F features, behind another module."""
+    """A learned scale (from 1) and shift (from 0) of each of F features, after another module."""
 
     def __init__(self, module: nn.Module, features: int, like: Tensor):
         super().__init__()
@@ -48,16 +50,18 @@ class ScaleShift(nn.Module):
         self.shift = nn.Parameter(like.new_zeros(features))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Whatever the module takes to what it gives, `... F`, scaled and shifted."""
+        """Inputs of the module to its output `... F`, scaled and shifted."""
         return self.module(inputs) * self.scale + self.shift
 
 
 class SideTuned(nn.Module):
     """A frozen ViT and a small trained network whose features are blended: a · ViT + (1 - a) · side, a learned.
 
-    a is the sigmoid of a number that starts at 0, as in the comparison of Jia et al.; their side network is an
-    AlexNet, this one three strided convolutions, the mean over the image, and a linear map.
+    a is the sigmoid of a number that starts at 0, as in the comparison of Jia et al. Their side network is an AlexNet.
+    This one has three strided convolutions, the mean over the image, and a linear map.
     """
+
+    has_side_path = True  # of an `AdaptedModel` around it
 
     def __init__(self, vit: VisionTransformer):
         super().__init__()
@@ -77,7 +81,7 @@ class SideTuned(nn.Module):
         return share * frozen + (1 - share) * self.side(images)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images `B 3 H W` to logits `B C`, of two heads their mean."""
+        """Images `B 3 H W` to logits `B C`: the mean, if there are two heads."""
         features = self.features(images)
         return torch.stack([head(features) for head in heads(self.vit)]).mean(dim=0)
 
@@ -94,7 +98,7 @@ class MlpHead(nn.Sequential):
 
 
 def put_adapters(vit: VisionTransformer, reduction: int) -> None:
-    """An adapter behind each MLP, with a bottleneck of D / `reduction`.
+    """Put an adapter after each MLP, with a bottleneck of D / `reduction`.
 
     Raises:
         UserError: blocks without one attention and one MLP, or an impossible reduction.
@@ -106,7 +110,7 @@ def put_adapters(vit: VisionTransformer, reduction: int) -> None:
 
 
 def put_scales_and_shifts(vit: VisionTransformer) -> None:
-    """SSF behind the patch embedding, all norms, and all linear maps of the blocks.
+    """Put SSF after the patch embedding, all norms, and all linear maps of the blocks.
 
     Raises:
         UserError: blocks without one attention and one MLP, or patches embedded by another network.
@@ -117,7 +121,7 @@ def put_scales_and_shifts(vit: VisionTransformer) -> None:
             f"method 'ssf' needs patches embedded by one convolution, not {type(vit.patch_embed).__name__}."
         )
     like = _like(vit)
-    _scale(vit.patch_embed, "norm", vit.embed_dim, like)  # nothing in most ViTs: behind the embedding then
+    _scale(vit.patch_embed, "norm", vit.embed_dim, like)  # an identity in most ViTs: SSF then follows the embedding
     for name in ("norm_pre", "norm", "fc_norm"):
         if not isinstance(getattr(vit, name), nn.Identity):
             _scale(vit, name, vit.embed_dim, like)
@@ -131,7 +135,7 @@ def put_scales_and_shifts(vit: VisionTransformer) -> None:
 
 
 def put_lora(vit: VisionTransformer, rank: int) -> None:
-    """LoRA (Hu et al. 2022, arXiv 2106.09685) on the joint qkv projection of each block, by the library `peft`.
+    """Put LoRA (Hu et al. 2022, arXiv 2106.09685) on the joint qkv projection of each block, by the library `peft`.
 
     Raises:
         UserError: `peft` is not installed, an impossible rank, or blocks without such a projection.
@@ -147,7 +151,7 @@ def put_lora(vit: VisionTransformer, rank: int) -> None:
 
 
 def put_mlp_head(vit: VisionTransformer, layers: int) -> None:
-    """An MLP of `layers` linear layers in place of the linear head, or of both heads of a distilled DeiT.
+    """Put an MLP of `layers` linear layers in place of the linear head, or of both heads of a distilled DeiT.
 
     Raises:
         UserError: an impossible number of layers.
@@ -161,8 +165,8 @@ def put_mlp_head(vit: VisionTransformer, layers: int) -> None:
 # ---- checks -----------------------------------------------------------------------------------------------------
 
 
-def check_whole(name: str, value: object, low: int, high: int | None = None, limit: str = "") -> None:
-    """Refuse a `value` of the parameter `name` that is not a whole number from `low` (to `high`, which is `limit`)."""
+def check_whole(name: str, value: int, low: int, high: int | None = None, limit: str = "") -> None:
+    """Refuse a `value` of parameter `name` that is not a whole number from `low` on (up to `high`, named `limit`)."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < low or (high is not None and value > high):
         wanted = f"from {low} to {high}, {limit}" if high is not None else f"of {low} or more"
@@ -170,7 +174,7 @@ def check_whole(name: str, value: object, low: int, high: int | None = None, lim
 
 
 def check_untouched(vit: VisionTransformer) -> None:
-    """Refuse a backbone into which a method has put its modules already: two methods would be measured as one."""
+    """Refuse a backbone that already has the modules of a method: two methods would be measured as one."""
     if any(isinstance(module, (Adapter, ScaleShift)) or hasattr(module, "lora_A") for module in vit.modules()):
         raise UserError("this backbone holds adapters, scales or LoRA already: give each model a fresh one, or a copy.")
 
@@ -188,5 +192,5 @@ def _scale(parent: nn.Module, name: str, features: int, like: Tensor) -> None:
 
 
 def _like(vit: VisionTransformer) -> Tensor:
-    """A tensor of the device and type that new ones take."""
+    """A tensor whose device and type new tensors take."""
     return vit.patch_embed.proj.weight

@@ -1,8 +1,8 @@
-"""Both ends of a run: what was learned for one task in one safetensors file, and a model made from it again.
+"""What was learned for one task, saved to one safetensors file; and a model made from that file.
 
-The file holds the trained tensors (prompts and head), and as metadata all that is needed to use them: the method and
-its options, the classes, how images are prepared, and the fingerprint of the backbone that they were learned on.
-It never holds the backbone, and no pickle is ever read.
+The file holds the trained tensors (prompts and head). Its metadata holds what is needed to use them: the method and its
+options, the classes, how images are prepared, and the fingerprint of the backbone. The file never holds the backbone.
+No pickle is read.
 """
 
 import json
@@ -25,15 +25,15 @@ FORMAT = "vptlib prompts 1"
 
 @dataclass(frozen=True)
 class PromptCard:
-    """What a prompt file says of itself.
+    """The description in a prompt file.
 
     Attributes:
         method: name in `vptlib.tuning.methods.METHODS`.
         options: the options of `build_method`.
-        class_names: of the logits' columns, in order.
+        class_names: names of the logits' columns, in order.
         preprocessing: how images are prepared: size, mean, std, interpolation.
         backbone: fingerprint (SHA-256) of the backbone.
-        shape: of that backbone, to say what differs: width, blocks, patch size.
+        shape: of that backbone, so that an error can name what differs: width, blocks, patch size, image size.
     """
 
     method: str
@@ -45,11 +45,11 @@ class PromptCard:
 
 
 def save_prompts(model: AdaptedModel, path: Path | str, class_names: tuple[str, ...] | None = None) -> None:
-    """Write what `model` has learned to `path`, whole or not at all.
+    """Write the trained tensors of `model` to `path`, whole or not at all.
 
     Args:
         model: from `build_method`, of a method that leaves the backbone as it is.
-        path: a `.safetensors` file; it is replaced if it is there.
+        path: a `.safetensors` file; an existing one is replaced.
         class_names: of the logits' columns, in order; by default "0", "1", ...
 
     Raises:
@@ -65,7 +65,7 @@ def save_prompts(model: AdaptedModel, path: Path | str, class_names: tuple[str, 
     if len(names) != count:
         raise UserError(f"class_names has {len(names)} names, but the head has {count} classes.")
     vit = model.vit
-    options = {name: value for name, value in model.options.items() if name != "init"}  # what was learned replaces it
+    options = {name: value for name, value in model.options.items() if name != "init"}  # the learned prompts replace it
     card = PromptCard(model.method, options, names, preprocessing(vit), fingerprint(vit), _shape(vit))
     part = path.with_name(f".{path.name}.part")
     try:
@@ -99,7 +99,7 @@ def load_prompts(path: Path | str, vit: VisionTransformer) -> AdaptedModel:
 
 
 def read_card(path: Path | str) -> PromptCard:
-    """What the prompt file at `path` says of itself.
+    """The description in the prompt file at `path`.
 
     Raises:
         UserError: no such file, or a file that is not whole or not of this kind.
@@ -112,14 +112,14 @@ def _read(path: Path) -> tuple[PromptCard, dict[str, Tensor]]:
         raise UserError(f"there is no prompt file at {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            said = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}): save or fetch it again.") from error
-    if said.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise UserError(f"{path} is a safetensors file, but not one that save_prompts wrote (no {FORMAT!r} in it).")
     try:
-        card = json.loads(said["card"])
+        card = json.loads(metadata["card"])
         prepared = card.pop("preprocessing")
         prepared |= {"mean": tuple(prepared["mean"]), "std": tuple(prepared["std"])}
         names = tuple(card.pop("class_names"))
@@ -143,7 +143,7 @@ def _check_backbone(path: Path, card: PromptCard, vit: VisionTransformer) -> Non
     if fingerprint(vit) != card.backbone:
         raise UserError(
             f"{path} was learned on another backbone (fingerprint {card.backbone[:12]}, here {fingerprint(vit)[:12]}): "
-            "prompts mean nothing to weights that they were not learned with; load those."
+            "prompts work only with the weights that they were learned with; load those."
         )
 
 
@@ -153,6 +153,6 @@ def _shape(vit: VisionTransformer) -> dict[str, int]:
 
 
 def _is_ours(model: AdaptedModel, name: str) -> bool:
-    """Whether a trained tensor was added to the backbone: prompts and what belongs to them, or the head."""
+    """Whether a trained tensor was added to the backbone (prompts and their parts), or belongs to the head."""
     backbone = {id(p) for n, p in model.vit.named_parameters() if not n.startswith(("head.", "head_dist."))}
     return id(dict(model.named_parameters())[name]) not in backbone

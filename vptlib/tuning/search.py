@@ -1,9 +1,9 @@
 """An automatic search for the settings of one method: a fixed number of trials of a fixed number of steps each.
 
-Every trial trains a fresh model and is judged on validation images; test images are no argument of any function here.
-A method that prompts and one that does not are searched within the same budget: trials × steps × batch. Which settings
-are tried next is Optuna's choice (Akiba et al., KDD 2019, arXiv 1907.10902; by TPE, Bergstra et al., NeurIPS 2011); the
-trials lie in an SQLite file, and a search that was stopped goes on as if it had not been.
+Every trial trains a fresh model, and validation images judge it. No function here takes test images. All methods have
+the same budget: trials × steps × batch. Optuna chooses the next setting (Akiba et al., KDD 2019, arXiv 1907.10902; by
+TPE, Bergstra et al., NeurIPS 2011). The trials are kept in an SQLite file. A search that was stopped continues there,
+with the same result.
 """
 
 import copy
@@ -27,9 +27,9 @@ from vptlib.tuning.backbones import fingerprint
 from vptlib.tuning.methods import AdaptedModel, build_method, find_method
 from vptlib.tuning.training import Diverged, History, Recipe, fit
 
-# What of a recipe may be searched; steps and batch size are the budget, which all trials share.
+# Settings of a recipe that may be searched. Steps and batch size are the budget, which all trials share.
 RECIPE_SETTINGS = ("learning_rate", "weight_decay", "warmup")
-# Trials drawn evenly before TPE models what has been seen; a constant, so that more trials never change the first ones.
+# Trials drawn evenly before TPE starts to model. It is a constant, so more trials never change the first ones.
 DRAWN_EVENLY = 5
 
 
@@ -88,11 +88,11 @@ def search(
     storage: Path | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Make the trials that are missing of `trials`, and give all of them. Interrupt it at will: finished ones are kept.
+    """Run the trials that are still missing, and return all. It may be interrupted: finished trials are kept.
 
-    The first trial takes the first choice and the middle of each range; a trial that diverges counts, with accuracy 0.
-    Everything that determines a trial is part of the search's key: another space, recipe, backbone or other images are
-    another search, and more `trials` carry the same one on.
+    The first trial takes the first choice and the middle of each range. A trial that diverges counts, with accuracy 0.
+    The search's key covers everything that determines a trial: another space, recipe, backbone or other images make
+    another search. More `trials` continue the same search.
 
     Args:
         method: a name in `vptlib.tuning.methods.METHODS`.
@@ -100,8 +100,8 @@ def search(
         space: what is searched: a name of `RECIPE_SETTINGS` or an option of the method → `Between` or a tuple of
             choices (texts, numbers, True, False).
         train, val: images `N 3 H W` and labels `N`; `val` chooses.
-        recipe: of every trial, but for what `space` names; its seed also draws the trials.
-        trials: how many there shall be.
+        recipe: of every trial, except what `space` names; its seed also draws the trials.
+        trials: number of trials in all.
         storage: the SQLite file; by default `searches.db` in the store of runs.
         progress: show a bar with the time left.
 
@@ -125,7 +125,7 @@ def search(
 
 
 def best_setting(trials: pd.DataFrame) -> dict:
-    """The setting that did best on validation images, of equals the one with the lower loss, of a table of `search`.
+    """The setting with the highest validation accuracy in a table of `search`; where two are equal, the lower loss.
 
     Raises:
         UserError: all trials diverged.
@@ -140,11 +140,11 @@ def best_setting(trials: pd.DataFrame) -> dict:
 
 
 def _one_trial(study, space: Space, seed: int, train) -> None:
-    """Ask for a setting, train with it, tell what came of it; what is stopped in between is asked for again."""
+    """Take a setting, train with it, store the result; a trial that is stopped is repeated."""
     from optuna.trial import TrialState
 
     done = len(_finished(study))
-    study.sampler = _sampler(seed, done)  # from the count of trials alone, so that a stopped search goes on the same
+    study.sampler = _sampler(seed, done)  # from the count of trials only, so that a stopped search continues the same
     if not done:
         study.enqueue_trial({name: v.middle if isinstance(v, Between) else v[0] for name, v in space.items()})
     trial = study.ask(_distributions(space))
@@ -182,7 +182,7 @@ def _distributions(space: Space) -> dict:
 
 
 def _key(method, vit, num_classes, space, train, val, recipe) -> str:
-    """A hash of all that determines the trials."""
+    """A hash of everything that determines the trials."""
     named = {name: asdict(v) if isinstance(v, Between) else list(v) for name, v in sorted(space.items())}
     facts = [method, fingerprint(vit), num_classes, named, asdict(recipe), _digest(train), _digest(val)]
     return f"{method} {hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]}"
@@ -192,7 +192,7 @@ def _digest(data: TensorDataset) -> str:
     digest = hashlib.sha256()
     for tensor in data.tensors:
         digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -233,7 +233,7 @@ def _table(trials: list, space: Space) -> pd.DataFrame:
 
 
 def _plain(value):
-    """A numpy number as Python's own, which builders check for."""
+    """A numpy number as a Python number, because builders check for that."""
     return value.item() if hasattr(value, "item") else value
 
 

@@ -1,8 +1,8 @@
 """One plain training loop for every method, and one evaluation.
 
-AdamW (or SGD, for the published rules) with linear warm-up and cosine decay over a fixed number of optimiser steps;
-the weights that did best on validation data are the ones that remain. What lies below all that trains (the whole
-backbone of a linear probe, the blocks before the first late prompt) is computed once per image.
+AdamW (or SGD, for the published rules) with linear warm-up and cosine decay over a fixed number of optimiser steps. The
+weights that did best on validation data are kept. Layers below everything that trains (the whole backbone of a linear
+probe, the blocks before the first late prompt) are computed once per image.
 """
 
 import math
@@ -21,13 +21,13 @@ from vptlib.errors import UserError
 from vptlib.tuning.methods import AdaptedModel
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
-# Tokens of frozen blocks are kept for all images where they take no more than this, and computed anew where they would.
+# Most bytes for the kept tokens of frozen blocks. If all images need more, the tokens are computed again at each step.
 MOST_KEPT_BYTES = 2 * 2**30
 OPTIMISERS = ("adamw", "sgd")
 
 
 class Diverged(UserError):
-    """The training loss is no longer a number."""
+    """The training loss is not finite."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Recipe:
         batch_size: images a step, or all of them where there are fewer.
         weight_decay: on weight matrices only; with SGD on prompts too, as in the code of Jia et al.
         warmup: share of the steps in which the rate rises linearly; then it falls as a cosine to 0.
-        evaluations: how often validation data are looked at, evenly spread, the last time after the last step.
+        evaluations: number of evaluations on validation data, evenly spread, the last one after the last step.
         seed: of the order of the batches (and of dropout).
         autocast: compute in bfloat16 where that is safe; for GPUs (on most CPUs it is slower by far).
         compile: run the model through `torch.compile`; for long runs on GPUs.
-        checkpointing: keep only the input of each block and compute the rest again going back: less memory, more time.
+        checkpointing: keep only each block's input; the backward pass computes the rest again: less memory, more time.
         optimiser: "adamw", or "sgd" with momentum 0.9.
     """
 
@@ -74,7 +74,7 @@ class Recipe:
 
     @property
     def evaluation_steps(self) -> set[int]:
-        """Numbers of finished steps after which validation data are looked at."""
+        """Numbers of finished steps after which validation data are evaluated."""
         return {round(self.steps * (i + 1) / self.evaluations) for i in range(self.evaluations)} - {0}
 
 
@@ -96,12 +96,12 @@ class History:
 
     @property
     def best_val_accuracy(self) -> float:
-        """Validation accuracy of the weights that remain, a fraction."""
+        """Validation accuracy of the weights that are kept, a fraction."""
         return self.val_accuracy[self.val_steps.index(self.best_step)] if self.val_steps else float("nan")
 
     @property
     def best_val_loss(self) -> float:
-        """Validation loss of the weights that remain."""
+        """Validation loss of the weights that are kept."""
         return self.val_loss[self.val_steps.index(self.best_step)] if self.val_steps else float("nan")
 
 
@@ -116,7 +116,7 @@ class Evaluation:
 
 
 class FrozenFeatures(TensorDataset):
-    """What `model.stem` gives in place of images (features `N F` or tokens `N T D`), and labels `N`."""
+    """Output of `model.stem` in place of images (features `N F` or tokens `N T D`), and labels `N`."""
 
 
 def best_device() -> torch.device:
@@ -135,16 +135,16 @@ def fit(
 ) -> History:
     """Train `model` in place; it ends with the weights that did best on `val` (without `val`: the last ones).
 
-    Best is the highest validation accuracy; of equals the lowest loss.
+    Best is the highest validation accuracy; where two are equal, the lower loss.
 
     Args:
         model: from `build_method`.
         train: images `N 3 H W` (a tensor, or `vptlib.data.preparing.LazyPixels`; or `FrozenFeatures`) and labels `N`.
         val: the same, for choosing; never test data.
         recipe: steps, rate, batch size, seed.
-        checkpoint: file from which a stopped run goes on, and which a long run writes once a minute.
+        checkpoint: file from which a stopped run continues; a long run writes it once a minute.
         progress: called with 1 after every step.
-        watch: called with the history after every step; where it gives True, training stops there.
+        watch: called with the history after every step; training stops if it returns True.
 
     Raises:
         Diverged: the loss is not finite; the text names the step and the learning rate.
@@ -211,7 +211,7 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
 
 @torch.no_grad()  # not inference_mode: the head's backward pass needs ordinary tensors
 def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) -> FrozenFeatures:
-    """Images `N 3 H W` to what lies below all that trains: features `N F` for a linear probe, tokens `N T D`."""
+    """Images `N 3 H W` to the output of `model.stem`: features `N F` for a linear probe, else tokens `N T D`."""
     model.to(best_device()).eval()
     inputs, labels = data.tensors
     features = [model.stem(part.to(best_device())).cpu() for part in inputs.split(batch_size)]
@@ -221,16 +221,19 @@ def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 
 def _what_trains(
     model: AdaptedModel, train: TensorDataset, val: TensorDataset | None
 ) -> tuple[Callable[[Tensor], Tensor], TensorDataset, TensorDataset | None]:
-    """What to run and its data: only what lies above the frozen stem, on what the stem gives, where there is one."""
+    """The network to run and its data: with a frozen stem, only what is above it, on the stem's output."""
     given = isinstance(train, FrozenFeatures)
     if not given and not (model.stem_is_frozen and _may_be_kept(model, train, val)):
         return model, train, val
-    data = [d if d is None or isinstance(d, FrozenFeatures) else frozen_features(model, d) for d in (train, val)]
-    return model.rest, *data
+    return model.rest, _on_stem(model, train), None if val is None else _on_stem(model, val)
+
+
+def _on_stem(model: AdaptedModel, data: TensorDataset) -> FrozenFeatures:
+    return data if isinstance(data, FrozenFeatures) else frozen_features(model, data)
 
 
 def _may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None) -> bool:
-    """Whether the memory for what the stem gives stays within `MOST_KEPT_BYTES`."""
+    """Whether the stem's output for all images stays within `MOST_KEPT_BYTES`."""
     if not len(train):
         return True
     one = frozen_features(model, TensorDataset(*(t[:1] for t in train.tensors))).tensors[0]
@@ -251,7 +254,7 @@ def _optimiser(model: AdaptedModel, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Indices of one batch after the other, through one random order of all items after the other."""
+    """Indices of the batches, without end: a new random order of all items whenever the last one is used up."""
     generator = torch.Generator().manual_seed(seed)
     size = min(batch_size, count)
     rest = torch.empty(0, dtype=torch.long)
@@ -279,7 +282,7 @@ def _step(net: Callable[[Tensor], Tensor], optimiser: torch.optim.Optimizer, rat
 
 
 class _Run:
-    """The state of one training run: all that a checkpoint must hold to go on as if nothing had happened."""
+    """The state of one training run: everything that a checkpoint needs so that the run continues unchanged."""
 
     def __init__(self, model: AdaptedModel, optimiser: torch.optim.Optimizer, recipe: Recipe):
         self.model, self.optimiser, self.recipe = model, optimiser, recipe
@@ -289,7 +292,7 @@ class _Run:
         self._first_step = 0
 
     def enter_phase(self, step: int) -> Recipe:
-        """The recipe of the phase that step 0, 1, ... belongs to; a phase begins with the best weights of the last."""
+        """The recipe of the phase of step 0, 1, ...; a phase starts from the best weights of the phase before."""
         phases, steps = self.model.phases, self.recipe.steps
         number = step * len(phases) // steps
         begin, end = (-(-k * steps // len(phases)) for k in (number, number + 1))
@@ -339,11 +342,9 @@ class _Run:
         try:
             stored = torch.load(path, weights_only=True)
         except Exception as error:  # torch raises what its reader, zip or pickle raise
-            raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start the run anew.") from error
+            raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start the run again.") from error
         if stored["recipe"] != asdict(self.recipe):
-            raise UserError(
-                f"checkpoint {path} belongs to another recipe: delete it, or give the recipe it was made by."
-            )
+            raise UserError(f"checkpoint {path} belongs to another recipe: delete it, or give its recipe.")
         self.history = History(**stored["history"])
         self._first_step = len(self.history.train_loss)
         self.model.load_state_dict(stored["trained"], strict=False)
