@@ -1,4 +1,4 @@
-"""Make the trainings that 05_prompt_design reads, and write them beside this file as one small JSON file.
+"""Make the trainings that 05_prompt_design reads, and write them next to this file as one small JSON file.
 
     python notebooks/runs/make_ablations.py notebooks/05_prompt_design.ipynb
 

@@ -1,10 +1,10 @@
-"""Make the runs that a notebook reads with `stored = True`, and write them beside this file as one small JSON file.
+"""Make the runs that a notebook reads with `stored = True`, and write them next to this file as one small JSON file.
 
     python notebooks/runs/make_runs.py notebooks/03_data_scaling.ipynb
 
-The study is the one that the notebook's parameters cell describes. What is in the store of runs already is not run
-again; from nothing it takes about five minutes on two idle CPU cores. Do it when the rules of a study, the learning
-rates or the embedded backbone change; then run the notebook and its solutions anew.
+The notebook's parameters cell describes the study. Runs that are already in the store are not repeated. Without any,
+it takes about five minutes on two idle CPU cores. Do it when the rules of a study, the learning rates or the embedded
+backbone change. Then run the notebook and its solutions again.
 """
 
 import ast
@@ -17,6 +17,7 @@ from pathlib import Path
 from papermill import inspect_notebook
 
 from vptlib import Study
+from vptlib.report.words.en import protocol
 
 COLUMNS = [
     *("task", "method", "n", "seed", "accuracy", "val_accuracy", "learning_rate", "best_step"),
@@ -25,7 +26,7 @@ COLUMNS = [
 
 
 def study_of(notebook: str) -> Study:
-    """The study that a notebook's parameters describe; parameters that a study does not know are left out."""
+    """The study that a notebook's parameters describe; parameters that are not fields of a study are ignored."""
     parameters = inspect_notebook(notebook).values()
     known = {field.name for field in fields(Study)}
     return Study(**{p["name"]: ast.literal_eval(p["default"]) for p in parameters if p["name"] in known})
@@ -39,7 +40,7 @@ def main(notebook: str) -> None:
         row["correct"] = "".join("1" if right else "0" for right in correct)  # one mark for each test image
     stored = {
         "study": asdict(study),
-        "protocol": study.protocol(),
+        "protocol": protocol(study.protocol()),
         "versions": {package: version(package) for package in ("vptlib", "torch", "timm")},
         "runs": rows,
     }

@@ -1,4 +1,4 @@
-"""Make the runs that 06_when_prompts_win reads with `stored = True`, and write them beside this file as one JSON file.
+"""Make the runs that 06_when_prompts_win reads with `stored = True`, and write them next to this file as one JSON file.
 
     python notebooks/runs/make_winners.py notebooks/06_when_prompts_win.ipynb
 
