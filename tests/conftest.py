@@ -7,7 +7,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
 
 torch.set_num_threads(1)
 os.environ["VPTLIB_JOBS"] = "1"
@@ -15,14 +14,10 @@ os.environ["VPTLIB_STORE"] = "/nonexistent: ask for the fixture own_store"
 
 
 @pytest.fixture
-def tiny_vit():
-    """Factory of a small, random ViT of the real class: 28 px, patches of 14, width 32, 2 blocks, 2 heads."""
-
-    def make(num_classes: int = 0, depth: int = 2, **options) -> VisionTransformer:
-        sizes = {"img_size": 28, "patch_size": 14, "embed_dim": 32, "num_heads": 2} | options
-        return VisionTransformer(depth=depth, num_classes=num_classes, **sizes).eval()
-
-    return make
+def own_cache(tmp_path, monkeypatch):
+    """The place of an empty cache of backbones and images for this test alone."""
+    monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

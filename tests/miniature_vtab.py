@@ -4,9 +4,9 @@
     vpt report FOLDER/miniature.yaml --out FOLDER/report
 
 All 19 folders, with the lists of the original and labels from 0 to the last class of each task. What is relaxed: there
-are 50 training images (40 and 10) and 24 test images instead of 1,000 and thousands, so in tasks of many classes most
-classes have none (as some of sun397's have in the original). The images are patches of colour that tell the class only
-roughly, and the backbone is a small ViT of random weights: what comes out says nothing of any method.
+are 50 training images (40 and 10) and 24 test images instead of 1,000 and thousands. So most classes have none in tasks
+of many classes (as some of sun397's have in the original). The images are patches of colour that only roughly show the
+class, and the backbone is a small ViT of random weights: the results say nothing about any method.
 """
 
 import sys
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
+from pictures import put
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -54,14 +55,13 @@ def make_tree(root: Path) -> Path:
 
 
 def _images(task: Path, folder: str, count: int, classes: int, draw: np.random.Generator) -> list[str]:
-    """Images of one part, JPEG as the original's, and their lines; labels are spread evenly, the last one included."""
-    (task / "images" / folder).mkdir(parents=True)
+    """Images of one part, JPEG as in the original, and their lines; labels are spread evenly up to the last one."""
     rows = []
     for k, label in enumerate(np.linspace(0, classes - 1, count).round().astype(int)):
         colour = 255 * np.array([label / classes, (3 * label % classes) / classes, 0.5])
         pixels = (colour + draw.normal(0, 25, (6, 6, 3))).clip(0, 255).astype(np.uint8)
         place = f"images/{folder}/{k:06}.jpg"
-        Image.fromarray(pixels).resize((40, 32)).save(task / place, quality=90)
+        put(task / place, Image.fromarray(pixels).resize((40, 32)), quality=90)
         rows.append(f"{place} {label}")
     return rows
 

@@ -1,9 +1,11 @@
-"""Attention against sums by hand: where it goes, how far, what goes to prompts, and what tuning has kept."""
+"""Attention against sums by hand: where it goes, how far, how much goes to prompts, and what tuning has kept."""
+
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from timm.models.vision_transformer import VisionTransformer
+from models import HEAD_INPUTS, draw_images, small_vit
 
 from vptlib.errors import UserError
 from vptlib.explanations.attention import (
@@ -21,16 +23,9 @@ from vptlib.explanations.attention import (
     rollout,
 )
 from vptlib.prompting.vit import textbook_blocks
-from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import build_method
 
 SIZE, PATCH, P = 42, 14, 4
-BACKBONES = {
-    "class token": (VisionTransformer, {}),
-    "class token + mean": (ClsMeanViT, {}),
-    "registers": (VisionTransformer, {"reg_tokens": 3}),
-    "mean, no class token": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
-}
 PROMPTED = {
     "vpt-shallow": {},
     "vpt-deep": {},
@@ -40,19 +35,17 @@ PROMPTED = {
 
 
 def adapted(kind: str, backbone: str = "class token"):
-    build, extra = BACKBONES[backbone]
-    torch.manual_seed(0)
-    vit = build(img_size=SIZE, patch_size=PATCH, embed_dim=32, depth=3, num_heads=2, num_classes=0, **extra)
+    build, extra = HEAD_INPUTS[backbone]
+    vit = small_vit(build, img_size=SIZE, depth=3, **extra)
     method = kind if kind in ("linear", "full", "vpt-shallow") else "vpt-deep"
     options = {"num_prompts": P, **PROMPTED[kind]} if kind in PROMPTED else {}
     return build_method(method, vit, 3, **options).eval()
 
 
-def images(count: int = 2) -> torch.Tensor:
-    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+images = partial(draw_images, size=SIZE)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("kind", ["linear", *PROMPTED])
 def test_rows_of_attention_sum_to_one_and_count_the_prompts(kind, backbone):
     model = adapted(kind, backbone)
@@ -75,7 +68,7 @@ def test_the_weights_are_those_by_which_each_block_mixes_its_values():
         torch.testing.assert_close(attn.proj((weights @ v).transpose(1, 2).flatten(2)), y)
 
 
-def test_where_prompts_are():
+def test_each_block_has_its_prompts_counted():
     assert list(prompts_in(adapted("linear")).values()) == [0, 0, 0]
     assert list(prompts_in(adapted("vpt-shallow")).values()) == [P, P, P]
     assert list(prompts_in(adapted("deep, last two")).values()) == [0, P, P]
@@ -93,7 +86,7 @@ def test_the_model_gives_the_same_logits_afterwards():
 
 def test_readers_are_what_the_head_pools():
     tokens = torch.randn(1, 16, 32)
-    for backbone in BACKBONES:
+    for backbone in HEAD_INPUTS:
         vit = adapted("linear", backbone).vit
         shares = readers(vit, vit.num_prefix_tokens + 9)
         given = tokens[:, : len(shares)].clone().requires_grad_()
@@ -112,9 +105,9 @@ def test_class_attention_is_the_row_of_the_class_token():
 # ---- rollout -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("kind", ["linear", *PROMPTED])
-def test_all_that_is_read_comes_from_somewhere(kind, backbone):
+def test_the_shares_of_rollout_sum_to_one(kind, backbone):
     model = adapted(kind, backbone)
     found = rollout(model, images())
     total = found.patches.sum((1, 2)) + found.prompts.sum((1, 2)) + found.prefix
@@ -135,7 +128,7 @@ def test_without_prompts_rollout_is_the_product_of_matrices():
 # ---- prompts -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("kind", PROMPTED)
 def test_views_of_prompts_are_parts_of_the_attention(kind, backbone):
     model = adapted(kind, backbone)
@@ -157,36 +150,36 @@ def test_share_on_prompts_is_even_where_attention_is():
     model = adapted("vpt-deep")
     with torch.no_grad():
         for block in model.vit.blocks:
-            block.attn.qkv.weight[:64] = 0  # queries and keys alike
+            block.attn.qkv.weight[:64] = 0  # queries and keys are the same everywhere
             block.attn.qkv.bias[:64] = 0
     np.testing.assert_allclose(prompt_shares(model, images(20)), P / (P + 10), atol=1e-6)
     np.testing.assert_array_equal(prompt_shares(adapted("full"), images()), 0)
 
 
-# ---- distances and likeness --------------------------------------------------------------------------------------
+# ---- distances and similarity ------------------------------------------------------------------------------------
 
 
-def test_an_even_head_looks_as_far_as_patches_lie_apart():
+def test_a_head_with_even_attention_has_the_mean_distance_of_patches():
     model = adapted("vpt-deep")
     with torch.no_grad():
         for block in model.vit.blocks:
             block.attn.qkv.weight[:64] = 0
             block.attn.qkv.bias[:64] = 0
-    places = [(r * PATCH, c * PATCH) for r in range(3) for c in range(3)]
-    by_hand = np.mean([np.hypot(a[0] - b[0], a[1] - b[1]) for a in places for b in places])
+    corners = [(r * PATCH, c * PATCH) for r in range(3) for c in range(3)]
+    by_hand = np.mean([np.hypot(a[0] - b[0], a[1] - b[1]) for a in corners for b in corners])
     assert even_distance(model.vit, images()) == pytest.approx(by_hand)
     found = distances(model, images(20))
     assert found.shape == (3, 2)
     np.testing.assert_allclose(found, by_hand, rtol=1e-5)
 
 
-def test_a_head_that_looks_at_its_own_patch_looks_nowhere_else(monkeypatch):
+def test_a_head_that_attends_to_its_own_patch_has_distance_0(monkeypatch):
     identity = torch.eye(10).expand(2, 2, 10, 10)
-    monkeypatch.setitem(distances.__globals__, "attention", lambda *_: [identity] * 3)
+    monkeypatch.setattr("vptlib.explanations.attention.attention", lambda *_: [identity] * 3)
     np.testing.assert_allclose(distances(adapted("linear"), images()), 0, atol=1e-6)
 
 
-def test_cka_knows_rotations_from_other_features():
+def test_cka_is_1_for_rotated_features_and_small_for_unrelated_ones():
     rng = np.random.default_rng(0)
     a, rotation = rng.normal(size=(200, 8)), np.linalg.qr(rng.normal(size=(8, 8)))[0]
     assert linear_cka(a, 3 * a @ rotation + 5) == pytest.approx(1)

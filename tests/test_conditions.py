@@ -1,4 +1,4 @@
-"""vptlib.data.conditions: what is changed is changed as said, and nothing else."""
+"""vptlib.data.conditions: what is changed is changed as asked, and nothing else."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from vptlib import Study
 from vptlib.data.conditions import CORRUPTIONS, Conditions, corrupt, long_tail, wrong_labels
 from vptlib.errors import UserError
+from vptlib.report.words.en import protocol
 from vptlib.study.store import run_key
 
 LABELS = np.arange(600) % 5
@@ -43,7 +44,7 @@ def test_a_long_tail_has_n_images_none_twice_and_two_of_each_class(n, imbalance,
     assert np.bincount(LABELS[chosen], minlength=5).min() >= 2
 
 
-def test_which_class_is_rare_is_drawn_by_lot():
+def test_which_class_is_rare_is_drawn_at_random():
     rare = {int(np.bincount(LABELS[long_tail(LABELS, 100, 10, seed)]).argmin()) for seed in range(20)}
     assert len(rare) > 2
 
@@ -92,10 +93,11 @@ def study(**options):
     return Study(**small | options)
 
 
-def test_a_study_tells_its_conditions_and_keys_follow_them():
+def test_a_study_states_its_conditions_and_keys_follow_them():
     plain, noisy = study(), study(label_noise=0.4)
-    assert "Conditions" not in plain.protocol()
-    assert noisy.protocol()["Conditions"] == "40% of the labelled images carry a wrong label (any other class)."
+    assert "conditions" not in plain.protocol()
+    in_words = protocol(noisy.protocol())["Conditions"]
+    assert in_words == "40% of the labelled images carry a wrong label (any other class)."
     cell = plain.cells()[0]
     keys = {run_key(s, cell) for s in (plain, noisy, study(label_noise=0.4, noise="pair"), study(imbalance=3.0))}
     assert len(keys) == 4
@@ -122,7 +124,7 @@ def test_rare_classes_are_rare_in_the_labelled_images():
     assert counts.sum() == 100 and 6 < counts.max() / counts.min() <= 13
 
 
-def test_a_noisy_study_runs_and_is_stored_beside_the_clean_one(own_store):
+def test_a_noisy_study_runs_and_is_stored_next_to_the_clean_one(own_store):
     clean = study().run(progress=False, jobs=1)
     noisy = study(label_noise=0.6).run(progress=False, jobs=1)
     assert len(clean) == len(noisy) == 1 and clean["run_id"][0] != noisy["run_id"][0]

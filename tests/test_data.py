@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vptlib import doctor
 from vptlib.data import embedded, synthetic
 from vptlib.data.preparing import ImageSet, Preprocessing, prepare
 from vptlib.data.splits import few_shot, fixed_test, split_validation
@@ -22,7 +23,7 @@ from vptlib.data.tasks import task_is_available as available
 from vptlib.errors import UserError
 from vptlib.paths import repository
 
-# What these names mean, for good: a change here changes every published figure.
+# What these names mean, permanently: a change here changes every published figure.
 FINGERPRINTS = {
     "fashion-mnist": "a4a1371e55a78ccd4b2239dc6bd1d1f166d82f6ec7ae572d3e6a30b75db4e72b",
     "digits": "90cbc6dcb7dd9233981c1f342d868222ecb40552b01bc4bfc146fde9addb0f0e",
@@ -125,7 +126,7 @@ def test_the_committed_subset_is_the_one_on_its_card():
     assert path.stat().st_size < 2_000_000
 
 
-@pytest.mark.skipif(not available("fashion-mnist-full")[0], reason="the full Fashion-MNIST is not on this machine")
+@pytest.mark.skipif(not available("fashion-mnist-full")[0], reason=doctor.NO_FULL_FASHION)
 def test_the_committed_subset_comes_out_of_the_full_set_again():
     script = repository() / "data" / "make_fashion_subset.py"
     spec = importlib.util.spec_from_file_location("make_fashion_subset", script)
@@ -139,7 +140,7 @@ def test_the_committed_subset_comes_out_of_the_full_set_again():
     assert len(load_task("fashion-mnist-full").train) == 60_000
 
 
-def test_a_damaged_subset_names_the_file_and_the_mend(tmp_path, monkeypatch):
+def test_a_damaged_subset_names_the_file_and_the_fix(tmp_path, monkeypatch):
     whole = embedded.fashion_subset_file().read_bytes()
     for size in (0, 1000, len(whole) // 2, len(whole) - 10):
         path = tmp_path / f"{size}.npz"
@@ -152,7 +153,7 @@ def test_a_damaged_subset_names_the_file_and_the_mend(tmp_path, monkeypatch):
 @pytest.fixture
 def cached_fashion(tmp_path, monkeypatch):
     """A tiny set in torchvision's layout under the cache folder, and no Debian package."""
-    monkeypatch.setattr(embedded, "_DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.setattr(embedded, "DEBIAN_FASHION", tmp_path / "none")
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path))
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
@@ -192,7 +193,7 @@ def test_a_truncated_packed_idx_file_is_named(cached_fashion):
 
 
 def test_without_the_full_set_the_package_and_the_download_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(embedded, "_DEBIAN_FASHION", tmp_path / "none")
+    monkeypatch.setattr(embedded, "DEBIAN_FASHION", tmp_path / "none")
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path))
     load_task.cache_clear()
     with pytest.raises(UserError, match=r"dataset-fashion-mnist.*torchvision.*'fashion-mnist'"):
@@ -249,7 +250,7 @@ def _centre_of_mass(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_the_location_label_is_the_column_of_the_centre_of_mass():
     task = load_task("dsprites-location")
     x, _ = _centre_of_mass(task.train.images)
-    step = 36 / 31  # pixels from place to place
+    step = 36 / 31  # pixels from position to position
     assert np.array_equal(np.floor((x - 14 + step / 2) / (2 * step)).astype(int), task.train.labels)
 
 
@@ -267,17 +268,21 @@ def test_the_orientation_label_is_where_the_hearts_lobes_point():
     lopsided = (task.test.images[..., 0] * np.abs(arms) ** 2 * arms).sum(axis=(1, 2))  # towards the lobes
     turn = np.degrees(np.angle(lopsided * 1j))  # clockwise from upright
     off = (turn - (task.test.labels + 0.5) * 22.5 + 180) % 360 - 180
-    assert (np.abs(off) < 11.25).mean() > 0.9  # turns lie 7.5 or 0 from a class's middle; small hearts say it roughly
+    assert (np.abs(off) < 11.25).mean() > 0.9  # turns are 7.5 or 0 from a class's middle; small hearts show it roughly
     assert np.abs(off).max() < 22.5 and np.abs(off.mean()) < 0.5
 
 
 @pytest.mark.parametrize("shape", synthetic.SPRITES)
-def test_sprites_have_the_shapes_that_their_names_say(shape):
+def test_sprites_have_the_shapes_of_their_names(shape):
     image = synthetic.draw_sprite(shape, radius=20, angle=0.0, x=32, y=32) / 255
     half = 20 / np.sqrt(2)
-    area = {"square": (2 * half) ** 2, "ellipse": np.pi * 20 * 10, "heart": (4 + np.pi) * (20 / synthetic._TIP) ** 2}
+    area = {
+        "square": (2 * half) ** 2,
+        "ellipse": np.pi * 20 * 10,
+        "heart": (4 + np.pi) * (20 / synthetic.HEART_TIP) ** 2,
+    }
     assert image.sum() == pytest.approx(area[shape], rel=0.01)
-    assert np.allclose(image, image[:, ::-1], atol=0.01)  # upright: left and right alike
+    assert np.allclose(image, image[:, ::-1], atol=0.01)  # upright: left and right are equal
     rows = np.flatnonzero(image.max(axis=1) > 0.5) + 0.5
     top, bottom = {"square": (32 - half, 32 + half), "ellipse": (12, 52), "heart": (None, 52)}[shape]
     assert rows.max() == pytest.approx(bottom, abs=1.5)
@@ -296,7 +301,7 @@ def test_the_count_label_is_the_number_of_solids_and_each_of_them_is_seen():
 
 
 def test_more_solids_do_not_show_in_the_ground_alone():
-    """Brightness of the ground must not tell the count: the upper left pixel is ground in every scene."""
+    """Brightness of the ground must not reveal the count: the upper left pixel is ground in every scene."""
     task = load_task("object-count")
     corner = task.train.images[:, 0, 0, 0].astype(float)
     means = [corner[task.train.labels == label].mean() for label in range(task.num_classes)]

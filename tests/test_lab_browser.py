@@ -17,15 +17,16 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from vptlib import doctor
 from vptlib.paths import ROOT, cache_folder, repository
 from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not find_chromium(), reason="no Chromium is installed"),
+    pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM),
 ]
 
-SCREENSHOT = os.environ.get("VPTLIB_SCREENSHOT")  # a file, to look at what the test looks at
+SCREENSHOT = os.environ.get("VPTLIB_SCREENSHOT")  # a file for a picture of what the test sees
 NOTEBOOK = "01_prompt_internals.ipynb"
 SECONDS_TO_RUN = 500  # half a minute on an idle machine
 QUIET = {"fetchNews": "false", "checkForUpdates": False}
@@ -94,7 +95,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import TensorDataset
 from vptlib import Recipe, build_method
-from vptlib.widgets import training_monitor
+from vptlib.course.widgets.training import training_monitor
 
 vit = VisionTransformer(img_size=28, patch_size=14, embed_dim=32, num_heads=2, depth=2, num_classes=0)
 data = TensorDataset(torch.randn(16, 3, 28, 28), torch.arange(16) % 2)

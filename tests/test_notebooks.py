@@ -1,6 +1,6 @@
 """What every notebook must be before it is worth running: complete, in order, light, and linked to things that exist.
 
-nbval runs the notebooks and compares their outputs; here only their stored form is looked at. Each check is a
+nbval runs the notebooks and compares their outputs; here only their stored form is checked. Each check is a
 function from a notebook to a list of faults, and is itself tried on a notebook with that fault.
 """
 
@@ -96,7 +96,7 @@ def output_faults(notebook) -> list[str]:
         if output.output_type == "error":
             faults.append(f"cell {i} stores the error {output.ename}: {output.evalue[:80]}")
         if output.get("name") == "stderr":
-            faults.append(f"cell {i} wrote to stderr ({output.text.strip()[:60]!r}): mend the warning or hide the bar.")
+            faults.append(f"cell {i} wrote to stderr ({output.text.strip()[:60]!r}): fix the warning or hide the bar.")
         for kind, data in output.get("data", {}).items():
             if kind.startswith("application/vnd.jupyter.widget"):
                 faults.append(f"cell {i} stores a widget: show a static figure as well and clear the widget.")
@@ -117,7 +117,7 @@ def place_faults(notebook) -> list[str]:
     faults = []
     for i, cell in code_cells(notebook):
         if re.search(r"""["']\.\.?/|\.cwd\(\)|os\.getcwd|%cd|os\.chdir""", cell.source):
-            faults.append(f"cell {i} leans on the working directory: ask vptlib.paths for the place.")
+            faults.append(f"cell {i} depends on the working directory: get the folder from vptlib.paths.")
         shown = "".join(shown_text(output) for output in cell.outputs)
         if found := of_a_machine.search(cell.source + shown):
             faults.append(f"cell {i} shows a path of one machine: {found.group()}")
@@ -125,7 +125,7 @@ def place_faults(notebook) -> list[str]:
 
 
 def shown_text(output) -> str:
-    """What an output says in letters: printed text, tables, reprs."""
+    """The text of an output: printed text, tables, reprs."""
     data = output.get("data", {})
     return "".join([output.get("text", ""), *(text for kind, text in data.items() if kind.startswith("text/"))])
 

@@ -1,4 +1,4 @@
-"""vptlib.tuning.promptfile: what is saved comes back, and nothing else is taken for it."""
+"""vptlib.tuning.promptfile: what is saved comes back, and nothing else is accepted."""
 
 import json
 import pickle
@@ -6,6 +6,7 @@ import struct
 
 import pytest
 import torch
+from models import draw_images, redraw, small_vit
 from safetensors.torch import load_file, save_file
 
 from vptlib.errors import UserError
@@ -25,55 +26,39 @@ PROMPTED = [
 ]
 
 
-@pytest.fixture
-def backbone(tiny_vit):
-    def make(seed=0, **options):
-        torch.manual_seed(seed)
-        return tiny_vit(**options)
-
-    return make
-
-
-def learned(backbone, method="vpt-deep", **options):
+def learned(method="vpt-deep", **options):
     """A model whose trained tensors are far from where they start."""
-    model = build_method(method, backbone(), 3, **options)
-    draw = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for tensor in model.trained_state().values():
-            tensor.copy_(torch.randn(tensor.shape, generator=draw))
+    model = build_method(method, small_vit(), 3, **options)
+    redraw(model.trained_state().values(), seed=1)
     return model.eval()
 
 
-def images():
-    return torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(2))
-
-
 @pytest.mark.parametrize(("method", "options"), PROMPTED, ids=str)
-def test_saved_and_loaded_gives_the_same_logits(backbone, tmp_path, method, options):
-    model = learned(backbone, method, **options)
+def test_saved_and_loaded_gives_the_same_logits(tmp_path, method, options):
+    model = learned(method, **options)
     save_prompts(model, tmp_path / "p.safetensors", ("a", "b", "c"))
     torch.manual_seed(99)
-    again = load_prompts(tmp_path / "p.safetensors", backbone())
-    torch.testing.assert_close(again(images()), model(images()), rtol=0, atol=0)
+    again = load_prompts(tmp_path / "p.safetensors", small_vit())
+    torch.testing.assert_close(again(draw_images()), model(draw_images()), rtol=0, atol=0)
     assert again.method == method and not again.training
-    fresh = build_method(method, backbone(), 3, **options).eval()
-    assert not torch.allclose(fresh(images()), model(images()), atol=1e-3)
+    fresh = build_method(method, small_vit(), 3, **options).eval()
+    assert not torch.allclose(fresh(draw_images()), model(draw_images()), atol=1e-3)
 
 
-def test_the_file_holds_what_is_needed_and_no_backbone(backbone, tmp_path):
+def test_the_file_holds_what_is_needed_and_no_backbone(tmp_path):
     path = tmp_path / "new" / "p.safetensors"
-    model = learned(backbone, num_prompts=3)
+    model = learned(num_prompts=3)
     save_prompts(model, path, ("cat", "dog", "owl"))
     card = read_card(path)
     assert card.class_names == ("cat", "dog", "owl") and card.options == {"num_prompts": 3}
     assert card.preprocessing == preprocessing(model.vit)
     assert set(load_file(path)) == {"net.prompts", "net.vit.head.weight", "net.vit.head.bias"}
     assert path.stat().st_size < 4 * model.trainable_parameters + 2000
-    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"]  # no half file beside it
+    assert [p.name for p in path.parent.iterdir()] == ["p.safetensors"]  # no half file next to it
 
 
-def test_classes_without_names_are_numbered(backbone, tmp_path):
-    save_prompts(learned(backbone), tmp_path / "p.safetensors")
+def test_classes_without_names_are_numbered(tmp_path):
+    save_prompts(learned(), tmp_path / "p.safetensors")
     assert read_card(tmp_path / "p.safetensors").class_names == ("0", "1", "2")
 
 
@@ -89,38 +74,38 @@ def test_classes_without_names_are_numbered(backbone, tmp_path):
         ({"patch_size": 7}, "patch size 14, but this one has 7"),
     ],
 )
-def test_another_backbone_is_refused(backbone, tmp_path, other, words):
+def test_another_backbone_is_refused(tmp_path, other, words):
     path = tmp_path / "p.safetensors"
-    save_prompts(learned(backbone), path)
+    save_prompts(learned(), path)
     with pytest.raises(UserError, match=words) as error:
-        load_prompts(path, backbone(**other))
+        load_prompts(path, small_vit(**other))
     assert str(path) in str(error.value)
 
 
-def test_one_changed_weight_makes_another_backbone(backbone, tmp_path):
-    save_prompts(learned(backbone), tmp_path / "p.safetensors")
-    vit = backbone()
+def test_one_changed_weight_makes_another_backbone(tmp_path):
+    save_prompts(learned(), tmp_path / "p.safetensors")
+    vit = small_vit()
     vit.blocks[1].norm2.bias.data[3] += 1e-6
     with pytest.raises(UserError, match="another backbone"):
         load_prompts(tmp_path / "p.safetensors", vit)
 
 
 @pytest.mark.parametrize("method", ["full", "bias", "ssf", "full+prompts", "partial-k"])
-def test_methods_that_change_the_backbone_are_not_saved_as_prompts(backbone, tmp_path, method):
+def test_methods_that_change_the_backbone_are_not_saved_as_prompts(tmp_path, method):
     with pytest.raises(UserError, match=f"{method.replace('+', '.')}.*changes the backbone"):
-        save_prompts(build_method(method, backbone(), 3), tmp_path / "p.safetensors")
+        save_prompts(build_method(method, small_vit(), 3), tmp_path / "p.safetensors")
     assert not list(tmp_path.iterdir())
 
 
-def test_names_must_fit_the_classes(backbone, tmp_path):
+def test_names_must_fit_the_classes(tmp_path):
     with pytest.raises(UserError, match=r"2 names.*3 classes"):
-        save_prompts(learned(backbone), tmp_path / "p.safetensors", ("a", "b"))
+        save_prompts(learned(), tmp_path / "p.safetensors", ("a", "b"))
 
 
-def test_a_path_that_cannot_be_written_is_named(backbone, tmp_path):
+def test_a_path_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"file/p\.safetensors"):
-        save_prompts(learned(backbone), tmp_path / "file" / "p.safetensors")
+        save_prompts(learned(), tmp_path / "file" / "p.safetensors")
 
 
 def rewritten(path, change):
@@ -146,19 +131,19 @@ def rewritten(path, change):
         (lambda p: rewritten(p, lambda said: said | {"format": "vptlib prompts 9"}), "not one that save_prompts"),
     ],
 )
-def test_what_is_not_whole_or_not_ours_is_refused(backbone, tmp_path, damage, words):
+def test_what_is_not_whole_or_not_ours_is_refused(tmp_path, damage, words):
     path = tmp_path / "p.safetensors"
-    save_prompts(learned(backbone), path)
+    save_prompts(learned(), path)
     damage(path)
     with pytest.raises(UserError, match=words) as error:
-        load_prompts(path, backbone())
+        load_prompts(path, small_vit())
     assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "other shape", "not finite"])
-def test_tensors_that_do_not_fit_are_named(backbone, tmp_path, change):
+def test_tensors_that_do_not_fit_are_named(tmp_path, change):
     path = tmp_path / "p.safetensors"
-    save_prompts(learned(backbone), path)
+    save_prompts(learned(), path)
     raw = path.read_bytes()
     said = json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])["__metadata__"]
     tensors = load_file(path)
@@ -170,4 +155,4 @@ def test_tensors_that_do_not_fit_are_named(backbone, tmp_path, change):
         tensors["net.prompts"][0, 0, 0] = float("nan")
     save_file(tensors, path, metadata=said)
     with pytest.raises(UserError, match=r"net\.prompts"):
-        load_prompts(path, backbone())
+        load_prompts(path, small_vit())

@@ -1,10 +1,11 @@
-"""The search keeps its budget, goes on where it was stopped, and is chosen on validation images alone."""
+"""The search keeps its budget, continues where it was stopped, and is chosen on validation images alone."""
 
 import copy
 
 import pandas as pd
 import pytest
 import torch
+from models import bright_and_dark, small_vit
 from torch.utils.data import TensorDataset
 
 from vptlib import Recipe, UserError, build_method, fit
@@ -17,18 +18,14 @@ RECIPE = Recipe(1e-2, steps=3, batch_size=8, evaluations=1, seed=5)
 
 @pytest.fixture
 def parts():
-    """Training and validation images of two classes, bright and dark."""
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(24) % 2
-    images = torch.randn(24, 3, 28, 28, generator=generator) + labels.view(-1, 1, 1, 1)
-    return TensorDataset(images[:16], labels[:16]), TensorDataset(images[16:], labels[16:])
+    """Training and validation images."""
+    return bright_and_dark(16, noise=2), bright_and_dark(8, seed=1, noise=2)
 
 
 @pytest.fixture
-def run(tiny_vit, parts, tmp_path):
+def run(parts, tmp_path):
     """A small search: `run(trials)`; further arguments replace its own."""
-    torch.manual_seed(0)
-    vit = tiny_vit()
+    vit = small_vit()
 
     def make(trials, method="vpt-deep", space=SPACE, recipe=RECIPE, storage=tmp_path / "a.db", vit=vit, parts=parts):
         return search(method, vit, 2, space, *parts, recipe, trials, storage, progress=False)
@@ -38,7 +35,7 @@ def run(tiny_vit, parts, tmp_path):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """The settings of the trainings that are made, in order."""
+    """The settings of the trainings, in order."""
     made = []
 
     def counted(method, vit, num_classes, setting, *rest):
@@ -53,7 +50,7 @@ def settings(table: pd.DataFrame) -> list[tuple]:
     return list(table[[*SPACE, "val_accuracy", "val_loss"]].itertuples(index=False, name=None))
 
 
-def test_makes_as_many_trials_as_told_within_the_space(run, trainings):
+def test_makes_as_many_trials_as_asked_within_the_space(run, trainings):
     table = run(7)
     assert len(table) == len(trainings) == 7
     assert table["learning_rate"].between(1e-3, 1e-1).all() and table["learning_rate"].nunique() == 7
@@ -104,14 +101,13 @@ def test_stopped_in_its_very_first_trial_it_still_begins_with_it(run, tmp_path, 
     assert settings(run(2)) == settings(run(2, storage=tmp_path / "b.db"))
 
 
-def test_another_recipe_space_backbone_or_other_images_are_another_search(run, trainings, tiny_vit, parts):
+def test_another_recipe_space_backbone_or_other_images_are_another_search(run, trainings, parts):
     run(1)
-    torch.manual_seed(1)
     swapped = TensorDataset(parts[1].tensors[0], 1 - parts[1].tensors[1])
     others = (
         {"recipe": Recipe(1e-2, steps=4, batch_size=8, evaluations=1, seed=5)},
         {"space": SPACE | {"num_prompts": (2, 1)}},
-        {"vit": tiny_vit()},
+        {"vit": small_vit(seed=1)},
         {"parts": (parts[0], swapped)},
         {"method": "vpt-shallow"},
     )
@@ -120,14 +116,14 @@ def test_another_recipe_space_backbone_or_other_images_are_another_search(run, t
         assert len(trainings) == count, other
 
 
-def test_all_trials_have_the_same_steps_and_a_recipes_setting_replaces_its_own(tiny_vit, parts):
+def test_all_trials_have_the_same_steps_and_a_recipes_setting_replaces_its_own(parts):
     model, history = train_setting(
-        "vpt-deep", tiny_vit(), 2, {"learning_rate": 3e-2, "num_prompts": 4, "weight_decay": 0.0}, *parts, RECIPE
+        "vpt-deep", small_vit(), 2, {"learning_rate": 3e-2, "num_prompts": 4, "weight_decay": 0.0}, *parts, RECIPE
     )
     assert len(history.train_loss) == RECIPE.steps
     assert model.net.prompts.shape == (2, 4, 32)
 
-    vit = tiny_vit()
+    vit = small_vit()
     torch.manual_seed(RECIPE.seed)
     by_hand = build_method("linear", copy.deepcopy(vit), 2)
     wanted = fit(by_hand, *parts, Recipe(3e-2, steps=3, batch_size=8, evaluations=1, seed=5)).train_loss
@@ -146,7 +142,7 @@ def test_a_trial_that_diverges_counts_and_is_never_best(run):
         best_setting(table[table["diverged"]])
 
 
-def test_the_best_is_the_most_accurate_and_of_equals_the_one_with_the_lower_loss():
+def test_the_best_is_the_most_accurate_and_where_two_are_equal_the_lower_loss_wins():
     table = pd.DataFrame(
         {
             "trial": range(4),
@@ -162,12 +158,12 @@ def test_the_best_is_the_most_accurate_and_of_equals_the_one_with_the_lower_loss
     assert type(best_setting(table)["num_prompts"]) is int
 
 
-def test_what_was_best_can_be_trained_again(run, tiny_vit, parts):
+def test_what_was_best_can_be_trained_again(run, parts):
     torch.manual_seed(0)
     table = run(4)
     setting = best_setting(table)
     torch.manual_seed(0)
-    _, history = train_setting("vpt-deep", tiny_vit(), 2, setting, *parts, RECIPE)
+    _, history = train_setting("vpt-deep", small_vit(), 2, setting, *parts, RECIPE)
     assert history.best_val_accuracy == table["val_accuracy"].max()
 
 
@@ -190,7 +186,7 @@ def test_it_learns_where_better_settings_lie(run):
         ({"method": "vpt-deeper"}, "'vpt-deeper'"),
     ],
 )
-def test_what_cannot_be_searched_is_said(run, options, message):
+def test_what_cannot_be_searched_is_named(run, options, message):
     with pytest.raises(UserError, match=message):
         run(**{"trials": 1} | options)
 
@@ -201,7 +197,7 @@ def test_a_range_must_be_one(low, high):
         Between(low, high)
 
 
-def test_a_storage_that_cannot_be_written_is_said(run, tmp_path):
+def test_a_storage_that_cannot_be_written_is_named(run, tmp_path):
     (tmp_path / "folder.db").mkdir()
     with pytest.raises(UserError, match="give storage another file"):
         run(1, storage=tmp_path / "folder.db")

@@ -1,4 +1,4 @@
-"""vptlib.course.widgets: a control changes the picture, pictures stand in for widgets; numbers are the model's."""
+"""vptlib.course.widgets: a control changes the picture, which replaces the widget where no kernel runs."""
 
 import base64
 import os
@@ -9,10 +9,11 @@ import time
 import matplotlib
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
+from models import bright_and_dark, draw_images, small_vit
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from planted import planted_runs
-from torch.utils.data import TensorDataset
 
 from vptlib import PromptedViT, Recipe, build_method
 from vptlib.course.widgets.decision import decision_explorer
@@ -22,20 +23,20 @@ from vptlib.course.widgets.training import loss_figure, training_monitor
 from vptlib.course.widgets.view import WIDGET
 from vptlib.errors import UserError
 from vptlib.evidence.prices import plan
+from vptlib.report.words import en
 from vptlib.tuning.training import History
 
 PNG = b"\x89PNG"
 
 
 @pytest.fixture
-def prompted(tiny_vit):
-    torch.manual_seed(0)
-    return build_method("vpt-deep", tiny_vit(), 3, num_prompts=5)
+def prompted():
+    return build_method("vpt-deep", small_vit(), 3, num_prompts=5)
 
 
 @pytest.fixture
 def image():
-    return torch.randn(3, 28, 28, generator=torch.Generator().manual_seed(1))
+    return draw_images(1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,8 @@ def png_of(view) -> bytes:
 
 
 def bundle_of(view):
-    return view._repr_mimebundle_()
+    """What a front end gets of the view as a cell's output."""
+    return DisplayFormatter().format(view)[0]
 
 
 def test_a_view_is_a_widget_and_a_picture_in_one_output(prompted, image):
@@ -79,7 +81,7 @@ def test_each_control_of_the_explorer_changes_the_picture(prompted, image, contr
     assert png_of(view).startswith(PNG) and png_of(view) != before
 
 
-def test_exploring_leaves_the_model_as_it_was(prompted, image):
+def test_exploring_leaves_the_model_unchanged(prompted, image):
     prompted.train()
     with torch.no_grad():
         before = prompted(image[None])
@@ -89,25 +91,25 @@ def test_exploring_leaves_the_model_as_it_was(prompted, image):
         assert torch.equal(prompted(image[None]), before)
 
 
-def test_a_layer_without_prompts_can_be_looked_at_too(tiny_vit, image):
-    vit = tiny_vit(num_classes=3)
+def test_a_layer_without_prompts_can_be_shown_too(image):
+    vit = small_vit(num_classes=3)
     view = prompt_explorer(PromptedViT(vit, num_prompts=2, layers="last 1"), image)
     assert view.controls["asks"].options[1] == "prompt 1"
-    view.controls["asks"].value = "prompt 1"  # layer 1 has none: the picture says so
+    view.controls["asks"].value = "prompt 1"  # layer 1 has none: the picture shows a sentence
     without = png_of(view)
     view.controls["layer"].value = 2
     assert png_of(view) != without
 
 
-def test_registers_and_shallow_prompts_are_named(tiny_vit, image):
-    model = build_method("vpt-shallow", tiny_vit(reg_tokens=2), 3, num_prompts=1)
+def test_registers_and_shallow_prompts_are_named(image):
+    model = build_method("vpt-shallow", small_vit(reg_tokens=2), 3, num_prompts=1)
     names = prompt_explorer(model, image).controls["asks"].options
     assert names == ("class token", "register 1", "register 2", "prompt 1", "patch 1", "patch 2", "patch 3", "patch 4")
 
 
-def test_what_cannot_be_explored_is_told(tiny_vit, prompted, image):
+def test_what_cannot_be_explored_is_refused(prompted, image):
     with pytest.raises(UserError, match="needs a model with prompts"):
-        prompt_explorer(build_method("linear", tiny_vit(), 3), image)
+        prompt_explorer(build_method("linear", small_vit(), 3), image)
     with pytest.raises(UserError, match="layer is 3, but this model has layers 1 to 2"):
         prompt_explorer(prompted, image, layer=3)
     with pytest.raises(UserError, match="head is 0"):
@@ -121,9 +123,7 @@ def test_what_cannot_be_explored_is_told(tiny_vit, prompted, image):
 
 @pytest.fixture
 def data():
-    random = torch.Generator().manual_seed(0)
-    images, labels = torch.randn(16, 3, 28, 28, generator=random), torch.arange(16) % 3
-    return TensorDataset(images, labels)
+    return bright_and_dark(16)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ STOPS = {
 
 
 @pytest.mark.parametrize("stop", STOPS)
-def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(prompted, data, shown, stop):
+def test_a_stop_keeps_the_best_weights_and_the_notebook_goes_on(prompted, data, shown, stop):
     before = signal.getsignal(signal.SIGINT)
     history = stopped_by(STOPS[stop], prompted, data, shown)
     assert 0 < len(history.train_loss) < 100_000 and shown[0].controls["how"].value == "Stopped."
@@ -174,7 +174,7 @@ def test_a_stop_keeps_the_best_weights_and_lets_the_notebook_go_on(prompted, dat
     assert len(training_monitor(prompted, data, data, Recipe(1e-3, steps=2)).train_loss) == 2
 
 
-def test_a_figure_says_whether_it_was_stopped():
+def test_the_title_shows_whether_training_was_stopped():
     history = History(train_loss=[2.0, 1.0], val_steps=[2], val_loss=[1.5], val_accuracy=[0.5], best_step=2)
     for recipe, stopped, word in ((Recipe(1, 2), False, "done"), (Recipe(1, 9), True, "stopped")):
         title = loss_figure("vpt-deep", recipe, history, stopped).axes[0].get_title(loc="left")
@@ -198,29 +198,29 @@ def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
 
 def test_the_decision_is_that_of_the_plan(runs):
     view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
-    figure = view._draw(accuracy=85, margin=1, label_price=2, tasks=10)
+    figure = view.draw(accuracy=85, margin=1, label_price=2, tasks=10)
     found = plan(runs, 0.85, 2, 10, 0.01)
-    assert found.headline in texts(figure)
+    assert en.sentence(found.headline) in texts(figure)
     for reason in found.reasons:
-        assert " ".join(reason.split()) in " ".join(texts(figure).split())
-    assert found.headline in bundle_of(view)["text/plain"]
+        assert " ".join(en.sentence(reason).split()) in " ".join(texts(figure).split())
+    assert en.sentence(found.headline) in bundle_of(view)["text/plain"]
 
 
 @pytest.mark.parametrize("accuracy", [0.3, 0.85, 0.93, 0.99])
 def test_no_text_leaves_the_figure(runs, accuracy):
-    figure = decision_explorer(runs)._draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000)
+    figure = decision_explorer(runs).draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000)
     width, height = figure.bbox.width, figure.bbox.height
     for text in figure.texts + figure.axes[0].texts:
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height, text.get_text()
 
 
-def test_a_wrong_first_number_is_told(runs):
+def test_a_wrong_first_number_is_refused(runs):
     with pytest.raises(UserError, match=r"accuracy is 80, but must"):
         decision_explorer(runs, accuracy=80)
 
 
-def test_one_size_is_enough_to_look_at_a_decision():
+def test_one_size_is_enough_for_a_decision():
     view = decision_explorer(planted_runs({"vpt-deep": {50: 0.8}, "full": {50: 0.8}}), accuracy=0.5)
     assert png_of(view).startswith(PNG)
 
@@ -234,7 +234,7 @@ def test_the_chooser_shows_the_task_and_names_the_command():
     view.controls["task"].value = "dsprites-location"
     view.controls["backbone"].value = "vit_base_patch16_224.augreg_in21k"
     assert png_of(view) != before
-    figure = view._draw(task="dsprites-location", backbone="vit_base_patch16_224.augreg_in21k")
+    figure = view.draw(task="dsprites-location", backbone="vit_base_patch16_224.augreg_in21k")
     command = "vpt run 02 -y '{task: dsprites-location, backbone: vit_base_patch16_224.augreg_in21k}'"
     assert command in texts(figure)
     box = figure.texts[0].get_window_extent()
@@ -242,5 +242,5 @@ def test_the_chooser_shows_the_task_and_names_the_command():
 
 
 def test_a_task_that_is_not_here_cannot_be_chosen():
-    with pytest.raises(UserError, match="task 'nonsense' cannot be had here: take one of"):
+    with pytest.raises(UserError, match="task 'nonsense' is not available here: take one of"):
         task_chooser("nonsense")

@@ -1,21 +1,28 @@
-"""GradCAM against six lines written by hand, against a planted feature, and the model left as it was found."""
+"""GradCAM against six lines written by hand, and against a planted feature; the model is unchanged afterwards."""
 
 import builtins
 import io
+import re
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from models import HEAD_INPUTS, draw_images, small_vit
 from sklearn.datasets import load_digits
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
+from vptlib.explanations import maps as maps_module
+from vptlib.explanations.attention import class_attention
 from vptlib.explanations.maps import (
     CELLS,
     EXPLANATIONS,
+    Explanation,
     cell_counts,
     explain,
     four_cells,
@@ -23,25 +30,16 @@ from vptlib.explanations.maps import (
     prompt_attribution,
 )
 from vptlib.report.gradcam_page import gradcam_page
-from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import METHODS as ALL_METHODS
 from vptlib.tuning.methods import build_method
 
 METHODS = ("linear", "vpt-shallow", "vpt-deep", "full")
 SIZE, PATCH, GRID = 56, 14, 4
-BACKBONES = {
-    "class token": (VisionTransformer, {}),
-    "class token + mean": (ClsMeanViT, {}),
-    "registers": (VisionTransformer, {"reg_tokens": 3}),
-    "mean, no class token": (VisionTransformer, {"global_pool": "avg", "class_token": False}),
-}
 
 
 def vit(backbone: str = "class token", **options) -> VisionTransformer:
-    kind, extra = BACKBONES[backbone]
-    torch.manual_seed(0)
-    sizes = dict(img_size=SIZE, patch_size=PATCH, embed_dim=32, depth=2, num_heads=2, num_classes=0)
-    return kind(**(sizes | extra | options))
+    kind, extra = HEAD_INPUTS[backbone]
+    return small_vit(kind, **({"img_size": SIZE} | extra | options))
 
 
 def adapted(method: str, backbone: str = "class token", **options):
@@ -49,8 +47,7 @@ def adapted(method: str, backbone: str = "class token", **options):
     return build_method(method, vit(backbone, **options), 3, **prompts).eval()
 
 
-def images(count: int = 2) -> torch.Tensor:
-    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+images = partial(draw_images, size=SIZE)
 
 
 def to_unit(maps: torch.Tensor) -> torch.Tensor:
@@ -59,7 +56,7 @@ def to_unit(maps: torch.Tensor) -> torch.Tensor:
 
 
 def by_hand(model, pictures: torch.Tensor, classes: list[int]) -> np.ndarray:
-    """GradCAM without pytorch-grad-cam, its upsampling left to torch."""
+    """GradCAM without pytorch-grad-cam; torch enlarges the map."""
     seen = []
     hook = model.vit.blocks[-1].norm1.register_forward_hook(lambda _, __, output: seen.append(output))
     logits = model(pictures.requires_grad_())
@@ -70,7 +67,7 @@ def by_hand(model, pictures: torch.Tensor, classes: list[int]) -> np.ndarray:
     return to_unit(F.interpolate(coarse, scale_factor=PATCH, mode="bilinear"))[:, 0].detach().numpy()
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_agrees_with_six_lines_by_hand(method, backbone):
     model = adapted(method, backbone)
@@ -82,7 +79,7 @@ def test_agrees_with_six_lines_by_hand(method, backbone):
     np.testing.assert_allclose(maps, expected, atol=1e-6)
 
 
-def test_fast_and_textbook_form_are_explained_alike():
+def test_fast_and_textbook_form_have_the_same_maps():
     model = adapted("vpt-deep")
     assert model.net.uses_fast_form
     from_fast = explain(model, images())
@@ -91,7 +88,7 @@ def test_fast_and_textbook_form_are_explained_alike():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_shape_and_range(method):
+def test_maps_have_the_images_shape_and_lie_from_0_to_1(method):
     maps = explain(adapted(method), images(3))
     assert maps.shape == (3, SIZE, SIZE) and maps.dtype == np.float32
     assert maps.min() >= 0 and maps.max() <= 1
@@ -107,14 +104,14 @@ def test_by_default_the_predicted_class_is_explained():
 
 
 def test_many_images_are_explained_as_each_alone(monkeypatch):
-    monkeypatch.setitem(explain.__globals__, "_BATCH", 2)
+    monkeypatch.setitem(EXPLANATIONS, "gradcam", replace(EXPLANATIONS["gradcam"], at_once=2))
     model, targets = adapted("vpt-deep"), torch.tensor([0, 1, 2, 0, 1])
     together = explain(model, images(5), targets)
     alone = [explain(model, images(5)[i : i + 1], targets[i : i + 1]) for i in range(5)]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
 
 
-# ---- a feature planted where we know -----------------------------------------------------------------------------
+# ---- a planted feature -------------------------------------------------------------------------------------------
 
 
 def dark_with_bright_patch(row: int, column: int) -> torch.Tensor:
@@ -125,10 +122,10 @@ def dark_with_bright_patch(row: int, column: int) -> torch.Tensor:
 
 @torch.no_grad()
 def decided_by_bright_patch(method: str, backbone: str):
-    """Class 1 where the image has a bright patch, class 0 where it has none; attention carries the news.
+    """Class 1 where the image has a bright patch, class 0 where it has none; attention carries the information.
 
-    Channel 0 of a token is the brightness of its patch. Attention looks everywhere alike and copies channel 0 to
-    all tokens, the MLPs add nothing, and the head reads channel 0 of what it pools.
+    Channel 0 of a token is the brightness of its patch. Attention is even and copies channel 0 to all tokens, the MLPs
+    add nothing, and the head reads channel 0 of what it pools.
     """
     model = adapted(method, backbone, embed_dim=8)
     net, width = model.vit, 8
@@ -136,7 +133,7 @@ def decided_by_bright_patch(method: str, backbone: str):
         if "norm" not in name and "prompts" not in name:
             parameter.zero_()
     net.patch_embed.proj.weight[0] = 1 / (3 * PATCH * PATCH)
-    net.pos_embed[..., 1] = 1  # or the norms would blow up whatever little is in a dark patch
+    net.pos_embed[..., 1] = 1  # otherwise the norms would enlarge the small values of a dark patch
     net.blocks[-1].attn.qkv.weight[2 * width, 0] = 1
     net.blocks[-1].attn.proj.weight[0, 0] = 1
     model.head.weight[1, ::width] = 1
@@ -150,7 +147,7 @@ PLANTED = dark_with_bright_patch(2, 1)
 
 
 @pytest.mark.parametrize("place", [(0, 0), (2, 1), (3, 2)])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("explanation", ["gradcam", "hirescam", "integrated-gradients"])
 def test_map_points_at_the_patch_that_decides(explanation, method, backbone, place):
@@ -163,11 +160,11 @@ def test_map_points_at_the_patch_that_decides(explanation, method, backbone, pla
 
 
 @pytest.mark.parametrize("place", [(0, 0), (3, 2)])
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("explanation", ["attention", "rollout"])
 def test_attention_points_at_the_patch_that_gets_it(explanation, method, backbone, place):
-    """Attention is decided by the bright patch too, once keys carry brightness and all queries ask for it."""
+    """The bright patch also gets the attention, once keys carry brightness and all queries ask for it."""
     model = decided_by_bright_patch(method, backbone)
     with torch.no_grad():
         for block in model.vit.blocks:
@@ -186,7 +183,7 @@ def test_attention_points_at_the_patch_that_gets_it(explanation, method, backbon
 def test_every_method_gets_a_map_or_a_clear_refusal(method, explanation):
     model = adapted(method)
     if method == "side-tuning" and explanation != "integrated-gradients":
-        with pytest.raises(UserError, match="beside the backbone"):
+        with pytest.raises(UserError, match="next to the backbone"):
             explain(model, images(), method=explanation)
         return
     maps = explain(model, images(), method=explanation, steps=4)
@@ -195,7 +192,7 @@ def test_every_method_gets_a_map_or_a_clear_refusal(method, explanation):
 
 
 @pytest.mark.parametrize("explanation", EXPLANATIONS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 def test_images_of_another_shape_get_maps_of_their_own(backbone, explanation):
     model = adapted("vpt-deep", backbone, dynamic_img_size=True)
     pictures = torch.randn(2, 3, 3 * PATCH, 5 * PATCH, generator=torch.Generator().manual_seed(3))
@@ -205,18 +202,17 @@ def test_images_of_another_shape_get_maps_of_their_own(backbone, explanation):
 
 @pytest.mark.parametrize("where", ["prepend", "pixel", "pad", "add"])
 @pytest.mark.parametrize("explanation", EXPLANATIONS)
-def test_prompts_in_other_places_leave_the_map_in_place(explanation, where):
+def test_other_kinds_of_prompts_leave_the_map_aligned_with_the_image(explanation, where):
     model = build_method("vpt-shallow", vit(), 3, num_prompts={"add": 1, "pad": 7}.get(where, 5), where=where).eval()
     maps = explain(model, images(), method=explanation, steps=4)
     assert maps.shape == (2, SIZE, SIZE) and maps.max() == pytest.approx(1)
 
 
-def test_a_frame_is_taken_off_the_map():
-    """What lies left in the image lies left in its map, at the image's own scale, though the image was shrunk."""
+def test_a_frame_is_cut_off_the_map():
+    """What is left in the image is left in its map, at the image's own scale, although the image was shrunk."""
     model = build_method("vpt-shallow", vit(), 3, num_prompts=14, where="pad").eval()
-    within = explain.__globals__["_METHODS"]["attention"]
-    with explain.__globals__["opened"](model):
-        framed = torch.tensor(within(model, images(), [None, None]))
+    coarse = to_unit(class_attention(model, images()))
+    framed = to_unit(F.interpolate(coarse[:, None], (SIZE, SIZE), mode="bilinear")[:, 0])
     inner = F.interpolate(framed[:, None, 14:-14, 14:-14], (SIZE, SIZE), mode="bilinear")[:, 0]
     np.testing.assert_allclose(explain(model, images(), method="attention"), to_unit(inner), atol=1e-5)
 
@@ -235,10 +231,37 @@ def test_hirescam_agrees_with_lines_by_hand():
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+# ---- the table ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+def test_a_map_depends_on_the_class_exactly_if_its_row_says_so(explanation):
+    model = adapted("full")
+    first, second = (explain(model, images(), torch.tensor([k, k]), explanation, steps=4) for k in (0, 1))
+    assert np.array_equal(first, second) != EXPLANATIONS[explanation].class_aware
+
+
+@pytest.mark.parametrize("explanation", EXPLANATIONS)
+def test_every_row_names_its_source(explanation):
+    assert re.search(r"\d{4}, arXiv \d{4}\.\d{5}, (section|figure) \d", EXPLANATIONS[explanation].source)
+
+
+def test_a_further_explanation_is_one_more_row(monkeypatch):
+    def brightness(model, images, targets, **_):
+        assert len(images) <= 2
+        return images.mean(dim=1).clamp(0, 1).numpy()
+
+    monkeypatch.setitem(EXPLANATIONS, "brightness", Explanation("Brightness", brightness, "here", at_once=2))
+    found = explain(adapted("linear"), images(3), method="brightness")
+    np.testing.assert_array_equal(found, images(3).mean(dim=1).clamp(0, 1))
+    with pytest.raises(UserError, match=r"take one of gradcam, .*, rollout, brightness"):
+        explain(adapted("linear"), images(), method="darkness")
+
+
 # ---- Integrated Gradients ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", HEAD_INPUTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_pixels_account_for_the_whole_difference(method, backbone):
     model = adapted(method, backbone)
@@ -246,7 +269,7 @@ def test_pixels_account_for_the_whole_difference(method, backbone):
     with torch.no_grad():
         change = (model(images()) - model(torch.zeros(1, 3, SIZE, SIZE)))[range(2), [0, 2]]
     np.testing.assert_allclose(found.difference, change, atol=1e-5)
-    assert np.abs(found.difference).max() > 0.05  # there is something to account for
+    assert np.abs(found.difference).max() > 0.05  # the difference is not trivial
     assert np.abs(found.gap).max() < 0.01 * np.abs(found.difference).max() + 1e-3
     np.testing.assert_allclose(found.values.sum(axis=(1, 2)) - found.gap, found.difference, atol=1e-5)
 
@@ -256,7 +279,7 @@ def test_pixels_account_for_the_whole_difference(method, backbone):
 def test_prompts_account_for_the_whole_difference(method, options):
     model = build_method(method, vit(), 3, num_prompts=5, **options).eval()
     with torch.no_grad():
-        model.net.prompts *= 8  # or there is little to account for
+        model.net.prompts *= 8  # otherwise the difference is small
     found = prompt_attribution(model, images(), torch.tensor([0, 2]), steps=128)
     assert found.values.shape == (2, len(model.net.layers), 5)
     assert np.abs(found.difference).max() > 0.01
@@ -278,7 +301,7 @@ def test_the_prompt_that_decides_gets_the_credit():
 def test_steps_at_once_change_nothing(monkeypatch):
     model = adapted("vpt-deep")
     whole = integrated_gradients(model, images(5), steps=6).values
-    monkeypatch.setitem(explain.__globals__, "_GRADIENTS_AT_ONCE", 4)
+    monkeypatch.setattr(maps_module, "GRADIENTS_AT_ONCE", 4)
     np.testing.assert_allclose(integrated_gradients(model, images(5), steps=6).values, whole, atol=1e-5)
 
 
@@ -288,20 +311,19 @@ def test_a_bar_is_shown_on_request(capsys):
 
 
 @pytest.mark.parametrize("method", ["linear", "full"])
-def test_a_model_without_prompts_has_none_to_ask(method):
-    with pytest.raises(UserError, match="no prompts to ask"):
+def test_a_model_without_prompts_has_none_to_explain(method):
+    with pytest.raises(UserError, match="no prompts to explain"):
         prompt_attribution(adapted(method), images())
 
 
-# ---- the model is left as it was found ---------------------------------------------------------------------------
+# ---- the model is unchanged --------------------------------------------------------------------------------------
 
 
 def state_of(model) -> list:
+    """Flags, gradients, modes and weights; and the size of each dictionary of a module, its hooks among them."""
     flags = [(p.requires_grad, p.grad is None or p.grad.clone()) for p in model.parameters()]
-    modes = [
-        (m.training, getattr(m, "fast", None), len(m._forward_hooks), len(m._forward_pre_hooks))
-        for m in model.modules()
-    ]
+    sizes = [{name: len(part) for name, part in vars(m).items() if isinstance(part, dict)} for m in model.modules()]
+    modes = [(m.training, getattr(m, "fast", None), size) for m, size in zip(model.modules(), sizes, strict=True)]
     return [flags, modes, {name: t.clone() for name, t in model.state_dict().items()}]
 
 
@@ -318,7 +340,7 @@ def same(a, b) -> bool:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("explanation", EXPLANATIONS)
-def test_model_is_left_as_it_was(explanation, method, training):
+def test_an_explanation_leaves_the_model_unchanged(explanation, method, training):
     model = adapted(method).train(training)
     model(images()).sum().backward()
     before = state_of(model)
@@ -329,7 +351,7 @@ def test_model_is_left_as_it_was(explanation, method, training):
     assert same(before, state_of(model))
 
 
-def test_model_is_left_as_it_was_after_an_error():
+def test_an_error_leaves_the_model_unchanged():
     model = adapted("vpt-deep").train()
     before = state_of(model)
     with pytest.raises(UserError):
@@ -337,14 +359,14 @@ def test_model_is_left_as_it_was_after_an_error():
     assert same(before, state_of(model))
 
 
-def test_works_where_gradients_are_off():
+def test_it_works_where_gradients_are_off():
     model = adapted("linear")
     with torch.no_grad():
         inside = explain(model, images())
     np.testing.assert_array_equal(inside, explain(model, images()))
 
 
-def test_images_are_left_alone():
+def test_an_explanation_leaves_the_images_unchanged():
     pictures = images()
     explain(adapted("vpt-deep"), pictures)
     assert not pictures.requires_grad and torch.equal(pictures, images())
@@ -373,7 +395,7 @@ def test_a_bare_network_is_refused():
         explain(vit(), images())
 
 
-def test_failed_import_names_the_mend(monkeypatch):
+def test_a_failed_import_names_the_fix(monkeypatch):
     real = builtins.__import__
 
     def without_opencv(name, *rest):
@@ -392,7 +414,7 @@ A = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 1], dtype=bool)
 B = np.array([1, 1, 1, 1, 0, 1, 1, 0, 0, 0], dtype=bool)
 
 
-def test_cells_hold_what_they_say():
+def test_each_cell_has_the_images_of_its_name():
     cells = four_cells(A, B, per_cell=10, seed=0)
     assert {cell: list(found) for cell, found in cells.items()} == {
         "both right": [0, 1, 2, 3],
@@ -404,7 +426,7 @@ def test_cells_hold_what_they_say():
     assert tuple(cells) == CELLS
 
 
-def test_draw_follows_the_seed_and_nothing_else():
+def test_the_draw_depends_only_on_the_seed():
     rng = np.random.default_rng(3)
     a, b = rng.random(400) < 0.7, rng.random(400) < 0.6
     first, again, other = (four_cells(a, b, 3, seed) for seed in (0, 0, 1))
@@ -413,7 +435,7 @@ def test_draw_follows_the_seed_and_nothing_else():
     assert any(list(first[cell]) != list(other[cell]) for cell in CELLS)
 
 
-def test_every_member_of_a_cell_is_drawn_alike():
+def test_every_member_of_a_cell_is_drawn_equally_often():
     everything = np.ones(20, dtype=bool)
     drawn = np.concatenate([four_cells(everything, everything, 5, seed)["both right"] for seed in range(400)])
     counts = np.bincount(drawn, minlength=20)  # expected 100 each, standard deviation 8.7
@@ -481,7 +503,7 @@ def test_every_prediction_is_marked_right_or_wrong_in_its_cell():
     assert {"Both right", "Only VPT-deep right", "Only full fine-tuning right", "Both wrong"} <= set(found)
 
 
-def test_headings_tell_how_many_there_are():
+def test_headings_give_the_number_of_images():
     found = [text.get_text() for text in texts(page(counts=cell_counts(A, B)))]
     assert found.count("2 of 10 test images") == 3 and found.count("4 of 10 test images") == 1
 

@@ -1,4 +1,4 @@
-"""`vpt run`: names and types are checked, the page is whole and self-contained, and a failure leaves nothing behind."""
+"""`vpt run`: names and types are checked, the page is self-contained, and a failure leaves nothing behind."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from vptlib import cli
 from vptlib.course import run_notebook
-from vptlib.course.run_notebook import checked, find_notebook, lesson_page, parsed, run_lesson
+from vptlib.course.run_notebook import checked, default_folder, find_notebook, lesson_page, parsed, run_lesson
 from vptlib.errors import UserError
 from vptlib.paths import repository
 
@@ -50,19 +50,19 @@ def test_a_notebook_is_found_by_number_name_or_path(name):
     assert find_notebook(name) == repository() / "notebooks" / "02_training.ipynb"
 
 
-def test_a_notebook_that_is_not_there_is_told_with_its_neighbour():
+def test_a_missing_notebook_is_reported_with_a_similar_name():
     with pytest.raises(UserError, match="did you mean 02_training"):
         find_notebook("02_trainning")
     with pytest.raises(UserError, match=r"take one of .*01_prompt_internals"):
         find_notebook("zzz")
 
 
-def test_parameters_come_from_yaml_and_json_and_the_later_counts():
+def test_parameters_come_from_yaml_and_json_and_the_last_value_counts():
     assert parsed(["{n: 200}", '{"rate": 0.1, "sizes": [1, 2]}', "n: 300"]) == {"n": 300, "rate": 0.1, "sizes": [1, 2]}
 
 
 @pytest.mark.parametrize("text", ["{n: ", "n=200", "[1, 2]", "3: 4", ""])
-def test_what_gives_no_parameters_is_told(text):
+def test_text_without_parameters_is_refused(text):
     with pytest.raises(UserError, match=r"-y .*: write it like -y '\{n: 200\}'"):
         parsed([text])
 
@@ -71,7 +71,7 @@ def test_what_gives_no_parameters_is_told(text):
     "values",
     [{"n": 5}, {"rate": 1}, {"task": "x"}, {"sizes": [1, 2]}, {"quick": False}],
 )
-def test_right_values_pass_as_they_are(notebook, values):
+def test_right_values_pass_unchanged(notebook, values):
     assert checked(notebook(), values) == values
 
 
@@ -90,12 +90,12 @@ def test_right_values_pass_as_they_are(notebook, values):
         ({"zzz": 1}, "has no parameter 'zzz': it has n, rate, task, sizes, quick."),
     ],
 )
-def test_wrong_names_and_types_are_told(notebook, values, fault):
+def test_wrong_names_and_types_are_refused(notebook, values, fault):
     with pytest.raises(UserError, match=re.escape(fault)):
         checked(notebook(), values)
 
 
-def test_a_file_that_is_no_notebook_is_told(tmp_path):
+def test_a_file_that_is_not_a_notebook_is_refused(tmp_path):
     (tmp_path / "a.ipynb").write_text("hello")
     with pytest.raises(UserError, match="cannot be read as a notebook"):
         checked(tmp_path / "a.ipynb", {})
@@ -127,13 +127,16 @@ def test_a_run_leaves_the_notebook_and_a_page_that_fetches_nothing(notebook, tmp
     assert "cell" in capfd.readouterr().err  # the bar
 
 
-def test_by_default_it_lies_under_reports_named_after_its_parameters(notebook, tmp_path, monkeypatch):
+def test_by_default_it_is_under_reports_and_named_after_its_parameters(notebook, tmp_path, monkeypatch):
     monkeypatch.setattr(run_notebook, "repository", lambda: tmp_path)
     path = notebook("1")
     assert run_lesson(str(path), ["{n: 2}"], progress=False).parent == tmp_path / "reports" / "runs" / "lesson-n=2"
-    long = {"task": "/a/very long/folder" * 9}
-    other = {"task": "/a/very long/folder" * 9 + "2"}
-    names = {run_notebook._folder_name(path, values) for values in (long, other, {"n": 2}, {})}
+    assert default_folder(path, {"n": 2}) == tmp_path / "reports" / "runs" / "lesson-n=2"
+
+
+def test_long_parameters_give_short_names_that_differ():
+    long = ["/a/very long/folder" * 9, "/a/very long/folder" * 9 + "2", "a" * 90, "a" * 91]
+    names = {default_folder(Path("lesson.ipynb"), {"task": task}).name for task in long}
     assert len(names) == 4 and all(re.fullmatch(r"[\w.=-]{1,60}", name) for name in names)
 
 
@@ -146,7 +149,7 @@ def test_a_cell_that_fails_is_named_and_an_earlier_run_stays(notebook, tmp_path,
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_check_that_fails_is_told_and_the_page_is_there_all_the_same(notebook, tmp_path):
+def test_a_check_that_fails_is_reported_and_the_page_is_written(notebook, tmp_path):
     path = notebook("assert n == 3", "print('after')")
     with pytest.raises(UserError, match=r"page is at .*, but the check in cell 3 failed"):
         run_lesson(str(path), ["{n: 2}"], tmp_path / "out", progress=False)
@@ -154,7 +157,7 @@ def test_a_check_that_fails_is_told_and_the_page_is_there_all_the_same(notebook,
     run_lesson(str(path), [], tmp_path / "out", progress=False)
 
 
-def test_a_folder_with_other_things_is_not_touched(notebook, tmp_path):
+def test_a_folder_with_other_files_is_not_changed(notebook, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("years")
     with pytest.raises(UserError, match=r"holds 'thesis\.tex': name another folder with --out"):
@@ -163,19 +166,19 @@ def test_a_folder_with_other_things_is_not_touched(notebook, tmp_path):
         run_lesson(str(notebook()), [], tmp_path / "out" / "thesis.tex")
 
 
-def test_formulas_within_code_stay_code():
+def test_formulas_in_code_stay_code():
     page = lesson_page(new_notebook(cells=[new_markdown_cell("`a $x$` and $x$ and\n\n```\n$y$\n```")]))
     assert page.count("<math") == 1 and "a $x$" in page and "$y$" in page
 
 
-def test_only_cells_that_show_something_are_on_the_page():
+def test_only_cells_with_output_are_on_the_page():
     silent = new_code_cell("secret = 1")
     loud = new_code_cell("print(1)", outputs=[new_output("stream", text="seen")])
     page = lesson_page(new_notebook(cells=[silent, loud]))
     assert "seen" in page and "secret" not in page
 
 
-def test_the_command_answers_with_the_place_and_exit_codes(monkeypatch):
+def test_the_command_prints_the_path_and_gives_exit_codes(monkeypatch):
     monkeypatch.setattr(run_notebook, "run_lesson", lambda *given: given)
     done = CliRunner().invoke(cli.app, ["run", "02", "-y", "{n: 2}", "-y", "{steps: 3}", "--out", "x"])
     assert done.exit_code == 0 and "('02', ['{n: 2}', '{steps: 3}']" in done.stdout

@@ -1,14 +1,15 @@
-"""The published rules of VTAB-1k: what is tried, what trains on what, and the whole report in miniature."""
+"""The published rules of VTAB-1k: which settings are tried, what trains on what, and the whole report in miniature."""
 
 import json
 import math
+from dataclasses import replace
 
 import miniature_vtab
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from models import bright_and_dark, small_vit
 from typer.testing import CliRunner
 
 from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
@@ -18,6 +19,7 @@ from vptlib.paths import store_folder
 from vptlib.report import build
 from vptlib.report.config import read_config
 from vptlib.report.sections import published
+from vptlib.report.words.en import sentence
 from vptlib.study import runner
 from vptlib.study.material import material_of
 from vptlib.study.plan import Cell
@@ -43,16 +45,16 @@ def test_a_smaller_budget_is_the_beginning_of_a_larger_one_and_equal_for_all():
     for method in ("linear", "vpt-shallow", "vpt-deep", "full"):
         sixteen = published_settings(method, 64, 16)
         assert len(sixteen) == 16 and sixteen[:5] == published_settings(method, 64, 5)
-    sentence = published_protocol(candidates=16)["Tuning"]
-    assert "16 for every method" in sentence and "order drawn once" in sentence
-    assert "VPT-deep 240, Full fine-tuning 16" in published_protocol(candidates="all")["Tuning"]
 
 
-def published_protocol(**changes) -> dict[str, str]:
-    from vptlib.study.published_rules import published_sentences
-
-    values = {"methods": ("vpt-deep", "full"), "epochs": 100, "batch_size": 64, "official_split": True}
-    return published_sentences(**(values | {"candidates": 2} | changes))
+def test_the_number_of_settings_tried_is_stated():
+    ours = Study("digits", methods=("vpt-deep", "full"), rules="vtab-1k", batch_size=64, candidates=16)
+    same = ours.protocol()["tuning"]
+    assert same.values["settings"] == {"vpt-deep": 16, "full": 16} and not same.values["whole_grid"]
+    assert "16 for every method, the first of an order drawn once" in sentence(same)
+    all_there_are = replace(ours, candidates="all").protocol()["tuning"]
+    assert all_there_are.values["settings"] == {"vpt-deep": 240, "full": 16} and all_there_are.values["whole_grid"]
+    assert "VPT-deep 240, Full fine-tuning 16" in sentence(all_there_are)
 
 
 def test_passes_become_steps():
@@ -66,18 +68,17 @@ def test_passes_become_steps():
 # ---- SGD --------------------------------------------------------------------------------------------------------
 
 
-def test_sgd_is_that_of_the_equations(tiny_vit):
+def test_sgd_is_that_of_the_equations():
     """Three steps on one batch, worked out by hand: momentum 0.9, decay on prompts and head weight, not on the bias."""
     from vptlib.tuning.methods import build_method
 
-    torch.manual_seed(0)
-    data = TensorDataset(torch.randn(4, 3, 28, 28), torch.tensor([0, 1, 0, 1]))
-    model = build_method("vpt-deep", tiny_vit(), 2, num_prompts=3)
+    data = bright_and_dark(4)
+    model = build_method("vpt-deep", small_vit(), 2, num_prompts=3)
     torch.nn.init.normal_(model.head.bias)
     recipe = Recipe(0.1, steps=3, batch_size=4, weight_decay=0.1, warmup=0.0, optimiser="sgd")
     now = {name: t.clone() for name, t in model.trained_state().items()}
     speed = {name: torch.zeros_like(t) for name, t in now.items()}
-    by_hand = build_method("vpt-deep", tiny_vit(), 2, num_prompts=3)
+    by_hand = build_method("vpt-deep", small_vit(), 2, num_prompts=3)
     by_hand.load_state_dict(model.state_dict())
     by_hand.train()
     for step in range(3):
@@ -110,11 +111,6 @@ def miniature(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
 def study(folder, name="dtd", **changes) -> Study:
     config = read_config(folder / "miniature.yaml")
     settings = config.study_settings | {"methods": ["vpt-deep", "full"]} | changes
@@ -122,7 +118,7 @@ def study(folder, name="dtd", **changes) -> Study:
 
 
 def test_keys_of_equal_budgets_are_those_of_earlier_versions():
-    """Runs in the stores of users stay theirs: worked out by the version before there were published rules."""
+    """Runs in the stores of users stay valid. These keys are from the version before there were published rules."""
     ours = Study("digits", image_size=14, depth=1)
     assert run_key(ours, Cell("vpt-deep", 50, 0)) == "c56e31fe364784f0e40a0c47dac7a91e"
     assert run_key(ours, Cell("full", 150, 0)) == "287fc7337f6274966f20c587de86e6cf"
@@ -158,7 +154,8 @@ def test_the_lists_of_the_task_are_followed_as_they_are(miniature):
     train, val, _ = material_of(study(miniature)).parts(50, 0, study(miniature).conditions, "vtab-1k")
     assert train.tolist() == list(range(40)) and val.tolist() == list(range(40, 50))
     assert task.train.source.paths[val[0]].parent.name == "val"
-    assert "val200.txt" in study(miniature).protocol()["Tuning"]
+    tuning = study(miniature).protocol()["tuning"]
+    assert tuning.values["official_split"] and "val200.txt" in sentence(tuning)
     assert study(miniature).test_items().tolist() == list(range(24))
 
 
@@ -176,7 +173,8 @@ def test_without_val200_a_fifth_is_set_aside(tmp_path):
     )
     train, val, _ = material_of(ours).parts(50, 0, ours.conditions, ours.rules)
     assert sorted([*train, *val]) == list(range(50)) and 0 < len(val) <= 10 and val.tolist() != list(range(40, 50))
-    assert "a fifth, stratified" in ours.protocol()["Tuning"]
+    tuning = ours.protocol()["tuning"]
+    assert not tuning.values["official_split"] and "a fifth, stratified" in sentence(tuning)
 
 
 @pytest.mark.usefixtures("own_store", "own_cache")
@@ -199,7 +197,7 @@ def test_stopped_while_tuning_it_does_not_try_again_what_was_tried(miniature, mo
 
 @pytest.mark.usefixtures("own_store", "own_cache")
 def test_what_diverges_counts(miniature, monkeypatch):
-    """A diverged setting is not chosen; a diverged final run is a run all the same; if all diverge, it is said."""
+    """A diverged setting is not chosen. A diverged final run is still a run. If all diverge, the sentence states it."""
     plain = runner.fit
     worst = published_settings("full", 20, 2)[0]
 
@@ -266,11 +264,11 @@ def test_the_committed_configuration_is_the_published_setting(miniature, monkeyp
     assert first.backbone == published.PUBLISHED_BACKBONE
 
 
-# ---- beside the published figures -------------------------------------------------------------------------------
+# ---- next to the published figures ------------------------------------------------------------------------------
 
 
 class Finished:
-    """Stands for a finished study of one VTAB task, whose runs are made up: VPT right on all, full on none."""
+    """A finished study of one VTAB task with invented runs: VPT right on all, full on none."""
 
     seeds, sizes = (0, 1), (1000,)
 
@@ -289,7 +287,7 @@ class Finished:
 
 def test_the_table_holds_our_figures_and_the_printed_ones():
     table = published.comparison([Finished(name) for name in reversed(VTAB_TASKS)])
-    assert table["task", ""].tolist() == list(VTAB_TASKS), "in the order of the papers, whatever that of the report"
+    assert table["task", ""].tolist() == list(VTAB_TASKS), "in the order of the papers, not of the report"
     assert (table["Ours", "vpt"] == 100).all() and (table["Ours", "full"] == 0).all() and table["Ours", "clear"].all()
     printed = vtab1k().set_index(["method", "task"])["top1"]
     assert table["Jia et al.", "vpt"].tolist() == [printed["VPT-deep", name] for name in VTAB_TASKS]
@@ -298,8 +296,8 @@ def test_the_table_holds_our_figures_and_the_printed_ones():
     for row in ("natural", "specialised", "structured", "mean_of_tasks", "mean_of_groups"):
         assert average.loc[row, ("Jia et al.", "full")] == pytest.approx(theirs.loc["Full", row])
         assert average.loc[row, ("Ours", "vpt")] == 100
-    assert "VPT +100.0" in published._table(table, 2).data
-    assert "19 of 19" in published._table(table, 2).data
+    assert "VPT +100.0" in published.comparison_table(table, 2).data
+    assert "19 of 19" in published.comparison_table(table, 2).data
     assert "CIFAR-100, \u221268.9" in published.reproduction(table.iloc[:1])
 
 
@@ -314,7 +312,7 @@ def test_nothing_is_shown_of_other_tasks():
     assert published.beside_published([Study("digits", image_size=14, depth=1)]) == []
 
 
-def test_what_is_not_as_published_is_said(miniature):
+def test_what_is_not_as_published_is_stated(miniature):
     said = published.departures([study(miniature)])
     assert "first 2 blocks" in said["Backbone"] and "orig_in21k" in said["Backbone"]
     assert "32 px" in said["Image size"] and "24 of 1,880" in said["Test images"]
@@ -327,7 +325,7 @@ def test_what_is_not_as_published_is_said(miniature):
 @pytest.mark.slow
 @pytest.mark.usefixtures("own_store", "own_cache")
 def test_the_whole_experiment_in_miniature(miniature, monkeypatch, tmp_path):
-    """`vpt report`, all 19 tasks; of the notebooks of single tasks, which are one and the same, one is executed."""
+    """`vpt report`, all 19 tasks. The notebooks of single tasks are the same notebook: one is executed."""
     from vptlib.cli import app
 
     executed = {"report_overview.ipynb", "report_sun397.ipynb"}

@@ -1,6 +1,7 @@
-"""Figures: nothing overlaps, nothing leaves the figure, colours are told apart, files stay small."""
+"""Figures: nothing overlaps, nothing leaves the figure, colours can be distinguished, files stay small."""
 
 import io
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import is_color_like, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
 from planted import planted_runs
 
@@ -115,21 +117,34 @@ def test_lines_are_labelled_with_their_method_and_last_accuracy():
         assert f"{TITLES[method]}  {100 * accuracy:.1f}\u202f%" in shown
 
 
-def test_labels_stand_in_the_order_of_their_lines():
+def test_labels_are_in_the_order_of_their_lines():
     boxes = dict(texts(learning_curve_figure(curves({"linear": 0.904, "vpt-deep": 0.902, "full": 0.903}), "Digits")))
     order = sorted((name for name in boxes if "90." in name), key=lambda name: boxes[name].y0, reverse=True)
     assert [name.split("  ")[0] for name in order] == ["Linear probe", "Full fine-tuning", "VPT-deep"]
 
 
-def test_one_seed_is_said_in_the_figure():
+def test_one_seed_is_stated_in_the_figure():
     shown = " ".join(text for text, _ in texts(learning_curve_figure(curves(LEVEL, seeds=1), "Digits")))
     assert "one seed" in shown
     assert "3 seeds" in " ".join(text for text, _ in texts(learning_curve_figure(curves(LEVEL), "Digits")))
 
 
-def test_every_method_has_its_own_colour_and_marker():
+def test_every_method_has_a_colour_and_a_marker_of_its_own_that_matplotlib_draws():
     assert set(COLOURS) == set(MARKERS) == set(TITLES) == set(METHODS)
-    assert len(set(MARKERS.values())) == len(METHODS)
+    assert len({(method.colour, method.marker) for method in METHODS.values()}) == len(METHODS)
+    assert len(set(MARKERS.values())) == len(METHODS)  # distinguishable without colours too
+    for name, method in METHODS.items():
+        assert is_color_like(method.colour), name
+        assert MarkerStyle(method.marker).is_filled(), name
+
+
+def test_a_method_added_at_run_time_is_drawn_as_its_row_states(monkeypatch):
+    monkeypatch.setitem(METHODS, "new", replace(METHODS["linear"], title="A new one", colour="#8b4513", marker="H"))
+    table = runs().replace({"method": {"linear": "new"}})
+    lines = learning_curve_figure(curves({"new": 0.7, "full": 0.9}), "Digits")
+    assert ("#8b4513", "H") in {(line.get_color(), line.get_marker()) for line in lines.axes[0].lines}
+    for figure in (lines, cost_figure(costs(table)), difference_figure(paired_difference(table, "new"), 0.01, a="new")):
+        assert "A new one" in " ".join(text for text, _ in texts(figure))
 
 
 # Linear-light RGB as seen without red or green cones (Viénot, Brettel & Mollon 1999).
@@ -138,7 +153,7 @@ DEUTAN = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02
 
 
 @pytest.mark.parametrize("eyes", [np.eye(3), PROTAN, DEUTAN], ids=["all cones", "no red", "no green"])
-def test_colours_are_told_apart_by_all_eyes_and_read_on_white(eyes):
+def test_all_eyes_distinguish_the_colours_and_read_them_on_white(eyes):
     linear = {method: np.array(to_rgb(colour)) ** 2.2 for method, colour in COLOURS.items()}
     for one, other in combinations(STANDARD, 2):  # the others have markers of their own
         seen = np.clip([eyes @ linear[one], eyes @ linear[other]], 0, 1) ** (1 / 2.2)
@@ -153,7 +168,7 @@ def test_colours_are_told_apart_by_all_eyes_and_read_on_white(eyes):
     st.lists(st.tuples(st.floats(-5, 15), st.floats(0.1, 1.2)), min_size=1, max_size=7),
 )
 @settings(max_examples=200, deadline=None)
-def test_spread_labels_neither_overlap_nor_leave(labels):
+def test_spread_labels_do_not_overlap_or_leave_the_axis(labels):
     places, lengths = map(np.array, zip(*labels, strict=True))
     spread = spread_apart(places, lengths, (0, 10))
     order = np.argsort(places, kind="stable")

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from models import small_vit
+from pictures import numbered, put, smooth
 from PIL import Image
 
 from vptlib.data import files as module
@@ -16,9 +18,7 @@ from vptlib.tuning.training import Recipe, evaluate, fit
 PLAIN = Preprocessing(8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def colours(height=6, width=8):
@@ -29,15 +29,10 @@ def colours(height=6, width=8):
     return image
 
 
-def saved(path, image, **options):
-    image.save(path, **options)
-    return path
-
-
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm"])
 def test_formats_without_loss_give_back_the_pixels(tmp_path, suffix):
     options = {"lossless": True} if suffix == ".webp" else {}
-    path = saved(tmp_path / f"a{suffix}", Image.fromarray(colours()), **options)
+    path = put(tmp_path / f"a{suffix}", Image.fromarray(colours()), **options)
     np.testing.assert_array_equal(np.asarray(decode(path)), colours())
 
 
@@ -56,29 +51,29 @@ MODES = {
 @pytest.mark.parametrize("mode", MODES)
 def test_grey_of_all_depths_is_scaled_not_clipped(tmp_path, mode):
     make, wanted = MODES[mode]
-    found = np.asarray(decode(saved(tmp_path / "a.png", make())))
+    found = np.asarray(decode(put(tmp_path / "a.png", make())))
     np.testing.assert_array_equal(found, np.broadcast_to(wanted()[..., None], (6, 8, 3)))
 
 
 def test_alpha_is_laid_on_white(tmp_path):
     image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
     image.putpixel((1, 0), (200, 0, 0, 0))
-    found = np.asarray(decode(saved(tmp_path / "a.png", image)))
+    found = np.asarray(decode(put(tmp_path / "a.png", image)))
     assert found.tolist() == [[[200, 0, 0], [255, 255, 255]]]
 
 
 def test_palettes_with_and_without_transparency(tmp_path):
     image = Image.fromarray(colours()).quantize(16)
     wanted = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(np.asarray(decode(saved(tmp_path / "a.png", image))), wanted)
-    clear = np.asarray(decode(saved(tmp_path / "b.png", image, transparency=image.getpixel((0, 0)))))
+    np.testing.assert_array_equal(np.asarray(decode(put(tmp_path / "a.png", image))), wanted)
+    clear = np.asarray(decode(put(tmp_path / "b.png", image, transparency=image.getpixel((0, 0)))))
     assert clear[0, 0].tolist() == [255, 255, 255] and clear[5, 7].tolist() == wanted[5, 7].tolist()
 
 
 def test_cmyk_and_jpeg(tmp_path):
     flat = Image.new("RGB", (16, 16), (180, 60, 30))
     for mode in ("RGB", "CMYK"):
-        found = np.asarray(decode(saved(tmp_path / "a.jpg", flat.convert(mode), quality=95))).astype(int)
+        found = np.asarray(decode(put(tmp_path / "a.jpg", flat.convert(mode), quality=95))).astype(int)
         assert np.abs(found - (180, 60, 30)).max() <= 6, mode
 
 
@@ -86,13 +81,13 @@ def test_cmyk_and_jpeg(tmp_path):
 def test_photographs_are_turned_as_they_were_taken(tmp_path, orientation, turns):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / "a.png", Image.fromarray(colours()), exif=exif)
+    path = put(tmp_path / "a.png", Image.fromarray(colours()), exif=exif)
     np.testing.assert_array_equal(np.asarray(decode(path)), np.rot90(colours(), turns))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "text", "empty"])
 def test_a_file_that_is_no_whole_image_is_named(tmp_path, damage):
-    path = saved(tmp_path / "broken one.jpg", Image.fromarray(colours(60, 80)))
+    path = put(tmp_path / "broken one.jpg", Image.fromarray(colours(60, 80)))
     if damage == "missing":
         path.unlink()
     else:
@@ -102,12 +97,9 @@ def test_a_file_that_is_no_whole_image_is_named(tmp_path, damage):
         decode(path)
 
 
-def files(tmp_path, count=5):
-    draw = np.random.default_rng(0)
-    return [
-        saved(tmp_path / f"{k}.png", Image.fromarray(draw.integers(0, 255, (6 + k, 9, 3), dtype=np.uint8)))
-        for k in range(count)
-    ]
+def files(folder, count=5):
+    """Pictures of different sizes."""
+    return numbered(folder, count, draw=lambda number: smooth(number, side=6 + number))
 
 
 def test_images_of_different_sizes_are_prepared_as_one_set(tmp_path):
@@ -121,9 +113,9 @@ def test_images_of_different_sizes_are_prepared_as_one_set(tmp_path):
 
 
 def test_pillow_s_scaling_is_that_of_the_embedded_tasks(tmp_path):
-    """The same image by file and by array: within the rounding to 8 bits and the filters' small print."""
+    """The same image by file and by array: within the rounding to 8 bits and small differences of the filters."""
     smooth = np.asarray(Image.fromarray(colours(4, 4)).resize((40, 40), Image.Resampling.BICUBIC))
-    path = saved(tmp_path / "a.png", Image.fromarray(smooth))
+    path = put(tmp_path / "a.png", Image.fromarray(smooth))
     by_file = prepare(LazyImages(ImageFiles([path]), np.array([0]), np.array([0])), PLAIN).tensors[0]
     by_array = prepare(ImageSet(smooth[None], np.array([0])), PLAIN).tensors[0]
     assert (by_file - by_array).abs().max() < 1.5 / 255
@@ -143,10 +135,10 @@ def test_each_image_is_decoded_once_and_by_later_processes_not_at_all(tmp_path, 
     assert len(seen) == 4  # another size is another image
 
 
-def test_a_changed_file_is_decoded_anew(tmp_path):
+def test_a_changed_file_is_decoded_again(tmp_path):
     paths = files(tmp_path, 2)
     before = ImageFiles(paths).pixels(np.array([0]), 8, "bilinear")
-    saved(paths[0], Image.new("RGB", (9, 9), "green"))
+    put(paths[0], Image.new("RGB", (9, 9), "green"))
     after = ImageFiles(paths).pixels(np.array([0]), 8, "bilinear")
     assert after[0, 0, 0].tolist() == [0, 128, 0] and not np.array_equal(before, after)
 
@@ -200,7 +192,7 @@ def test_a_large_set_is_prepared_batch_by_batch_with_the_same_numbers(tmp_path, 
         assert torch.equal(torch.cat(list(by_batch.split(2))), whole)
 
 
-def test_training_on_a_large_set_is_the_same_training(tmp_path, monkeypatch, tiny_vit):
+def test_training_on_a_large_set_is_the_same_training(tmp_path, monkeypatch):
     lazy = LazyImages(ImageFiles(files(tmp_path, 8)), np.arange(8), np.arange(8) % 2)
     wanted = Preprocessing(28, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "bicubic")
     histories, found = [], []
@@ -208,7 +200,7 @@ def test_training_on_a_large_set_is_the_same_training(tmp_path, monkeypatch, tin
         monkeypatch.setattr(preparing, "MOST_PREPARED_BYTES", most)
         prepared = prepare(lazy, wanted)
         torch.manual_seed(0)
-        model = build_method("vpt-deep", tiny_vit(), 2)
+        model = build_method("vpt-deep", small_vit(), 2)
         histories.append(fit(model, prepared, prepared, Recipe(1e-2, steps=6, batch_size=3)))
         found.append(evaluate(model, prepared))
     assert histories[0].train_loss == histories[1].train_loss and histories[0].val_loss == histories[1].val_loss
@@ -223,7 +215,7 @@ def test_keeping_decodes_without_holding_and_says_how_far_it_is(tmp_path, monkey
     source.pixels(np.array([3, 1]), 8, "bilinear")
 
 
-def test_a_full_disk_is_told_before_decoding(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_decoding(tmp_path, monkeypatch):
     source = ImageFiles(files(tmp_path))
     monkeypatch.setattr(module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 100}))
     with pytest.raises(UserError, match=r"0 MB are free\): free .* VPTLIB_CACHE"):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from models import draw_images, redraw, small_vit
 from timm.layers import SwiGLU
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, VisionTransformer
@@ -33,19 +34,13 @@ STARTS_AS_NOTHING = ("adapter", "lora", "ssf")
 
 def build_vit(kind="class token", **options):
     vit, own = KINDS[kind]
-    torch.manual_seed(0)
-    shape = {"img_size": 28, "patch_size": 14, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
-    return vit(**shape, num_classes=0, **own, **options).eval()
+    return small_vit(vit, embed_dim=WIDTH, depth=DEPTH, num_heads=HEADS, **own, **options)
 
 
 def build(method, kind="class token", **options):
     if METHODS[method].uses_prompts:
         options = {"num_prompts": 2} | options
     return build_method(method, build_vit(kind), CLASSES, **options)
-
-
-def draw_images(batch=2, dtype=torch.float32):
-    return torch.randn(batch, 3, 28, 28, generator=torch.Generator().manual_seed(7)).to(dtype)
 
 
 def train_a_little(model, images, steps=2):
@@ -141,13 +136,9 @@ def test_two_heads_count_twice():
 
 
 def disturbed(method, kind="class token", **options):
-    """The model with all that the method added drawn anew, and the untouched backbone beside it."""
+    """The model with new values for all that the method added, and the untouched backbone."""
     model = build(method, kind, **options).double().eval()
-    draw = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and ".head." not in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64))
+    redraw([p for name, p in model.named_parameters() if p.requires_grad and ".head." not in name], seed=1)
     return model, build_vit(kind).double()
 
 
@@ -240,7 +231,7 @@ CHANCE = {"pos_drop_rate": 0.3, "patch_drop_rate": 0.5, "drop_path_rate": 0.5}
 
 
 def drawn_parts(model):
-    """Where something is left to chance as the model is: the numbers of blocks, and "embedding"."""
+    """Where the model as it is draws something: the numbers of blocks, and "embedding"."""
     vit = model.vit
     blocks = {number for number, block in enumerate(vit.blocks) if number and block.drop_path1.training}
     assert vit.pos_drop.training == vit.patch_drop.training

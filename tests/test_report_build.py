@@ -44,18 +44,18 @@ def hidden(folder: Path) -> list[str]:
 
 
 def steps(monkeypatch, **replaced):
-    """Make a report without training, notebooks and Chromium, but for what a test puts in their place."""
+    """Make a report without training, notebooks and Chromium. A test puts its own functions there."""
 
     def write_page(_, draft):
         (draft / "index.html").write_text("the new one")
 
     plain = {
         "check_material": lambda config: None,
-        "_run_studies": lambda studies: None,
-        "_write_notebooks": lambda config, draft: None,
-        "_write_page": write_page,
-        "_write_summary": lambda config, draft: None,
-        "_write_pdf": lambda draft: "",
+        "run_studies": lambda studies: None,
+        "write_notebooks": lambda config, draft: None,
+        "write_page": write_page,
+        "write_summary": lambda config, draft: None,
+        "write_pdf": lambda draft: "",
     }
     for name, step in (plain | replaced).items():
         monkeypatch.setattr(build, name, step)
@@ -68,9 +68,7 @@ def test_a_report_takes_the_place_of_the_earlier_one_as_a_whole(config, earlier,
     assert hidden(earlier.parent) == []
 
 
-@pytest.mark.parametrize(
-    "step", ["check_material", "_run_studies", "_write_notebooks", "_write_page", "_write_summary"]
-)
+@pytest.mark.parametrize("step", ["check_material", "run_studies", "write_notebooks", "write_page", "write_summary"])
 @pytest.mark.parametrize("error", [UserError("wrong"), KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypatch, step, error):
     def fail(*_):
@@ -85,13 +83,13 @@ def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypat
 
 
 def test_a_chromium_that_does_not_print_fails_the_command_but_not_the_page(config, tmp_path, monkeypatch):
-    steps(monkeypatch, _write_pdf=lambda draft: "chromium fell over: mend it.")
+    steps(monkeypatch, write_pdf=lambda draft: "chromium fell over: fix it.")
     with pytest.raises(UserError, match=r"index\.html, but without its PDF: chromium fell over"):
         build.make_report(config, tmp_path / "out")
     assert contents(tmp_path / "out") == {"index.html": "the new one"}
 
 
-def test_by_default_a_report_lies_beside_the_others(config, tmp_path, monkeypatch):
+def test_by_default_a_report_is_next_to_the_others(config, tmp_path, monkeypatch):
     steps(monkeypatch)
     monkeypatch.setattr(build, "repository", lambda: tmp_path)
     assert build.make_report(config) == tmp_path / "reports" / "mine" / "index.html"
@@ -113,8 +111,8 @@ def test_a_place_that_cannot_be_written_is_named(config, earlier, monkeypatch):
         build.make_report(config, earlier / "index.html" / "below")
 
 
-def test_too_little_space_is_told_before_training(config, earlier, monkeypatch):
-    steps(monkeypatch, _run_studies=lambda studies: pytest.fail("trained all the same"))
+def test_too_little_space_is_reported_before_training(config, earlier, monkeypatch):
+    steps(monkeypatch, run_studies=lambda studies: pytest.fail("trained all the same"))
     monkeypatch.setattr(build, "free_bytes", lambda folder: 10e6)
     with pytest.raises(UserError, match=r"only 10 MB are free at .* MB are needed: free some"):
         build.make_report(config, earlier)
@@ -140,7 +138,7 @@ def test_a_swap_cut_short_by_a_kill_is_undone(config, earlier, monkeypatch):
     def fail(*_):
         raise UserError("wrong")
 
-    steps(monkeypatch, _run_studies=fail)
+    steps(monkeypatch, run_studies=fail)
     earlier.rename(earlier.parent / ".out.earlier")
     with pytest.raises(UserError):
         build.make_report(config, earlier)
@@ -198,7 +196,7 @@ def test_a_cell_that_fails_is_named_and_kept_for_looking(notebook, tmp_path, own
     assert "ZeroDivisionError" in (own_store / "failed" / "done.ipynb").read_text()
 
 
-def test_a_kernel_that_dies_is_told(notebook, tmp_path):
+def test_a_kernel_that_dies_is_reported(notebook, tmp_path):
     notebook("import os\nos._exit(1)")
     with pytest.raises(UserError, match=r"the kernel of tried\.ipynb stopped .*memory"):
         build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
@@ -212,9 +210,9 @@ def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tm
     given = {}
     monkeypatch.setattr(build, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
     settings = build.read_config(config)
-    build._write_notebooks(settings, tmp_path)
+    build.write_notebooks(settings, tmp_path)
     assert set(given) == {"report_overview", "report_task"}
     for name, parameters in given.items():
-        build._check_parameters(build.repository() / "notebooks" / f"{name}.ipynb", parameters)
+        build.check_parameters(build.repository() / "notebooks" / f"{name}.ipynb", parameters)
     task = given["report_task"]
     assert [Study(task["task"], **task["settings"])] == settings.studies()

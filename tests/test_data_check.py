@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pictures import class_folders, numbered, smooth
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -9,23 +10,14 @@ from vptlib.cli import app
 from vptlib.data.check import check_data, near_pairs
 from vptlib.data.readers import read
 from vptlib.errors import UserError
-
-
-def picture(seed, side=40):
-    """A smooth random picture, unlike that of any other seed."""
-    draw = np.random.default_rng(seed)
-    coarse = Image.fromarray(draw.integers(0, 255, (6, 6, 3), dtype=np.uint8))
-    return coarse.resize((side, side), Image.Resampling.BICUBIC)
+from vptlib.report.words.en import sentence
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Two classes, 12 training and 4 test images each, all different."""
-    for split, count in (("train", 12), ("test", 4)):
-        for label, name in enumerate(("crack", "sound")):
-            (tmp_path / "cells" / split / name).mkdir(parents=True)
-            for k in range(count):
-                picture(1000 * label + 100 * (split == "test") + k).save(tmp_path / "cells" / split / name / f"{k}.png")
+    for split, count, first in (("train", 12, 0), ("test", 4, 100)):
+        class_folders(tmp_path / "cells" / split, {"crack": count, "sound": count}, first, smooth)
     return tmp_path / "cells"
 
 
@@ -34,7 +26,7 @@ def check(folder, sizes=(10, 20), query=""):
 
 
 def texts(found, level):
-    return [finding.text for finding in found.findings if finding.level == level]
+    return [sentence(finding.what) for finding in found.findings if finding.level == level]
 
 
 def test_a_clean_set_passes(folder):
@@ -69,7 +61,7 @@ def test_the_same_file_within_and_across_splits(folder):
 
 
 def test_almost_the_same_image_across_splits(folder):
-    picture(0).resize((60, 60)).save(folder / "test" / "crack" / "again.jpg", quality=70)  # of train/crack/0.png
+    smooth(0).resize((60, 60)).save(folder / "test" / "crack" / "again.jpg", quality=70)  # of train/crack/0.png
     found = check(folder)
     (pair,) = found.duplicates.itertuples()
     assert (pair.kind, pair.where, pair.classes) == ("near", "across train and test", "same")
@@ -79,7 +71,7 @@ def test_almost_the_same_image_across_splits(folder):
 
 
 def test_images_that_only_the_hash_takes_for_the_same_are_no_duplicates(folder):
-    image = np.asarray(picture(0)).astype(float)
+    image = np.asarray(smooth(0)).astype(float)
     Image.fromarray((0.7 * image + 60).clip(0, 255).astype(np.uint8)).save(folder / "train" / "crack" / "paler.png")
     found = check(folder)
     hashes = found.files.set_index("path")["hash"]
@@ -107,13 +99,12 @@ def test_sizes_that_cannot_be_given_are_errors(folder):
 
 
 def test_imbalance_is_a_warning(folder):
-    for k in range(120):
-        picture(5000 + k, 33).save(folder / "train" / "sound" / f"x{k}.png")
+    numbered(folder / "train" / "sound" / "more", 120, 5000, smooth)
     assert any("'sound' has 132" in text and "'crack' 12" in text for text in texts(check(folder), "warning"))
 
 
 def test_modes_and_small_images_are_noted(folder):
-    picture(7, 20).convert("L").save(folder / "train" / "crack" / "small.png")
+    smooth(7, 20).convert("L").save(folder / "train" / "crack" / "small.png")
     notes = " ".join(texts(check(folder), "note"))
     assert "RGB 32, L 1" in notes and "1 images are smaller than 32" in notes and "Licence" in notes
 

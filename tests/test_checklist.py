@@ -9,10 +9,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from PIL import Image
-from test_plots import texts
+from test_charts import texts
 
 from vptlib.course.widgets.explanations import explanation_picker
 from vptlib.data.preparing import prepare
@@ -22,7 +23,6 @@ from vptlib.explanations.checklist import NO, OPEN, YES, checklist, examine, fai
 from vptlib.explanations.checks import Finding, likeness
 from vptlib.explanations.maps import EXPLANATIONS, explain
 from vptlib.report.explanation_charts import (
-    KIND_TITLES,
     attention_figure,
     faithfulness_figure,
     map_table,
@@ -30,6 +30,8 @@ from vptlib.report.explanation_charts import (
     prompt_figure,
 )
 from vptlib.report.sections import basic
+from vptlib.report.words.en import QUESTIONS, VERDICTS, sentence
+from vptlib.statement import statement
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
@@ -49,20 +51,20 @@ def made(tmp_path_factory, empty_database):
         study = Study("dsprites-location", **SETTINGS)
         runs = study.run(progress=False).set_index("method")
         models = {method: study.model(method) for method in study.methods}
-        told: list[str] = []
-        yield study, runs, models, examine(study, images=6, progress=told.append), told
+        lines: list[str] = []
+        yield study, runs, models, examine(study, images=6, progress=lines.append), lines
 
 
-def test_the_sample_is_drawn_by_lot_from_all_test_images(made):
-    study, _, _, found, told = made
+def test_the_sample_is_drawn_at_random_from_all_test_images(made):
+    study, _, _, found, lines = made
     assert len(set(found.items)) == 6 and found.items.max() < 30
     expected = np.sort(np.random.default_rng(0).permutation(30)[:6])
     np.testing.assert_array_equal(found.items, expected)
-    assert told == ["looking into vpt-deep", "looking into full"]
+    assert lines == ["looking into vpt-deep", "looking into full"]
     assert study.test_items().shape == (30,)
 
 
-def test_what_has_been_examined_is_kept_for_the_same_runs_and_draw(made, monkeypatch, tmp_path):
+def test_an_examination_is_stored_for_the_same_runs_and_draw(made, monkeypatch, tmp_path):
     study, calls = made[0], []
     monkeypatch.setattr(checklist_module, "store_folder", lambda: tmp_path)
     monkeypatch.setattr(checklist_module, "examine", lambda study, seed: calls.append(seed) or f"drawn by {seed}")
@@ -77,12 +79,12 @@ def test_every_kind_of_map_has_every_check(made):
     *_, found, _ = made
     checks = ["differences", "faithful", "pointing", "energy", "depends on the model"]
     for method, look in found.looks.items():
-        assert tuple(look.maps) == EXPLANATIONS
+        assert list(look.maps) == list(EXPLANATIONS)
         assert all(maps.shape == (6, 28, 28) for maps in look.maps.values())
         assert all([f.check for f in findings] == checks for findings in look.findings.values())
         assert set(look.gaps) == {*EXPLANATIONS, "random", "centre"}
         assert look.distances.shape == found.frozen_distances.shape == (2, 6)
-        assert look.likeness.shape == (5, 5)
+        assert look.likeness.shape == (len(EXPLANATIONS), len(EXPLANATIONS))
         assert (look.prompts is None) == (method == "full")
     assert found.looks["vpt-deep"].prompts.shape == (2, 10)
     assert found.looks["vpt-deep"].prompt_shares.min() > 0 and found.looks["full"].prompt_shares.max() == 0
@@ -104,12 +106,14 @@ def test_checklist_has_a_reason_for_every_model(made):
     rows = checklist(found)
     assert len(rows) == 8
     for row in rows:
-        assert set(row.answers) == {"vpt-deep", "full"} and all(row.answers.values())
-        assert row.verdict in (YES, NO, OPEN)
-    assert rows[-1].verdict == OPEN  # one seed cannot speak for others
+        assert set(row.answers) == {"vpt-deep", "full"}
+        assert all(len(sentence(found)) > 10 for found in row.answers.values())
+    assert [row.question for row in rows] == list(QUESTIONS)
+    assert {row.verdict for row in rows} <= set(VERDICTS) == {YES, NO, OPEN}
+    assert rows[-1].verdict == OPEN  # one seed shows nothing about others
 
 
-def test_with_two_seeds_the_second_runs_maps_are_held_beside_the_firsts(made):
+def test_with_two_seeds_the_maps_of_both_runs_are_compared(made):
     study, *_ = made
     both = replace(study, seeds=(0, 1))
     both.run(progress=False)
@@ -122,7 +126,7 @@ def test_with_two_seeds_the_second_runs_maps_are_held_beside_the_firsts(made):
         expected = likeness(look.maps["rollout"], explain(second, pictures, predicted, "rollout"), (2, 2))
         np.testing.assert_allclose(look.second_run["rollout"], expected)
     rows = {kind: checklist(found, kind)[-1] for kind in ("gradcam", "rollout")}
-    assert all("second training run" in row.answers["full"] for row in rows.values())
+    assert all(row.answers["full"].values["check"] == "another training run" for row in rows.values())
 
 
 @pytest.mark.parametrize(
@@ -143,29 +147,60 @@ def test_maps_are_the_same_in_another_run_if_they_are_for_both_methods(made, ali
 def test_a_verdict_follows_from_both_models(made, passed, verdict, monkeypatch):
     *_, found, _ = made
     for look, of_model in zip(found.looks.values(), passed, strict=True):
-        findings = [Finding("faithful", 0.1, 0.0, 0.2, 0.0, of_model, "as planted")]
+        findings = [Finding("faithful", 0.1, 0.0, 0.2, 0.0, of_model, statement("object_unknown"))]
         monkeypatch.setitem(look.findings, "gradcam", findings)
     rows = {row.question: row for row in checklist(found)}
-    assert rows["Does the answer hang on what the map marks?"].verdict == verdict
-    assert rows["Does the map point at the object?"].verdict == OPEN  # not known here
+    assert rows["answer depends on the map"].verdict == verdict
+    assert rows["map points at the object"].verdict == OPEN  # the planted findings do not have it
 
 
 def test_a_lead_needs_an_interval(made, monkeypatch):
     *_, found, _ = made
     ahead, behind = found.looks.values()
-    question = "Are one model's maps more faithful than the other's?"
 
     def row():
-        return next(row for row in checklist(found) if row.question == question)
+        return next(row for row in checklist(found) if row.question == "one model is more faithful")
 
     monkeypatch.setitem(ahead.gaps, "gradcam", np.full(6, 0.5))
     monkeypatch.setitem(behind.gaps, "gradcam", np.full(6, 0.1))
-    assert row().verdict == YES and row().answers["full"] == "VPT-deep leads"
+    assert row().verdict == YES and row().answers["full"] == statement("model_leads", method="vpt-deep")
     monkeypatch.setitem(behind.gaps, "gradcam", np.array([0.0, 1, 0, 1, 0.9, 0.2]))
-    assert row().verdict == OPEN and row().answers["full"] == "neither leads"
+    assert row().verdict == OPEN and row().answers["full"] == statement("model_leads", method=None)
 
 
-def test_the_report_shows_the_list_in_words(made):
+LEAD = {"value": 0.5, "of_baseline": 0.12}
+WORDS = [
+    ("maps_mark", {"share": 0.9, "enough": True}, "90% of the maps mark some place"),
+    ("maps_mark", {"share": 0.8, "enough": False}, "80% of the maps mark some place: maps without differences tell"),
+    ("map_against_baseline", LEAD | {"check": "faithful", "baseline": "centre", "leads": True}, "0.12: it leads"),
+    ("map_against_baseline", LEAD | {"check": "faithful", "baseline": "random", "leads": False}, "does not lead"),
+    ("map_against_baseline", LEAD | {"check": "pointing", "baseline": "even", "leads": None}, "even map 12%: too few"),
+    ("map_against_baseline", LEAD | {"check": "energy", "baseline": "even", "leads": True}, "it stands above"),
+    ("maps_compared", {"check": "depends on the model", "similarity": 0.93, "same": True}, "map 0.93: hardly changes"),
+    (
+        "maps_compared",
+        {"check": "depends on the model", "similarity": 0.04, "same": False},
+        "0.04: changes with",
+    ),
+    ("maps_compared", {"check": "another training run", "similarity": 0.93, "same": True}, "much the same"),
+    ("maps_compared", {"check": "another training run", "similarity": 0.1, "same": False}, "marks other places"),
+    ("maps_not_compared", {"check": "depends on the model", "compared": 2, "maps": 6}, "only 2 of 6 maps"),
+    ("object_unknown", {}, "this task does not know"),
+    ("kinds_compared", {"mean": 0.85, "least": -0.8, "most": 0.9}, "0.85 on average, from \u22120.80 to 0.90"),
+    ("shares_off_by", {"error": 0.091, "allowed": 0.1}, "off by 9.1% of the change in the logit on average (10%"),
+    ("faithfulness_differs_by", {"difference": -0.7, "low": -0.71, "high": 0.7}, "interval \u22120.71 to +0.70"),
+    ("model_leads", {"method": "full"}, "Full fine-tuning leads"),
+    ("model_leads", {"method": None}, "neither leads"),
+    ("one_model_examined", {}, "one model examined"),
+]
+
+
+@pytest.mark.parametrize("code, values, text", WORDS)
+def test_each_finding_has_its_sentence(code, values, text):
+    assert text in sentence(statement(code, **values))
+
+
+def test_the_report_shows_the_checklist_in_words(made):
     *_, found, _ = made
     html = basic.explainability(checklist(found), 6).data
     assert "from 6 test images drawn by lot" in html
@@ -178,8 +213,8 @@ def test_the_report_shows_the_list_in_words(made):
 def figures(made) -> dict:
     study, runs, _, found, _ = made
     task = load_task("dsprites-location")
-    places = found.items[:2]
-    pictures = task.test.select(study.test_items()[places])
+    items = found.items[:2]
+    pictures = task.test.select(study.test_items()[items])
     return {
         "faithfulness": faithfulness_figure(faithfulness_table(found)),
         "attention": attention_figure(found),
@@ -188,7 +223,7 @@ def figures(made) -> dict:
             pictures.images,
             [f"a class with a rather long name, number {number}" for number in range(16)],
             pictures.labels,
-            {method: runs.loc[method, "predictions"][places] for method in found.looks},
+            {method: runs.loc[method, "predictions"][items] for method in found.looks},
             {method: look.maps for method, look in found.looks.items()},
             {method: look.gaps for method, look in found.looks.items()},
         ),
@@ -212,12 +247,12 @@ def test_nothing_is_clipped_and_no_text_covers_another(made, name):
     assert len(file.getvalue()) < 150_000
 
 
-def test_numbers_stand_below_their_maps(made):
+def test_each_map_has_its_title_and_its_number(made):
     *_, found, _ = made
     shown = [text.get_text() for text in figures(made)["maps"].findobj(Text)]
     for look in found.looks.values():
-        for kind in EXPLANATIONS:
-            assert KIND_TITLES[kind] in shown
+        for kind, row in EXPLANATIONS.items():
+            assert row.title in [text.replace("\n", " ") for text in shown]
             assert f"{look.gaps[kind][0]:+.2f}".replace("-", "\u2212") in shown
 
 
@@ -249,7 +284,7 @@ def picture(box) -> bytes:
 
 
 def test_without_a_kernel_there_is_a_picture(picker):
-    bundle = picker._repr_mimebundle_()
+    bundle = DisplayFormatter().format(picker)[0]
     still = Image.open(io.BytesIO(base64.b64decode(bundle["image/png"])))
     assert still.size[0] > 100 and bundle["text/plain"].startswith("Predicted: ")
     assert "application/vnd.jupyter.widget-view+json" in bundle

@@ -3,10 +3,12 @@
 import copy
 import math
 
+import models
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import redraw
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 from torch.nn import functional as F
@@ -22,24 +24,18 @@ def build_swin(image=16, window=2, depths=(2, 2), heads=(1, 2), width=4, seed=0,
     sizes = {"img_size": image, "patch_size": 4, "window_size": window, "depths": depths, "num_heads": heads}
     sizes |= {"drop_path_rate": 0.0} | options
     swin = SwinTransformer(embed_dim=width, num_classes=CLASSES, **sizes).double()
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in swin.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64) * 0.5)
+    redraw(swin.parameters(), seed, scale=0.5)
     return swin.eval()
 
 
 def build_prompted(swin, seed=0, **options):
     model = PromptedSwin(swin, **options)
-    draw = torch.Generator().manual_seed(seed + 1)
-    with torch.no_grad():
-        for prompts in model.prompts:
-            prompts.copy_(torch.randn(prompts.shape, generator=draw, dtype=torch.float64))
+    redraw(model.prompts, seed + 1)
     return model.eval()
 
 
 def draw_images(image=16, batch=2, seed=0):
-    return torch.randn(batch, 3, image, image, generator=torch.Generator().manual_seed(seed + 2), dtype=torch.float64)
+    return models.draw_images(batch, image, seed + 2, torch.float64)
 
 
 # ---- the two forms ----------------------------------------------------------------------------------------------
@@ -124,7 +120,7 @@ def block_by_hand(block, tokens, prompts):
     attended, of_prompts = torch.zeros_like(tokens), []
     for top in range(0, h, rows):
         for left in range(0, w, columns):
-            # places of the shifted map in this window, with the place in the image and the region that the roll left
+            # positions of the shifted map in this window, their positions in the image and their regions after the roll
             places = [(r, c) for r in range(top, top + rows) for c in range(left, left + columns)]
             image = [((r + down) % h, (c + right) % w) for r, c in places]
             region = [(r >= h - down if down else False, c >= w - right if right else False) for r, c in places]
@@ -229,7 +225,7 @@ def test_prompts_start_uniform_within_the_official_bound():
         (lambda: PromptedSwin(build_swin())(draw_images(24)), "B 3 16 16"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(make, words):
+def test_mistakes_are_reported_in_a_sentence(make, words):
     with pytest.raises(UserError, match=words):
         make()
 
@@ -240,7 +236,7 @@ def _headless():
     return swin
 
 
-def test_another_image_size_once_the_backbone_has_been_told():
+def test_another_image_size_works_once_the_backbone_is_set_to_it():
     swin = build_swin()
     swin.set_input_size(img_size=(32, 24))
     images = torch.randn(2, 3, 32, 24, dtype=torch.float64)

@@ -1,5 +1,5 @@
 """vptlib.report.sections.field and vptlib.evidence.pretraining_distance:
-what the studies found, in tables; nothing where nothing was asked."""
+what the studies found, in tables, and no section that was not asked for."""
 
 import numpy as np
 import pandas as pd
@@ -57,10 +57,10 @@ def test_tasks_are_placed_by_what_was_measured(studies, own_store):
     shown = " ".join(part.data for part in field.tasks_beside_pretraining(placed, PHOTOGRAPHS))
     assert "Distance from photographs" in shown and "of 2 winners right" in shown and "rank correlation" not in shown
     near = pretraining_distance.tasks_and_pretraining(studies, "digits", images=60).set_index("task")["distance"]
-    assert near["digits"] < 0.1 * near["dsprites-location"]  # digits lie near digits
+    assert near["digits"] < 0.1 * near["dsprites-location"]  # digits are near digits
 
 
-def test_one_task_is_neither_near_nor_far(studies):
+def test_one_task_is_not_near_or_far(studies):
     with pytest.raises(UserError, match="one task alone"):
         pretraining_distance.tasks_and_pretraining(studies[:1], PHOTOGRAPHS)
 

@@ -3,11 +3,13 @@
 import copy
 import math
 
+import models
 import pytest
 import timm
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from models import redraw, small_vit
 from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 from torch import nn
 from torch.nn import functional as F
@@ -52,25 +54,19 @@ def build_vit(pooling="token", heads=2, head_width=4, depth=2, seed=0, num_class
         vit.reset_classifier(num_classes)
     else:
         vit = VisionTransformer(global_pool=pooling, **options)
-    draw = torch.Generator().manual_seed(seed)
-    vit.double()
-    with torch.no_grad():
-        for parameter in vit.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=draw, dtype=torch.float64) * 0.5)
+    redraw(vit.double().parameters(), seed, scale=0.5)
     return vit
 
 
 def build_prompted(vit, seed=0, **options):
-    """The prompted model, with prompts as large as tokens, so that what they do cannot be overlooked."""
+    """The prompted model, with prompts as large as tokens, so that their effect is large."""
     model = PromptedViT(vit, **options)
-    draw = torch.Generator().manual_seed(seed + 1)
-    with torch.no_grad():
-        model.prompts.copy_(torch.randn(model.prompts.shape, generator=draw, dtype=torch.float64))
+    redraw([model.prompts], seed + 1)
     return model
 
 
 def draw_images(batch=2, seed=0):
-    return torch.randn(batch, 3, IMAGE, IMAGE, generator=torch.Generator().manual_seed(seed + 2), dtype=torch.float64)
+    return models.draw_images(batch, IMAGE, seed + 2, torch.float64)
 
 
 def outputs_and_gradients(model, images, fast):
@@ -193,7 +189,7 @@ def test_the_last_layer_asks_for_the_class_token_alone():
     assert lengths == [5, 1]
     lengths.clear()
     model.forward_features(draw_images())
-    assert lengths == [5, 5]  # whoever asks for all tokens gets them
+    assert lengths == [5, 5]  # a caller that asks for all tokens gets them
 
 
 @pytest.mark.parametrize("pooling", ["avg", "cls+mean", "map"])
@@ -202,7 +198,7 @@ def test_other_heads_read_all_tokens(pooling):
     assert tokens_read(build_vit("token")) == 1
 
 
-def test_keys_and_values_are_kept_at_inference_and_made_anew_after_every_change():
+def test_keys_and_values_are_kept_at_inference_and_made_again_after_every_change():
     model = build_prompted(build_vit(), num_prompts=3).eval()
     images = draw_images()
     changes = [
@@ -221,9 +217,7 @@ def test_keys_and_values_are_kept_at_inference_and_made_anew_after_every_change(
             model.fast = False
             torch.testing.assert_close(first, model(images), rtol=1e-10, atol=1e-10)
             torch.testing.assert_close(first, second, rtol=0, atol=0)
-    model.fast = True
-    model._kept.clear()
-    normed = []
+    model, normed = build_prompted(build_vit(), num_prompts=3).eval(), []
     model.vit.blocks[0].norm1.register_forward_hook(lambda _norm, inputs, _output: normed.append(inputs[0].shape))
     with torch.inference_mode():
         model(images)
@@ -246,8 +240,7 @@ def test_kept_values_follow_the_number_type():
     with torch.no_grad():
         model(draw_images())
         in_float32 = model.float()(draw_images().float())
-        fresh = copy.deepcopy(model)
-        fresh._kept.clear()
+        fresh = build_prompted(build_vit(), num_prompts=3).eval().float()
         torch.testing.assert_close(in_float32, fresh(draw_images().float()), rtol=0, atol=0)
 
 
@@ -304,7 +297,7 @@ def test_the_fast_form_keeps_fewer_numbers_for_the_backward_pass():
     assert kept[True] < 0.6 * kept[False]
 
 
-# ---- both are what the equations of the paper say ---------------------------------------------------------------
+# ---- both are the equations of the paper ------------------------------------------------------------------------
 
 
 def layer_norm(x, norm):
@@ -367,9 +360,9 @@ def test_equals_the_equations_of_the_paper(deep, fast):
 def averaging_vit(patch: float):
     """One number per token, two layers that add the mean of all tokens to each; class token 0, one patch.
 
-    With queries of zero every token attends to all alike, so that a layer is: token + mean(all tokens).
+    With queries of zero every token attends equally to all, so a layer is: token + mean(all tokens).
     """
-    vit = VisionTransformer(img_size=1, patch_size=1, embed_dim=1, depth=2, num_heads=1, num_classes=1).double()
+    vit = small_vit(img_size=1, patch_size=1, embed_dim=1, num_heads=1, num_classes=1).double()
     with torch.no_grad():
         for parameter in vit.parameters():
             parameter.zero_()
@@ -408,7 +401,7 @@ def test_the_hand_worked_backbone_without_prompts():
     assert averaging_vit(patch=3.0)(images).item() == pytest.approx(4.5, abs=1e-12)
 
 
-# ---- where prompts stand and how long they live -----------------------------------------------------------------
+# ---- where prompts are and how long they live -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deep", [True, False], ids=["deep", "shallow"])
@@ -472,7 +465,7 @@ def test_every_prompted_layer_has_its_own_influence():
         ([3, 1], (1, 3)),
     ],
 )
-def test_prompts_stand_in_the_layers_asked_for(layers, wanted):
+def test_prompts_are_in_the_layers_asked_for(layers, wanted):
     model = build_prompted(build_vit(depth=4), num_prompts=2, layers=layers, fast=False)
     lengths = []
     for block in model.vit.blocks:
@@ -634,7 +627,7 @@ def test_training_changes_prompts_and_head_and_nothing_else(deep):
 
 def test_the_backbone_never_enters_training_mode():
     vit = build_vit(drop_rate=0.5, pos_drop_rate=0.5)
-    model = build_prompted(vit, num_prompts=2)  # not yet told which mode
+    model = build_prompted(vit, num_prompts=2)  # its mode is not set yet
     assert not vit.training
     assert model.train().training and not vit.training
     images = draw_images()
@@ -665,9 +658,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share():
 
 
 def test_prompts_start_uniform_within_the_official_bound():
-    vit = VisionTransformer(img_size=28, patch_size=14, embed_dim=64, depth=2, num_heads=2, num_classes=2)
-    torch.manual_seed(0)
-    prompts = first_prompts("uniform", (2, 200, 64), vit)  # 25,600 draws
+    prompts = first_prompts("uniform", (2, 200, 64), small_vit(embed_dim=64))  # 25,600 draws
     bound = math.sqrt(6 / (3 * 14 * 14 + 64))
     assert prompts.shape == (2, 200, 64)
     assert 0.999 * bound < prompts.abs().max().item() <= bound

@@ -1,9 +1,11 @@
-"""vptlib.prompting.placement and initial_values: other places for prompts, and first values taken from images."""
+"""vptlib.prompting.placement and initial_values: other positions for prompts, and first values taken from images."""
 
 import copy
 
+import models
 import pytest
 import torch
+from models import redraw, small_vit
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
@@ -14,18 +16,16 @@ from vptlib.prompting.vit import PromptedViT
 
 
 @pytest.fixture
-def vit(tiny_vit):
-    torch.manual_seed(0)
-    return tiny_vit(num_classes=3, depth=3).double()  # 28 px in 2 × 2 patches, width 32
+def vit():
+    return small_vit(num_classes=3, depth=3).double()
 
 
-def draw_images(count=4, seed=0):
-    return torch.randn(count, 3, 28, 28, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def draw_images(count=4):
+    return models.draw_images(count, seed=0, dtype=torch.float64)
 
 
 def randomise(model):
-    with torch.no_grad():
-        model.prompts.copy_(torch.randn(model.prompts.shape, generator=torch.Generator().manual_seed(5)))
+    redraw([model.prompts], seed=5)
     return model
 
 
