@@ -8,7 +8,7 @@ from vptlib.data.tasks import load_task
 
 
 def subset() -> dict[str, np.ndarray]:
-    """Grey images `N 28 28`, labels, and the images' places in the original files: the same share of every class."""
+    """Grey images `N 28 28`, labels, and the images' positions in the original files: the same share of every class."""
     full, arrays = load_task("fashion-mnist-full"), {}
     for part, images, n in zip(("train", "test"), (full.train, full.test), FASHION_SUBSET, strict=True):
         places = fixed_test(images.labels, n)

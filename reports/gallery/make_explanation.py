@@ -9,7 +9,7 @@ import nbformat
 
 from vptlib.paths import repository
 
-CELL = "gradcam-45"  # two images drawn by lot, five kinds of map, two models, a number under each map
+CELL = "gradcam-45"  # two images drawn at random, five kinds of map, two models, a number under each map
 
 
 def main() -> None:
