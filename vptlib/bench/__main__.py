@@ -1,13 +1,15 @@
-"""`make bench`: what things cost here, as ratios taken in one run, and the measurement behind the embedded default.
+"""`make bench`: costs on this machine, as ratios within one run, and the measurement behind the embedded default.
 
-Each step is timed in turn with its rivals, round after round, so that a machine that slows down slows all of them.
-Written to `reports/benchmarks/`. No test times anything.
+The cases that are compared are timed in turn, round after round, so that a machine that slows down slows all of them.
+Tables are written to `reports/benchmarks/`. No test measures time.
 """
 
 import copy
 import os
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,10 +39,11 @@ from vptlib.tuning.training import best_device
 
 TASKS = ("fashion-mnist", "digits", "dsprites-location", "object-count")
 IMAGE_SIZES, DEPTHS = (56, 84, 98), (9, 12)
+START_SECONDS = 1.0
 
 
 def main() -> None:
-    """Run all measurements and write their tables; with names of tables as arguments, only those."""
+    """Run all measurements and write their tables, or only those that the arguments name."""
     folder = repository() / "reports" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     tables = {
@@ -48,11 +51,12 @@ def main() -> None:
         "training_steps": _training_steps,
         "loading": _loading,
         "embedded_default": _embedded_default,
+        "start": _start,
     }
     wanted = sys.argv[1:] or tables
     for name in wanted:
         if name not in tables:
-            sys.exit(f"there is no table {name!r}: take of {', '.join(tables)}.")
+            sys.exit(f"there is no table {name!r}: take one of {', '.join(tables)}.")
     for name in wanted:
         title, parts = tables[name](folder)
         _write(folder / f"{name}{_suffix()}.md", title, parts)
@@ -84,13 +88,17 @@ def _embedded_default(_: Path) -> tuple[str, list]:
     return "Image size and depth of the embedded backbone", [_DEFAULT_TEXT, frozen_features()]
 
 
+def _start(_: Path) -> tuple[str, list]:
+    return "How soon `vpt --help` answers", [_START_TEXT, start()]
+
+
 def _suffix() -> str:
-    """A GPU's tables lie beside those of the CPU."""
+    """Ends the names of a GPU's files, which are in the same folder as those of the CPU."""
     return "_gpu" if torch.cuda.is_available() else ""
 
 
 def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:
-    """Time of a whole training step of each method, and of VPT-deep in its textbook form, relative to full."""
+    """Time of a whole training step of each method, and of VPT-deep in its textbook form, relative to "full"."""
     images = torch.randn(batch, 3, EMBEDDED_IMAGE_SIZE, EMBEDDED_IMAGE_SIZE, device=best_device())
     labels = torch.randint(10, (batch,), device=best_device())
     vit = load_backbone()
@@ -107,7 +115,7 @@ def training_steps(batch: int = 32, rounds: int = 15) -> pd.DataFrame:
 
 
 def loading(batch: int = 16, images: int = 400, rounds: int = 15) -> pd.DataFrame:
-    """Time to get a batch ready, and its share of a whole training step of VPT-deep, by where the images come from."""
+    """Time to prepare a batch, and its share of a whole training step of VPT-deep, for each source of images."""
     vit = load_backbone()
     wanted = preprocessing(vit)
     small = prepare(load_task("fashion-mnist").train.select(np.arange(images)), wanted).tensors[0]
@@ -115,7 +123,7 @@ def loading(batch: int = 16, images: int = 400, rounds: int = 15) -> pd.DataFram
     step = _step(model, small[:batch].to(best_device()), torch.arange(batch, device=best_device()) % 10)
     with tempfile.TemporaryDirectory() as folder:
         lazy = LazyPixels(LazyImages(_photographs(Path(folder), images), np.arange(images), np.zeros(images)), wanted)
-        lazy[:]  # decodes them, once for all
+        lazy[:]  # decodes all of them once
         sources = {"the embedded default: all prepared in memory": small, "a large set: decoded bytes on disk": lazy}
         draws = {name: _draw(source, batch) for name, source in sources.items()}
         seconds = _alternated({"step": step} | draws, rounds)
@@ -140,13 +148,33 @@ def _photographs(folder: Path, count: int) -> ImageFiles:
 
 
 def _draw(source: torch.Tensor | LazyPixels, batch: int) -> Callable[[], None]:
-    """Takes a batch at random places, as `fit` does."""
+    """A function that takes a batch at random positions, as `fit` does."""
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> None:
         source[torch.randperm(len(source), generator=generator)[:batch]].to(best_device())
 
     return draw
+
+
+def start(rounds: int = 7) -> pd.DataFrame:
+    """CPU time of `vpt --help`, compared with a bare Python; `vpt --help` must not load torch."""
+    commands = {"python -c pass": ["-c", "pass"], "vpt --help": ["-m", "vptlib", "--help"]}
+    seconds = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, arguments in commands.items():
+            seconds[name].append(_cpu_seconds([sys.executable, *arguments]))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    bare, answered = medians.values()
+    row = {"command": "vpt --help", "CPU seconds": round(answered, 2), "÷ bare Python": round(answered / bare, 1)}
+    return pd.DataFrame([row | {"target, seconds": START_SECONDS, "met": "yes" if answered <= START_SECONDS else "no"}])
+
+
+def _cpu_seconds(command: list[str]) -> float:
+    """User time of a process and its children."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def frozen_features(train_images: int = 1000, test_images: int = 500) -> pd.DataFrame:
@@ -202,7 +230,7 @@ def _step(model: AdaptedModel, images: torch.Tensor, labels: torch.Tensor) -> Ca
 
 
 def _alternated(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each step; every round times each once, after two rounds that do not count."""
+    """Median seconds of each step. Every round times each step once; the first two rounds do not count."""
     seconds = {name: [] for name in steps}
     for turn in tqdm(range(rounds + 2), desc="training steps"):
         for name, step in steps.items():
@@ -249,6 +277,10 @@ _LOADING_TEXT = (
     "before, from JPEG files of 300 px: bytes are read from a mapped file and normalised for each batch. Nothing is "
     "loaded ahead, so all of it is waiting. Trust the share, not the times, where other work ran on the machine. On a "
     "GPU, where a step is shorter, the share is larger; measure it there."
+)
+_START_TEXT = (
+    "User CPU time of a whole process, Python's own start included; medians of seven alternated rounds. "
+    "`python -c pass` is the bare Python."
 )
 _DEFAULT_TEXT = (
     "Per cent of 500 test images that a logistic regression (stopped at tolerance 0.01) on the frozen features of "

@@ -1,9 +1,9 @@
-"""The price of prompting, for `make bench`: whole steps, peak memory and inference, on ViT-B/16 at 224 px, batch 8.
+"""The cost of prompting, for `make bench`: whole steps, peak memory and inference, on ViT-B/16 at 224 px, batch 8.
 
-All cases are timed in turn, round after round, so that a machine that slows down slows all of them; what counts is the
-median over the rounds of the ratio of two cases within a round. Weights are random: they cost what learned ones cost.
-Peak memory is taken in a process of its own for each case. The floor is the arithmetic that the equations ask for, at
-the speed of a large matrix product.
+All cases are timed in turn, round after round, so that a machine that slows down slows all of them. A result is the
+median over the rounds of the ratio of two cases within a round. Weights are random, which costs the same as learned
+ones. Peak memory is measured in a separate process for each case. The floor is the time for the arithmetic that the
+equations need, at the speed of a large matrix product.
 """
 
 import statistics
@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import timm
 import torch
 from matplotlib.figure import Figure
+from timm.models import PretrainedCfg, VisionTransformer
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
@@ -33,21 +35,22 @@ CLASSES = 100
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: a timm architecture, images a step, timed rounds."""
+    """What is measured: a timm architecture, images per step, timed rounds."""
 
     architecture: str = "vit_base_patch16_224"
     batch: int = 8
     rounds: int = 11
     probe_images: int = 64
 
-    def vit(self):
+    def vit(self) -> VisionTransformer:
         """A fresh backbone with random weights and a head."""
-        return timm.create_model(self.architecture, num_classes=CLASSES).to(best_device())
+        vit = timm.create_model(self.architecture, num_classes=CLASSES)
+        return cast(VisionTransformer, vit).to(best_device())
 
     def images(self) -> tuple[Tensor, Tensor]:
         """A batch of random images `B 3 H W` and labels `B`."""
-        size = timm.get_pretrained_cfg(self.architecture).input_size
-        images = torch.randn(self.batch, *size, device=best_device())
+        config = cast(PretrainedCfg, timm.get_pretrained_cfg(self.architecture))
+        images = torch.randn(self.batch, *config.input_size, device=best_device())
         return images, torch.randint(CLASSES, (self.batch,), device=best_device())
 
 
@@ -74,7 +77,7 @@ def _steps(setting: Setting) -> dict[str, Callable[[], None]]:
     shared = setting.vit()  # frozen, so that all prompted models may share it
     full = build_method("full", setting.vit(), CLASSES).to(best_device()).train()
     steps = {"full fine-tuning": training_step(full, full, images, labels)}
-    for count in (50, 10, 100, 200):  # what is compared stands side by side
+    for count in (50, 10, 100, 200):  # cases that are compared are timed one after the other
         for form in ("fast", "textbook") if count < 200 else ("fast",):
             model = PromptedViT(shared, count, fast=form == "fast").train()
             steps[f"VPT-deep, {form} form, {count} prompts"] = training_step(model, model, images, labels)
@@ -88,7 +91,7 @@ def _steps(setting: Setting) -> dict[str, Callable[[], None]]:
 
 
 def training_step(model: torch.nn.Module, net: Callable, inputs: Tensor, labels: Tensor) -> Callable[[], None]:
-    """A whole step of AdamW on what `model` trains, with `net(inputs)` for logits."""
+    """A whole step of AdamW on the trainable parameters of `model`; `net(inputs)` gives the logits."""
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
 
     def step() -> None:
@@ -103,7 +106,7 @@ def inference_seconds(setting: Setting) -> Seconds:
     """Seconds of a forward pass of the bare backbone and of prompted ones."""
     images, _ = setting.images()
     bare = setting.vit().eval()
-    runs = {"bare backbone": bare}
+    runs: dict[str, torch.nn.Module] = {"bare backbone": bare}
     for count, fast in ((200, True), (200, False)):
         runs[f"{'fast' if fast else 'textbook'} form, {count} prompts"] = PromptedViT(bare, count, fast=fast).eval()
     passes = {f"inference, {name}": torch.inference_mode()(partial(model, images)) for name, model in runs.items()}
@@ -111,7 +114,7 @@ def inference_seconds(setting: Setting) -> Seconds:
 
 
 def _alternated(runs: dict[str, Callable[[], None]], rounds: int, title: str) -> Seconds:
-    """Seconds of each; every round times each once, after one round that does not count."""
+    """Seconds of each case. Every round times each case once; the first round does not count."""
     seconds: Seconds = {name: [] for name in runs}
     for turn in tqdm(range(rounds + 1), desc=title):
         for name, run in runs.items():
@@ -135,7 +138,7 @@ def _wait() -> None:
 
 
 def probe_ratio(setting: Setting) -> float:
-    """100 epochs of a linear probe on kept features, relative to the one pass over the images that made them."""
+    """Time of 100 epochs of a linear probe on kept features, relative to the one pass that computed the features."""
     model = build_method("linear", setting.vit(), CLASSES)
     images, _ = setting.images()
     count = setting.probe_images
@@ -157,7 +160,7 @@ CHECKPOINTED = "VPT-deep, fast form, 100 prompts, checkpointing"
 
 
 def peak_memory(setting: Setting) -> dict[str, float]:
-    """Peak MiB above the built model in two training steps of each case, in a fresh process each."""
+    """Peak MiB above the built model in two training steps of each case, each in a new process."""
     found = {}
     for case in tqdm((*MEMORY_CASES, CHECKPOINTED), desc="peak memory"):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
@@ -174,14 +177,14 @@ def _peak_of(setting: Setting, case: str, threads: int) -> float:
         model = PromptedViT(setting.vit(), 100, fast="fast" in case).train()
         model.vit.set_grad_checkpointing("checkpointing" in case)
     step = training_step(model, model, images, labels)
-    before = _in_use_now()
+    before = bytes_in_use()
     step()
     step()
-    return (_peak() - before) / 2**20
+    return (peak_bytes() - before) / 2**20
 
 
-def _in_use_now() -> float:
-    """Bytes in use; the peak counts from here on."""
+def bytes_in_use() -> float:
+    """Bytes in use now. `peak_bytes` then counts from this moment."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -189,7 +192,8 @@ def _in_use_now() -> float:
     return _status("VmRSS")
 
 
-def _peak() -> float:
+def peak_bytes() -> float:
+    """The most bytes in use since the last call of `bytes_in_use`."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
 
 
@@ -203,19 +207,19 @@ def _status(field: str) -> float:
 
 
 def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: int, patch_numbers: int) -> float:
-    """Floating-point operations that one VPT-deep step on a class-token ViT cannot do without (matrix products only).
+    """Floating-point operations that one VPT-deep step on a class-token ViT needs at least (matrix products only).
 
     Args:
         depth, width: blocks and D.
         tokens: N, the class token included.
         prompts: P per layer.
         batch: images B.
-        patch_numbers: 3 · patch², what the patch embedding reads.
+        patch_numbers: 3 · patch², the input numbers of the patch embedding.
     """
-    total = 2 * (tokens - 1) * patch_numbers * width  # per image; only forward: nothing learns before the first block
+    total = 2 * (tokens - 1) * patch_numbers * width  # per image; only forward: nothing before the blocks learns
     square = width**2
     for number in range(depth):
-        asking = 1 if number == depth - 1 else tokens
+        asking = 1 if number == depth - 1 else tokens  # queries
         attention = 2 * asking * (tokens + prompts) * width  # one of its products
         own = 4 * prompts * square / batch  # keys and values of prompts, shared by all images
         total += asking * 20 * square + tokens * 4 * square + 2 * attention + own  # forward
@@ -228,12 +232,12 @@ def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: in
 
 
 def matmul_peak(size: int = 2048, tries: int = 5) -> float:
-    """Floating-point operations a second in a large float32 matrix product, the best of a few."""
+    """Floating-point operations per second in a large float32 matrix product, the best of a few tries."""
     a, b = (torch.randn(size, size, device=best_device()) for _ in range(2))
     seconds = []
     for _ in range(tries + 1):
         start = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         _wait()
         seconds.append(time.perf_counter() - start)
     return 2 * size**3 / min(seconds)
@@ -256,7 +260,7 @@ def floor_seconds(setting: Setting) -> dict[str, float]:
 
 
 def ratios(seconds: Seconds, memory: dict[str, float], probe: float) -> pd.DataFrame:
-    """Each promised ratio: case, ratio, target, whether it is met."""
+    """Each ratio that has a target: case, ratio, target, and whether it is met."""
     textbook, fast = "VPT-deep, textbook form, {} prompts", "VPT-deep, fast form, {} prompts"
     late = next(name for name in seconds if "kept" in name)
     rows = [
@@ -282,7 +286,7 @@ def ratios(seconds: Seconds, memory: dict[str, float], probe: float) -> pd.DataF
 
 
 def absolutes(seconds: Seconds, memory: dict[str, float], floors: dict[str, float]) -> pd.DataFrame:
-    """Milliseconds, MiB and the multiple of the arithmetic floor of each case, "–" where there is none."""
+    """Milliseconds, MiB and the multiple of the arithmetic floor of each case; "–" if it is not measured."""
 
     def cell(values: dict[str, float], name: str, form: Callable[[float], str]) -> str:
         return form(values[name]) if name in values else "–"
@@ -301,15 +305,15 @@ def absolutes(seconds: Seconds, memory: dict[str, float], floors: dict[str, floa
 
 
 def ratio_figure(table: pd.DataFrame) -> Figure:
-    """Measured ratios as dots and their targets as bars, a line for each case; left of the bar is met."""
+    """Measured ratios as dots and their targets as bars, one line per case. A dot within its bar meets the target."""
     figure = Figure(figsize=(8.6, 0.42 * len(table) + 1.2), layout="constrained")
     axes = figure.subplots()
-    places = range(len(table))[::-1]
-    axes.barh(places, table["target"], color="#dde2e8", height=0.7, label="target, at most")
-    axes.scatter(table["ratio"], places, color="#0072B2", zorder=3, label="measured")
-    for place, ratio in zip(places, table["ratio"], strict=True):
-        axes.annotate(f"{ratio:.2f}", (ratio, place), (7, 0), textcoords="offset points", va="center")
-    axes.set_yticks(places, table["case"])
+    heights = range(len(table))[::-1]
+    axes.barh(heights, table["target"], color="#dde2e8", height=0.7, label="target, at most")
+    axes.scatter(table["ratio"], heights, color="#0072B2", zorder=3, label="measured")
+    for height, ratio in zip(heights, table["ratio"], strict=True):
+        axes.annotate(f"{ratio:.2f}", (ratio, height), (7, 0), textcoords="offset points", va="center")
+    axes.set_yticks(heights, table["case"])
     axes.set_xlim(0, 1.1 * max(table["ratio"].max(), table["target"].max()))
     axes.set_xlabel("ratio, median over the rounds of one run")
     axes.spines[["top", "right"]].set_visible(False)
