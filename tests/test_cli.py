@@ -1,6 +1,8 @@
 """The command line answers at once, fails in one sentence, and lists what there is."""
 
+import ast
 import http.server
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,9 +28,19 @@ def python(*arguments: str) -> str:
     return done.stdout
 
 
+ASK_FOR_HELP = """
+import sys
+from vptlib.cli import app
+
+app(["--help"], standalone_mode=False)
+print("loaded:", sorted({"torch", "timm", "numpy", "pandas", "matplotlib", "mlflow", "papermill"} & set(sys.modules)))
+"""
+
+
 def test_help_is_there_without_the_heavy_libraries():
-    heavy = "('torch', 'timm', 'pandas', 'matplotlib', 'mlflow', 'papermill')"
-    assert python("-c", f"import sys, vptlib.cli; print([m for m in {heavy} if m in sys.modules])").strip() == "[]"
+    answer = python("-c", ASK_FOR_HELP)
+    assert "Usage" in answer
+    assert answer.splitlines()[-1] == "loaded: []"
 
 
 def test_the_module_is_the_same_command():
@@ -46,12 +58,12 @@ def failing(error: BaseException):
 
 
 def test_a_users_mistake_is_one_sentence_on_stderr(monkeypatch):
-    monkeypatch.setattr(build, "make_report", failing(UserError("x.yaml: `a` is wrong: mend it.")))
+    monkeypatch.setattr(build, "make_report", failing(UserError("x.yaml: `a` is wrong: fix it.")))
     result = run("report", "x.yaml")
     assert (result.exit_code, result.stdout, result.stderr) == (
         1,
         "Checking x.yaml\n",
-        "Error: x.yaml: `a` is wrong: mend it.\n",
+        "Error: x.yaml: `a` is wrong: fix it.\n",
     )
 
 
@@ -108,37 +120,44 @@ def test_tasks_and_backbones_are_listed(monkeypatch):
 # ---- vpt doctor -----------------------------------------------------------------------------------------------
 
 
-def looks(monkeypatch, **chosen):
-    monkeypatch.setattr(doctor, "_LOOKS", chosen)
+@pytest.fixture
+def checks(monkeypatch):
+    """Leaves `vpt doctor` only these checks: by name, or checks of the test's own."""
+
+    def only(*names, **own):
+        chosen = {name: doctor.CHECKS[name] for name in names} | own
+        monkeypatch.setattr(doctor, "CHECKS", chosen)
+
+    return only
 
 
-def test_a_sound_machine_passes(monkeypatch):
-    looks(monkeypatch, Python=doctor._python, packages=doctor._packages, disk=doctor._disk, tasks=doctor._tasks)
+def test_a_sound_machine_passes(checks):
+    checks("Python", "packages", "disk", "tasks")
     result = run("doctor")
     assert result.exit_code == 0
     assert "FAIL" not in result.stdout
     assert "The quickstart can run here" in result.stdout
 
 
-def test_a_faulty_machine_fails_and_names_the_fault(monkeypatch):
+def test_a_faulty_machine_fails_and_names_the_fault(checks, monkeypatch):
     def no_backbone():
         raise UserError("the weights are not here: fetch them.")
 
     def no_package():
         raise ImportError("No module named 'gone'")
 
-    looks(monkeypatch, backbone=no_backbone, Chromium=no_package, disk=doctor._disk)
+    checks("disk", backbone=no_backbone, Chromium=no_package)
     monkeypatch.setattr(doctor, "free_bytes", lambda folder: 1e6)
     result = run("doctor")
     assert result.exit_code == 1
     assert "the weights are not here: fetch them." in result.stdout
     assert "No module named 'gone'" in result.stdout
-    assert "mend backbone, Chromium, disk." in result.stderr
+    assert "disk, backbone, Chromium." in result.stderr
 
 
-def test_the_quickstart_is_examined(monkeypatch):
+def test_the_quickstart_is_examined(checks, monkeypatch):
     monkeypatch.setattr(doctor, "repository", lambda: repository() / "tests")
-    looks(monkeypatch, quickstart=doctor._quickstart)
+    checks("quickstart")
     result = run("doctor")
     assert result.exit_code == 1
     assert "quickstart.yaml" in result.stdout
@@ -146,7 +165,7 @@ def test_the_quickstart_is_examined(monkeypatch):
 
 def test_a_missing_or_old_package_is_named(monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: ["no-such-thing>=1", "typer>=999", "pytest; extra == 'dev'"])
-    mark, found = doctor._packages()
+    mark, found = doctor.CHECKS["packages"]()
     assert mark == "FAIL"
     assert "no-such-thing is missing" in found
     assert "not >=999" in found
@@ -169,24 +188,88 @@ def server():
         running.shutdown()
 
 
-def test_a_server_that_refuses_has_answered(server, monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert doctor._answers(f"http://127.0.0.1:{server.server_port}")
-
-
-def test_a_closed_port_has_not(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        assert not doctor._answers(f"http://127.0.0.1:{free.getsockname()[1]}")
-
-
-def test_the_switch_for_no_network_is_honoured(monkeypatch):
+@pytest.fixture
+def hub(monkeypatch):
+    """Sets the address that is used as the hub, and runs the check of it."""
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(doctor, "_answers", lambda address: pytest.fail("the hub was asked"))
-    assert doctor._hub()[0] == "note"
+    def ask(address: str, offline: bool = False) -> str:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        return doctor.CHECKS["model hub"]()
+
+    return ask
+
+
+def test_a_server_that_refuses_has_answered(server, hub):
+    assert hub(f"http://127.0.0.1:{server.server_port}")[0] == "ok"
+
+
+def test_a_closed_port_has_not(hub):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        mark, found = hub(f"http://127.0.0.1:{free.getsockname()[1]}")
+    assert mark == "note"
+    assert "no answer" in found
+
+
+def test_the_switch_for_no_network_is_honoured(server, hub):
+    mark, found = hub(f"http://127.0.0.1:{server.server_port}", offline=True)
+    assert mark == "note"
+    assert "HF_HUB_OFFLINE" in found
+
+
+@pytest.fixture
+def clone(tmp_path):
+    (tmp_path / ".git").mkdir()
+    return tmp_path
+
+
+def test_what_cannot_be_tested_here_is_named_with_its_fix(monkeypatch, clone):
+    monkeypatch.setattr("vptlib.report.pages.find_chromium", lambda: None)
+    monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (False, "fetch it"))
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(doctor, "repository", lambda: clone)
+    reasons = {value for name, value in vars(doctor).items() if name.startswith("NO_")}
+    assert set(doctor.left_out_of_the_tests()) == reasons
+    mark, found = doctor.CHECKS["tests"]()
+    assert mark == "note"
+    assert "apt-get install chromium" in found
+    assert "pip install datasets" in found
+
+
+def test_a_machine_with_everything_leaves_no_test_out(monkeypatch, clone):
+    monkeypatch.setattr("vptlib.report.pages.find_chromium", lambda: "/usr/bin/chromium")
+    monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (True, ""))
+    monkeypatch.setattr(doctor, "find_spec", lambda name: "a module")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(doctor, "repository", lambda: clone)
+    assert doctor.CHECKS["tests"]() == ("ok", "`make test` tests everything")
+
+
+@pytest.mark.parametrize(("listed", "mark"), [("Noto Sans CJK JP\n", "ok"), ("", "note")])
+def test_fonts_for_japanese_are_looked_for(monkeypatch, tmp_path, listed, mark):
+    lister = tmp_path / "fc-list"
+    lister.write_text(f"#!/bin/sh\nprintf '{listed}'\n")
+    lister.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name: str(lister))
+    assert doctor.CHECKS["fonts"]()[0] == mark
+
+
+def test_every_reason_to_leave_a_test_out_is_one_that_the_doctor_names():
+    reasons = {name for name in vars(doctor) if name.startswith("NO_")}
+    skips = [
+        (path.name, keyword.value)
+        for path in (repository() / "tests").glob("test_*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("mark.skipif", "importorskip"))
+        for keyword in call.keywords
+        if keyword.arg == "reason"
+    ]
+    assert len(skips) >= 5
+    assert [(name, ast.unparse(why)) for name, why in skips if ast.unparse(why).split(".")[-1] not in reasons] == []
 
 
 # ---- a notebook's first look --------------------------------------------------------------------------------------
@@ -205,10 +288,10 @@ def test_a_parameter_out_of_range_is_named_first(value):
 
 def test_a_missing_package_or_task_stops_a_notebook_in_its_first_cell(monkeypatch):
     monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (False, "install this"))
-    with pytest.raises(UserError, match=r"task 'digits' cannot be had here \(install this\)"):
+    with pytest.raises(UserError, match=r"task 'digits' is not available here \(install this\)"):
         doctor.ready(task="digits")
-    monkeypatch.setattr(doctor, "_packages", lambda: ("FAIL", "peft is missing: install it"))
-    with pytest.raises(UserError, match="peft is missing: install it, then restart the kernel"):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["no-such-thing>=1"])
+    with pytest.raises(UserError, match=r"no-such-thing is missing: install with .*, then restart the kernel"):
         doctor.ready()
 
 

@@ -16,6 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from vptlib import doctor
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -93,13 +95,13 @@ def test_the_installed_package_is_this_repository():
     import vptlib
 
     assert Path(vptlib.__file__).resolve().is_relative_to(ROOT)
-    assert metadata.version("vptlib") == PROJECT["version"]
+    assert metadata.version("vptlib") == vptlib.__version__
 
 
-@pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason="not a clone")
+@pytest.mark.skipif(not shutil.which("git") or not (ROOT / ".git").exists(), reason=doctor.NO_CLONE)
 @pytest.mark.parametrize("path", ["evidence/notebooks/report_overview.ipynb", "runs/02/a.ipynb", "data-photos.html"])
 def test_reports_that_are_made_are_no_part_of_the_repository(path):
-    """Or `make test` would fail over the style of a notebook that `make report` has written."""
+    """Otherwise `make test` would fail because of the style of a notebook that `make report` has written."""
     assert subprocess.run(["git", "check-ignore", "-q", f"reports/{path}"], cwd=ROOT).returncode == 0
     committed = "reports/gallery/evidence/summary.json"
     assert subprocess.run(["git", "check-ignore", "-q", "--no-index", committed], cwd=ROOT).returncode == 1

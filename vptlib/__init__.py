@@ -1,6 +1,7 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
-    errors  paths  wording    the ground: they import nothing of the rest
+    errors  paths             the ground: they import nothing from the rest
+    wording  statement
     prompting                 the heart: prompts in a ViT, textbook form (vit) and fast form (fast)
     data                      images and labels: files, tables, splits, embedded tasks, checks
     tuning                    backbones, methods, one training loop, prompt files, search
@@ -10,11 +11,24 @@
     course                    widgets, and running a notebook
     cli  doctor               the doors
 
-Imports point upwards in this list only: `report` may import `study`, never the other way (`make lint` checks it).
-The public names below are loaded at their first use, so that `vpt --help` need not wait for torch.
+Imports only point upwards in this list: `report` may import `study`, but not the other way (`make lint` checks this).
+The public names below are loaded at their first use: `vpt --help` need not wait for torch.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
+    from vptlib.data.tasks import load_task
+    from vptlib.errors import UserError
+    from vptlib.evidence.decision import recommend
+    from vptlib.explanations.maps import explain
+    from vptlib.prompting.vit import PromptedViT
+    from vptlib.study.study import Study
+    from vptlib.tuning.backbones import load_backbone
+    from vptlib.tuning.methods import build_method
+    from vptlib.tuning.promptfile import load_prompts, save_prompts
+    from vptlib.tuning.training import Recipe, evaluate, fit
 
 _HOME = {
     "load_backbone": "tuning.backbones",
@@ -31,7 +45,21 @@ _HOME = {
     "recommend": "evidence.decision",
     "UserError": "errors",
 }
-__all__ = sorted(_HOME)
+__all__ = [  # in the order of `sorted`
+    "PromptedViT",
+    "Recipe",
+    "Study",
+    "UserError",
+    "build_method",
+    "evaluate",
+    "explain",
+    "fit",
+    "load_backbone",
+    "load_prompts",
+    "load_task",
+    "recommend",
+    "save_prompts",
+]
 __version__ = "0.1.0"
 
 

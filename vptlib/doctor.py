@@ -1,13 +1,16 @@
-"""What this machine offers for a report: each finding says what was looked for, what was found, and the mend."""
+"""What this machine offers for a report and for the tests: each finding names what was found, and the fix."""
 
 import os
 import platform
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 
 from packaging.requirements import Requirement
 
@@ -17,6 +20,13 @@ from vptlib.paths import FREE_BYTES_NEEDED, cache_folder, free_bytes, repository
 SECONDS_FOR_THE_HUB = 4
 NAMED_PACKAGES = ("torch", "timm", "mlflow", "papermill", "jupyterlab")
 
+# Why `make test` leaves a test out on some machines, and the fix. The tests take their reasons from here.
+NO_CHROMIUM = "no Chromium: apt-get install chromium"
+NO_PDFINFO = "no pdfinfo: apt-get install poppler-utils"
+NO_DATASETS = "no library datasets: pip install datasets"
+NO_FULL_FASHION = "no full Fashion-MNIST: `vpt tasks` says where it comes from"
+NO_CLONE = "no clone of the repository: git clone"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -25,7 +35,7 @@ class Finding:
     Attributes:
         mark: "ok", "note" (the quickstart runs without it) or "FAIL" (it does not).
         what: what was looked for.
-        found: what was found, and what to do where it is not as it should be.
+        found: what was found, and the fix where something is wrong.
     """
 
     mark: str
@@ -34,10 +44,10 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """All findings; a look that meets a mistake or a missing package is a finding too."""
-    for what, look in _LOOKS.items():
+    """All findings, one for each of `CHECKS`. A check that raises an error gives a finding too."""
+    for what, check in CHECKS.items():
         try:
-            mark, found = look()
+            mark, found = check()
         except UserError as error:
             mark, found = "FAIL", str(error)
         except ImportError as error:
@@ -46,14 +56,14 @@ def examine() -> Iterator[Finding]:
 
 
 def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, float]) -> None:
-    """A notebook's first look, before anything takes time: packages, backbone, task, and parameters within their range.
+    """The first check of a notebook, before anything takes time: packages, backbone, task and range of parameters.
 
     Args:
-        backbone, task: names, as the notebook's parameters give them; "" where it needs none.
-        numbers: of parameters by name: (value, least, most).
+        backbone, task: names from the notebook's parameters; "" where it needs none.
+        numbers: for each parameter by name: (value, least, most).
 
     Raises:
-        UserError: the first thing that is not as it should be, and how to mend it.
+        UserError: the first thing that is wrong, and how to fix it.
     """
     from vptlib.data.tasks import TASKS, task_is_available
     from vptlib.tuning.backbones import EMBEDDED, embedded_file
@@ -70,11 +80,26 @@ def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, flo
         embedded_file()
     if task in TASKS and not task_is_available(task)[0]:
         raise UserError(
-            f"task {task!r} cannot be had here ({task_is_available(task)[1]}): `vpt tasks` lists the others."
+            f"task {task!r} is not available here ({task_is_available(task)[1]}): `vpt tasks` lists the others."
         )
 
 
-# ---- the looks: each gives a mark and what was found --------------------------------------------------------
+def left_out_of_the_tests() -> list[str]:
+    """The reasons why `make test` cannot test everything on this machine, each with its fix."""
+    from vptlib.data.tasks import task_is_available
+    from vptlib.report.pages import find_chromium
+
+    is_here = {
+        NO_CHROMIUM: find_chromium() is not None,
+        NO_PDFINFO: shutil.which("pdfinfo") is not None,
+        NO_DATASETS: find_spec("datasets") is not None,
+        NO_FULL_FASHION: task_is_available("fashion-mnist-full")[0],
+        NO_CLONE: shutil.which("git") is not None and (repository() / ".git").exists(),
+    }
+    return [reason for reason, here in is_here.items() if not here]
+
+
+# ---- the checks: each gives a mark and what was found -------------------------------------------------------
 
 
 def _python() -> tuple[str, str]:
@@ -82,7 +107,7 @@ def _python() -> tuple[str, str]:
 
 
 def _packages() -> tuple[str, str]:
-    needed = [Requirement(text) for text in requires("vptlib")]
+    needed = [Requirement(text) for text in requires("vptlib") or []]
     needed = [requirement for requirement in needed if requirement.marker is None or requirement.marker.evaluate()]
     faults = [fault for requirement in needed if (fault := _fault(requirement))]
     if faults:
@@ -134,7 +159,7 @@ def _hub() -> tuple[str, str]:
 
 
 def _answers(address: str) -> bool:
-    """Whether a server answers in time, a slow name service included; any answer will do."""
+    """Whether a server answers in time. The time includes a slow name service; any answer counts."""
     answered = threading.Event()
 
     def ask():
@@ -156,7 +181,15 @@ def _chromium() -> tuple[str, str]:
     from vptlib.report.pages import find_chromium
 
     found = find_chromium()
-    return ("ok", str(found)) if found else ("note", "none found: no report.pdf; install chromium for it")
+    return ("ok", str(found)) if found else ("note", "none, so reports have no PDF: apt-get install chromium")
+
+
+def _fonts() -> tuple[str, str]:
+    lister = shutil.which("fc-list")
+    japanese = lister and subprocess.run([lister, ":lang=ja", "family"], capture_output=True, text=True).stdout
+    if japanese:
+        return "ok", "Japanese letters are among them"
+    return "note", "no Japanese letters, so a PDF shows boxes in their place: apt-get install fonts-noto-cjk"
 
 
 def _tasks() -> tuple[str, str]:
@@ -176,7 +209,14 @@ def _quickstart() -> tuple[str, str]:
     return "ok", f"{config.path}: {total - missing} of {total} runs are finished"
 
 
-_LOOKS: dict[str, Callable[[], tuple[str, str]]] = {
+def _tests() -> tuple[str, str]:
+    reasons = left_out_of_the_tests()
+    if reasons:
+        return "note", f"`make test` leaves out the tests that need what is missing ({'; '.join(reasons)})"
+    return "ok", "`make test` tests everything"
+
+
+CHECKS: dict[str, Callable[[], tuple[str, str]]] = {
     "Python": _python,
     "packages": _packages,
     "device": _device,
@@ -184,6 +224,8 @@ _LOOKS: dict[str, Callable[[], tuple[str, str]]] = {
     "backbone": _backbone,
     "model hub": _hub,
     "Chromium": _chromium,
+    "fonts": _fonts,
     "tasks": _tasks,
     "quickstart": _quickstart,
+    "tests": _tests,
 }
