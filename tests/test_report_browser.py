@@ -170,7 +170,7 @@ def test_nothing_is_fetched_and_nothing_is_cut_off(made, browser, width):
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(address, wait_until="networkidle")
+    page.goto(address, wait_until="networkidle", timeout=120_000)
     assert [url for url in asked if not url.startswith("data:")] == [address]
     assert complaints == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
@@ -188,7 +188,7 @@ def test_the_check_for_cut_off_things_finds_one(browser):
 
 def test_links_within_the_page_lead_somewhere(made, browser):
     page = browser.new_page()
-    page.goto((made / "out" / "index.html").as_uri())
+    page.goto((made / "out" / "index.html").as_uri(), timeout=120_000)
     targets = page.eval_on_selector_all(
         "a[href^='#']", "links => links.map(link => link.getAttribute('href').slice(1))"
     )
