@@ -13,6 +13,12 @@ os.environ["VPTLIB_JOBS"] = "1"
 os.environ["VPTLIB_STORE"] = "/nonexistent: ask for the fixture own_store"
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that no worker is left alone with them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """The place of an empty cache of backbones and images for this test alone."""
