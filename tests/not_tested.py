@@ -8,6 +8,8 @@ import xml.etree.ElementTree as xml
 from collections import Counter
 from pathlib import Path
 
+from vptlib.wording import many
+
 
 def sentence(files: list[Path]) -> str:
     """One line about all tests that pytest reports as skipped in these files, as its `--junitxml` writes them."""
@@ -19,7 +21,7 @@ def sentence(files: list[Path]) -> str:
     )
     if not reasons:
         return "Everything was tested."
-    parts = [f"{count} {'test' if count == 1 else 'tests'} ({reason})" for reason, count in reasons.most_common()]
+    parts = [f"{many(count, 'test')} ({reason})" for reason, count in reasons.most_common()]
     return f"Not tested here: {', '.join(parts)}."
 
 

@@ -49,7 +49,7 @@ TO_PROMPT, TO_FINE_TUNE, COLLECT_MORE, NO_DIFFERENCE = CHOICES = (
 )
 LEVELS = ("low", "medium", "high")
 # What may be true of full fine-tuning and VPT-deep, and has a probability.
-FULL_BETTER, FULL_NOT_BETTER, BELOW_MARGIN = CLAIMS = ("full_better", "full_not_better", "below_margin")
+FULL_BETTER, FULL_NOT_BETTER, BELOW_MARGIN = ("full_better", "full_not_better", "below_margin")
 HIGH, MEDIUM = 0.95, 0.80
 # Power laws are trusted up to this many times the largest size.
 HORIZON = 10
