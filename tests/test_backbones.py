@@ -17,6 +17,7 @@ from vptlib.tuning.backbones import (
     EMBEDDED,
     EMBEDDED_DEPTH,
     EMBEDDED_IMAGE_SIZE,
+    RECOMMENDED,
     ClsMeanViT,
     available_backbones,
     embedded_file,
@@ -221,6 +222,115 @@ def test_a_tiny_checkpoint_read_as_small_says_so(tiny_file):
     assert str(tiny_file[0]) in message and "vit_small_patch16_224" in message
 
 
+PREFIXES = ["model.", "module.", "backbone.", "_orig_mod.", "module._orig_mod.model."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_training_code_put_before_all_names_is_taken_off(tiny_file, tmp_path, prefix):
+    _, wanted = tiny_file
+    path = tmp_path / "weights.safetensors"
+    save_file({prefix + name: tensor for name, tensor in wanted.state_dict().items()}, path)
+    vit = load_backbone(f"file:{path}@{TINY}")
+    torch.testing.assert_close(vit(draw_images(size=32)), wanted(draw_images(size=32)), rtol=0, atol=0)
+    tensors = wanted.state_dict()
+    some = {prefix + name if "block" in name else name: tensor for name, tensor in tensors.items()}
+    save_file(some, path)  # not before all: another model
+    assert str(path) in message_of(load_backbone, f"file:{path}@{TINY}")
+
+
+@pytest.mark.parametrize("wrapped", [None, "state_dict", "model"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt"])
+def test_a_pickle_is_not_loaded_and_two_lines_convert_it(tiny_file, tmp_path, monkeypatch, suffix, wrapped):
+    _, wanted = tiny_file
+    path = tmp_path / f"my weights{suffix}"
+    state = wanted.state_dict()
+    torch.save(state if wrapped is None else {wrapped: state, "epoch": 3}, path)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was loaded"))
+        with pytest.raises(UserError) as error:
+            load_backbone(f"file:{path}@{TINY}")
+    sentence, *lines = str(error.value).split("\n")
+    assert str(path) in sentence and len(lines) == 2 and "weights_only=True" in lines[0]
+    exec("\n".join(line.strip() for line in lines))
+    converted = path.with_suffix(".safetensors")
+    assert str(converted) in sentence
+    assert fingerprint(load_backbone(f"file:{converted}@{TINY}")) == fingerprint(wanted)
+
+
+def test_a_missing_pickle_is_said_to_be_missing(tmp_path):
+    assert "there is no checkpoint" in message_of(load_backbone, f"file:{tmp_path / 'none.pth'}")
+
+
+# ---- the classes of today -------------------------------------------------------------------------------------------
+
+TODAY = ["vit_small_patch16_dinov3", "eva02_tiny_patch14_224", "vit_pe_core_tiny_patch16_384"]
+TODAY += ["vit_small_patch16_rope_mixed_224"]  # the smallest architecture of each family
+
+
+@pytest.fixture
+def small_models(monkeypatch):
+    """timm as it is, but all its models have two blocks."""
+    create = timm.create_model
+
+    def create_model(name, **options):
+        return create(name, depth=2, **options)
+
+    monkeypatch.setattr(backbones.timm, "create_model", create_model)
+
+
+@pytest.mark.parametrize("patches", [None, 2, 3])
+@pytest.mark.parametrize("name", TODAY)
+def test_local_files_of_rotary_backbones_load_at_any_size(small_models, tmp_path, name, patches):
+    torch.manual_seed(0)
+    patch = 14 if "patch14" in name else 16
+    own = 2 * patch
+    saved = backbones.timm.create_model(name, pretrained=False, img_size=own, num_classes=3).eval()
+    path = tmp_path / "weights.safetensors"
+    stale = {"rope.bands": torch.zeros(4)}  # a table that older versions of timm stored
+    save_file(saved.state_dict() | stale, path)
+    size = None if patches is None else patches * patch
+    vit = load_backbone(f"file:{path}@{name}", image_size=size)
+    has_table = saved.pos_embed is not None  # it tells the size that the weights were saved at
+    size = size or (own if has_table else saved.default_cfg["input_size"][1])
+    assert preprocessing(vit).size == size
+    wanted = backbones.timm.create_model(name, pretrained=False, img_size=own, num_classes=3).eval()
+    wanted.load_state_dict(saved.state_dict())
+    wanted.set_input_size((size, size))
+    pictures = draw_images(size=size)
+    if size == own or not has_table:
+        torch.testing.assert_close(vit(pictures), wanted(pictures), rtol=0, atol=0)
+    else:  # the table is resampled without antialiasing, so it is not timm's
+        vit.pos_embed = wanted.pos_embed
+        torch.testing.assert_close(vit(pictures), wanted(pictures), rtol=0, atol=0)
+
+
+def test_depth_cuts_a_backbone_with_positions_for_each_block(small_models, tmp_path):
+    name = "vit_small_patch16_rope_mixed_224"
+    saved = backbones.timm.create_model(name, pretrained=False, img_size=32, num_classes=0).eval()
+    save_file(saved.state_dict(), tmp_path / "w.safetensors")
+    vit, seen = load_backbone(f"file:{tmp_path / 'w.safetensors'}@{name}", image_size=32, depth=1), []
+    saved.blocks[0].register_forward_hook(lambda _, __, tokens: seen.append(tokens))
+    saved(draw_images(size=32))
+    torch.testing.assert_close(vit.forward_features(draw_images(size=32)), vit.norm(seen[0]), rtol=0, atol=0)
+
+
+def test_a_network_before_the_patches_counts_for_the_image_size(tmp_path):
+    name = "vit_tiny_r_s16_p8_224"  # one token for 32 px
+    path = tmp_path / "w.safetensors"
+    save_file(timm.create_model(name, pretrained=False, num_classes=0).state_dict(), path)
+    message = message_of(load_backbone, f"file:{path}@{name}", image_size=100)
+    assert "patch size 32" in message and "96 or 128" in message
+
+
+def test_a_backbone_with_a_fixed_size_says_so(tiny_file, monkeypatch):
+    def fixed(_, img_size, **__):
+        raise AssertionError("fixed")
+
+    monkeypatch.setattr(backbones.VisionTransformer, "set_input_size", fixed)
+    message = message_of(load_backbone, f"file:{tiny_file[0]}", image_size=48)
+    assert "224 px only" in message and "image_size" in message
+
+
 # ---- names, sizes, depths, the hub ----------------------------------------------------------------------------------
 
 
@@ -229,6 +339,10 @@ def test_a_tiny_checkpoint_read_as_small_says_so(tiny_file):
     [
         ("vit_base_patch16_225", ["vit_base_patch16_225", "vit_base_pat"]),
         ("nonsense", ["nonsense", EMBEDDED]),
+        ("microsoft/vit-base-patch16-dinov", ["microsoft/", "vit_base_patch16_dinov3"]),
+        ("beit_base_patch16_224", ["Beit", "eva*"]),
+        ("weights.safetensors", ["file:weights.safetensors"]),
+        ("weights.pth", ["file:weights.pth"]),
         ("vit_base_patch16_224.nonsense", ["nonsense", "augreg_in21k"]),
         ("resnet18", ["resnet18", "ResNet"]),
     ],
@@ -236,6 +350,46 @@ def test_a_tiny_checkpoint_read_as_small_says_so(tiny_file):
 def test_unknown_backbones_are_named_with_a_fix(name, words):
     message = message_of(load_backbone, name)
     assert all(word in message for word in words)
+
+
+OTHERS_NAMES = {  # name elsewhere → the same weights in timm
+    "google/vit-base-patch16-224": "vit_base_patch16_224.orig_in21k_ft_in1k",
+    "google/vit-base-patch16-224-in21k": "vit_base_patch16_224.orig_in21k",
+    "google/vit-large-patch16-224": "vit_large_patch16_224.augreg_in21k_ft_in1k",
+    "facebook/deit-base-distilled-patch16-384": "deit_base_distilled_patch16_384.fb_in1k",
+    "facebook/vit-mae-base": "vit_base_patch16_224.mae",
+    "facebook/dinov2-base": "vit_base_patch14_dinov2.lvd142m",
+    "hf-hub:facebook/dinov2-with-registers-small": "vit_small_patch14_reg4_dinov2.lvd142m",
+    "dinov2_vitl14_reg": "vit_large_patch14_reg4_dinov2.lvd142m",
+    "DINOv2": "vit_small_patch14_dinov2.lvd142m",
+    "facebook/dinov3-vits16-pretrain-lvd1689m": "vit_small_patch16_dinov3.lvd1689m",
+    "facebook/dinov3-vith16plus-pretrain-lvd1689m": "vit_huge_plus_patch16_dinov3.lvd1689m",
+    "facebook/dinov3-vitl16-pretrain-sat493m": "vit_large_patch16_dinov3.sat493m",
+    "google/siglip2-base-patch16-224": "vit_base_patch16_siglip_224.v2_webli",
+    "google/siglip2-so400m-patch14-384": "vit_so400m_patch14_siglip_378.v2_webli",
+    "google/siglip-base-patch16-256-multilingual": "vit_base_patch16_siglip_256.webli_i18n",
+    "openai/clip-vit-base-patch16": "vit_base_patch16_clip_quickgelu_224.openai",
+    "laion/CLIP-ViT-H-14-laion2B-s32B-b79K": "vit_huge_patch14_clip_224.laion2b",
+    "facebook/PE-Core-B16-224": "vit_pe_core_base_patch16_224.fb",
+    "apple/aimv2-large-patch14-224-distilled": "aimv2_large_patch14_224.apple_pt_dist",
+    "EVA-02": "eva02_small_patch14_224.mim_in22k",
+    "ViT-B/16": "vit_base_patch16_224.augreg_in21k",
+    "ViT-L-14": "vit_large_patch14_clip_quickgelu_224.openai",
+    "vit_b_16": "vit_base_patch16_224.augreg_in21k",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS_NAMES)
+def test_names_of_other_places_are_answered_with_that_of_timm(name):
+    message = message_of(load_backbone, name)
+    advised = message.split("take ")[1].rstrip(".").split(", or ")
+    assert name.removeprefix("hf-hub:") in message and advised[0] == OTHERS_NAMES[name]
+    assert set(advised) <= set(timm.list_pretrained())  # every one of them can be loaded
+
+
+def test_a_papers_name_that_stands_for_several_weights_gives_them_all():
+    message = message_of(load_backbone, "ViT-B/16")
+    assert "vit_base_patch16_224.orig_in21k" in message and "vit_base_patch16_clip_quickgelu_224.openai" in message
 
 
 @pytest.mark.parametrize("size", [60, 13, 0, -14])
@@ -274,7 +428,7 @@ def test_an_unreachable_hub_is_named_with_the_embedded_way_out(monkeypatch, erro
     assert TINY in message and EMBEDDED in message and "file:" in message and type(error).__name__ in message
 
 
-@pytest.mark.parametrize("prefix", ["", "timm/"])
+@pytest.mark.parametrize("prefix", ["", "timm/", "hf-hub:timm/", "hf_hub:timm/"])
 def test_hub_models_take_size_and_depth_like_all_others(monkeypatch, prefix):
     asked = []
 
@@ -290,8 +444,19 @@ def test_hub_models_take_size_and_depth_like_all_others(monkeypatch, prefix):
 
 def test_backbones_listed_as_on_the_hub_are_known_to_timm():
     named = [name for name, where in available_backbones().items() if where.startswith("hub") and name.islower()]
-    assert len(named) >= 2
-    assert set(named) <= set(timm.list_pretrained("vit_*"))
+    assert len(named) >= 10
+    assert set(named) <= set(timm.list_pretrained())
+
+
+def test_backbones_of_the_hub_are_listed_with_their_licence():
+    listed = available_backbones()
+    for name in RECOMMENDED:
+        stated = timm.get_pretrained_cfg(name).license
+        assert f"licence {stated}".lower() in listed[name].lower(), name
+    assert listed["vit_base_patch16_siglip_224.v2_webli"].endswith("licence Apache-2.0")
+    for family in ("dinov3", "siglip", "pe_core", "eva02", "aimv2", "dinov2"):
+        assert any(family in name for name in RECOMMENDED), family
+    assert "dinov3-license: terms of their owner" in listed["vit_small_patch16_dinov3.lvd1689m"]
 
 
 # ---- fetching and caching the embedded backbone ---------------------------------------------------------------------

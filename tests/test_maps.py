@@ -44,7 +44,11 @@ def vit(backbone: str = "class token", **options) -> VisionTransformer:
 
 def adapted(method: str, backbone: str = "class token", **options):
     prompts = {"num_prompts": 5} if method.startswith("vpt") else {}
-    return build_method(method, vit(backbone, **options), 3, **prompts).eval()
+    model = build_method(method, vit(backbone, **options), 3, **prompts).eval()
+    if method == "knn":  # its head has nothing to vote before it has seen labelled images
+        with torch.no_grad():
+            model.head.remember(model.features(draw_images(12, size=SIZE, seed=5)), torch.arange(12) % 3, 5)
+    return model
 
 
 images = partial(draw_images, size=SIZE)

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 import torch
-from models import draw_images, redraw, small_vit
+from models import FAMILIES, draw_images, redraw, small_family, small_vit
 from safetensors.torch import load_file, save_file
 
 from vptlib.errors import UserError
@@ -43,6 +43,20 @@ def test_saved_and_loaded_gives_the_same_logits(tmp_path, method, options):
     assert again.method == method and not again.training
     fresh = build_method(method, small_vit(), 3, **options).eval()
     assert not torch.allclose(fresh(draw_images()), model(draw_images()), atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["linear", "vpt-shallow", "vpt-deep"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_prompts_of_todays_backbones_come_back(tmp_path, name, method):
+    path = tmp_path / "p.safetensors"
+    options = {"num_prompts": 3} if method != "linear" else {}
+    model = build_method(method, small_family(name), 3, **options)
+    redraw(model.trained_state().values(), seed=1)
+    save_prompts(model.eval(), path)
+    again = load_prompts(path, small_family(name))
+    torch.testing.assert_close(again(draw_images()), model(draw_images()), rtol=0, atol=0)
+    with pytest.raises(UserError, match="image size 28, but this one has 42"):
+        load_prompts(path, small_family(name, img_size=42))
 
 
 def test_the_file_holds_what_is_needed_and_no_backbone(tmp_path):

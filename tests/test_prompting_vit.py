@@ -19,6 +19,7 @@ from vptlib.prompting.blocks import embed, heads, tokens_read
 from vptlib.prompting.fast import fast_blocks
 from vptlib.prompting.vit import PromptedViT, first_prompts, textbook_blocks
 from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import build_method
 
 PATCH, IMAGE, CLASSES = 4, 8, 3
 CONFIGURATIONS = {
@@ -190,6 +191,48 @@ def test_the_last_layer_asks_for_the_class_token_alone():
     lengths.clear()
     model.forward_features(draw_images())
     assert lengths == [5, 5]  # a caller that asks for all tokens gets them
+
+
+TRAVELLING = [{"deep": False}, {"layers": [0, 2], "carry": True}, {"deep": False, "gated": True}]
+TRAVELLING += [{"layers": [1], "carry": True}, {"layers": [0, 3], "carry": True}]
+
+
+@pytest.mark.parametrize("options", TRAVELLING, ids=str)
+@pytest.mark.parametrize("pooling", ["token", "avg", "cls+mean", "map"])
+def test_the_last_block_of_travelling_prompts_gives_only_what_is_read_with_the_same_numbers(pooling, options):
+    results, queried = [], []
+    for fast in (True, False):
+        model = build_prompted(build_vit(pooling, depth=4), num_prompts=2, fast=fast, **options)
+        model.requires_grad_(True)
+        model.vit.blocks[-1].mlp.register_forward_hook(lambda _m, inputs, _o: queried.append(inputs[0].shape[1]))
+        logits = model(draw_images())
+        logits.square().sum().backward()
+        results.append({name: p.grad for name, p in model.named_parameters()} | {"logits": logits.detach()})
+    patches = 1 + (IMAGE // PATCH) ** 2
+    assert queried == [1 if pooling == "token" else patches, patches + 2]
+    for name, wanted in results[1].items():
+        scale = max(1.0, wanted.abs().max().item())
+        torch.testing.assert_close(results[0][name], wanted, rtol=1e-10, atol=1e-10 * scale, msg=name)
+
+
+@pytest.mark.parametrize("watched", ["block", "attn", "qkv"])
+def test_somebody_who_watches_the_last_block_sees_all_travelling_prompts(watched):
+    model, lengths = build_prompted(build_vit(), num_prompts=3, deep=False), []
+    block = model.vit.blocks[-1]
+    module = {"block": block, "attn": block.attn, "qkv": block.attn.qkv}[watched]
+    module.register_forward_hook(lambda _m, inputs, _o: lengths.append(inputs[0].shape[1]))
+    torch.testing.assert_close(model(draw_images()), model.vit.forward_head(model.forward_features(draw_images())))
+    assert lengths == [5 + 3] * 2
+
+
+def test_travelling_prompts_draw_the_same_dropout_in_both_forms():
+    model = build_prompted(build_vit(), num_prompts=5, dropout=0.5, deep=False).train()
+    results = []
+    for fast in (True, False):
+        model.fast = fast
+        torch.manual_seed(3)
+        results.append(model(draw_images(3)))
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("pooling", ["avg", "cls+mean", "map"])
@@ -717,3 +760,20 @@ def test_a_backbone_without_head_is_refused():
 def test_another_network_is_refused():
     with pytest.raises(UserError, match="Linear"):
         PromptedViT(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("method", ["vpt-deep", "full+prompts"])
+def test_kept_keys_and_values_are_made_again_after_a_fused_optimiser(method):
+    """A fused AdamW changes parameters without raising their version: a validation in between must not be blind."""
+    model = build_method(method, small_vit(), 3).eval()
+    images = models.draw_images(2)
+    optimiser = torch.optim.AdamW(model.parameter_groups(0.0), lr=0.1, fused=True)
+    for _ in range(2):
+        with torch.inference_mode():
+            before = model(images)
+        model(images).square().sum().backward()
+        optimiser.step()
+        with torch.inference_mode():
+            after = model(images)
+        torch.testing.assert_close(after, model(images).detach(), atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(after, before)

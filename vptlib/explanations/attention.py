@@ -22,13 +22,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from timm.layers.attention import Attention
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers.attention import Attention, AttentionRope
+from timm.layers.attention_pool import AttentionPoolLatent
+from timm.models.eva import EvaAttention
 from torch import Tensor
+from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import heads
-from vptlib.prompting.placement import AddedPrompts, FramedImages
+from vptlib.prompting.blocks import ViT, heads, patch_sides
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import AdaptedModel
@@ -65,23 +66,15 @@ def opened(model: AdaptedModel | PromptedViT) -> Iterator[None]:
             module.fast = fast
 
 
-def grid_of(vit: VisionTransformer, images: Tensor) -> tuple[int, int]:
+def grid_of(vit: ViT, images: Tensor) -> tuple[int, int]:
     """Rows and columns of patches that `vit` makes of images `B 3 H W`."""
     return tuple(vit.patch_embed.dynamic_feat_size(tuple(images.shape[-2:])))
 
 
 def prompts_in(model: AdaptedModel) -> dict[int, int]:
     """Block → how many prompts are in its sequence."""
-    net, depth = model.in_use, len(model.vit.blocks)
-    if not isinstance(net, PromptedViT) or net.prompts.ndim != 3 or not _prepends(net):
-        return dict.fromkeys(range(depth), 0)
-    here = {k: k in net.layers or (net.carry and k > net.layers[0]) for k in range(depth)}
-    return {k: net.num_prompts * inside for k, inside in here.items()}
-
-
-def _prepends(net: PromptedViT) -> bool:
-    """Whether prompts are in the sequence. Prompts that are added to patches or frame the image are not."""
-    return not isinstance(net, AddedPrompts | FramedImages)
+    net, blocks = model.in_use, range(len(model.vit.blocks))
+    return {k: net.prompts_among(k) if isinstance(net, PromptedViT) else 0 for k in blocks}
 
 
 def enters(model: AdaptedModel, block: int) -> bool:
@@ -100,25 +93,34 @@ def attention(model: AdaptedModel | PromptedViT, images: Tensor) -> list[Tensor]
     Raises:
         UserError: blocks whose attention is not timm's plain one.
     """
-    blocks = model.vit.blocks
+    return _watched(model, images)[0]
+
+
+def _watched(model: AdaptedModel | PromptedViT, images: Tensor) -> tuple[list[Tensor], Tensor | None]:
+    """`attention`, and the tokens `B N D` that a head with an attention of its own pools (None for another head)."""
+    blocks, pool = model.vit.blocks, model.vit.attn_pool
     for block in blocks:
-        if not isinstance(getattr(block, "attn", None), Attention):
+        if not isinstance(getattr(block, "attn", None), Attention | AttentionRope | EvaAttention):
             raise UserError(
                 f"the attention of {type(block).__name__} cannot be read: take method 'integrated-gradients', or a "
                 "plain ViT."
             )
     seen: list[Tensor] = []
+    pooled: list[Tensor] = []
     with opened(model), torch.no_grad(), ExitStack() as stack:
         for block in blocks:
             stack.enter_context(_unfused(block.attn))
             hook = block.attn.attn_drop.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
             stack.callback(hook.remove)
+        if pool is not None:
+            hook = pool.register_forward_pre_hook(lambda _, inputs: pooled.append(inputs[0]))
+            stack.callback(hook.remove)
         model(images)
-    return seen
+    return seen, pooled[0] if pooled else None
 
 
 @contextmanager
-def _unfused(attn: Attention) -> Iterator[None]:
+def _unfused(attn: Attention | AttentionRope | EvaAttention) -> Iterator[None]:
     """Attention in plain steps, so that its weights pass through `attn_drop`, where a hook can read them."""
     fused, attn.fused_attn = attn.fused_attn, False
     try:
@@ -127,17 +129,11 @@ def _unfused(attn: Attention) -> Iterator[None]:
         attn.fused_attn = fused
 
 
-def readers(vit: VisionTransformer, tokens: int) -> Tensor:
+def readers(vit: ViT, tokens: int) -> Tensor:
     """How much the head reads of each of `tokens` N tokens after the last block, `N`, with sum 1.
 
-    Raises:
-        UserError: a head that pools by its own attention.
+    This is for heads that read the same of every image; for others see `pool_shares`.
     """
-    if vit.attn_pool is not None:
-        raise UserError(
-            "this backbone's head pools by its own attention, which attention maps cannot follow: take method "
-            "'integrated-gradients'."
-        )
     patches = vit.patch_embed.num_patches if not vit.dynamic_img_size else tokens - vit.num_prefix_tokens
     shares = torch.zeros(tokens)
     if isinstance(vit, ClsMeanViT):
@@ -146,9 +142,32 @@ def readers(vit: VisionTransformer, tokens: int) -> Tensor:
         shares[: len(heads(vit))] = 1 / len(heads(vit))  # of a distilled DeiT: both class tokens
     else:
         shares[-patches:] = 1 / patches
-        if vit.pool_include_prefix:
+        if getattr(vit, "pool_include_prefix", False):
             shares[: vit.num_prefix_tokens] = 1 / patches
     return shares / shares.sum()
+
+
+def pool_shares(vit: ViT, pooled: Tensor) -> Tensor:
+    """How much a head with an attention of its own reads of each of the tokens `B n D`: `B n`, mean over heads, sum 1.
+
+    SigLIP and PE have such a head: learned queries attend to the tokens after the last block (timm's "map").
+
+    Raises:
+        UserError: an attention of another kind.
+    """
+    pool = vit.attn_pool
+    if not isinstance(pool, AttentionPoolLatent):
+        raise UserError(
+            f"attention maps cannot follow this backbone's head ({type(pool).__name__}): take method "
+            "'integrated-gradients'."
+        )
+    if pool.pos_embed is not None:
+        pooled = pooled + pool.pos_embed  # B n D
+    queries = pool.q(pool.latent).unflatten(-1, (pool.num_heads, pool.head_dim)).transpose(1, 2)  # 1 H m d
+    keys = pool.kv(pooled).unflatten(-1, (2, pool.num_heads, pool.head_dim))[:, :, 0].transpose(1, 2)  # B H n d
+    scores = pool.scale * pool.q_norm(queries) @ pool.k_norm(keys).mT  # B H m n
+    shares = scores.softmax(dim=-1).mean(dim=1)  # B m n
+    return shares[:, 0] if pool.pool == "token" else shares.mean(dim=1)
 
 
 def class_attention(model: AdaptedModel, images: Tensor) -> Tensor:
@@ -158,17 +177,24 @@ def class_attention(model: AdaptedModel, images: Tensor) -> Tensor:
     patches, it reads the patches.
     """
     height, width = grid_of(model.vit, images)
-    weights = attention(model, images)[-1].mean(dim=1)  # B N N
-    from_read = torch.einsum("n,bnm->bm", _with_prompts(model, weights.shape[1]), weights)  # B N
+    weights, read = _attention_and_readers(model, images)
+    from_read = torch.einsum("bn,bnm->bm", read, weights[-1].mean(dim=1))  # B N
     return from_read[:, -height * width :].unflatten(1, (height, width))
 
 
-def _with_prompts(model: AdaptedModel, tokens: int) -> Tensor:
-    """`readers` for the last block's sequence of `tokens`, with zeros for prompts: no head reads them."""
-    prompts, prefix = prompts_in(model)[len(model.vit.blocks) - 1], model.vit.num_prefix_tokens
-    shares = readers(model.vit, tokens - prompts)
-    device = next(model.parameters()).device
-    return torch.cat([shares[:prefix], torch.zeros(prompts), shares[prefix:]]).to(device)
+@torch.no_grad()
+def _attention_and_readers(model: AdaptedModel, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    """`attention`, and how much the head reads of each token after the last block, `B N`: nothing of prompts."""
+    weights, pooled = _watched(model, images)
+    prompts, prefix = prompts_in(model)[len(weights) - 1], model.vit.num_prefix_tokens
+    count = weights[-1].shape[-1] - prompts  # tokens without prompts
+    if pooled is None:
+        shares = readers(model.vit, count).to(weights[-1]).expand(len(images), -1)  # B N-P
+    else:
+        shares = pool_shares(model.vit, pooled)
+        shares = F.pad(shares, (count - shares.shape[1], 0))  # B N-P; some heads do not get the class token
+    left, right = shares.tensor_split([prefix], dim=1)
+    return weights, torch.cat([left, shares.new_zeros(len(images), prompts), right], dim=1)
 
 
 @dataclass(frozen=True)
@@ -194,8 +220,7 @@ def rollout(model: AdaptedModel, images: Tensor) -> Rollout:
     """
     height, width = grid_of(model.vit, images)
     prefix, inside = model.vit.num_prefix_tokens, prompts_in(model)
-    weights = attention(model, images)
-    share = _with_prompts(model, weights[-1].shape[-1]).expand(len(images), -1)  # B N
+    weights, share = _attention_and_readers(model, images)  # B N
     of_prompts = []  # B P each, last layer first
     for block in reversed(range(len(weights))):
         share = 0.5 * share + 0.5 * torch.einsum("bn,bnm->bm", share, weights[block].mean(dim=1))  # B N
@@ -286,14 +311,14 @@ def distances(model: AdaptedModel, images: Tensor) -> np.ndarray:
     return (sum(found, torch.tensor(0.0)) / len(images)).numpy()
 
 
-def even_distance(vit: VisionTransformer, images: Tensor) -> float:
+def even_distance(vit: ViT, images: Tensor) -> float:
     """The mean attention distance, in pixels, of a head that attends to all patches equally."""
     return float(_patch_distances(vit, images).mean())
 
 
-def _patch_distances(vit: VisionTransformer, images: Tensor) -> Tensor:
+def _patch_distances(vit: ViT, images: Tensor) -> Tensor:
     rows, columns = grid_of(vit, images)
-    tall, wide = vit.patch_embed.patch_size
+    tall, wide = patch_sides(vit)
     corners = torch.cartesian_prod(torch.arange(rows) * float(tall), torch.arange(columns) * float(wide))  # N 2
     return torch.cdist(corners, corners)  # N N
 

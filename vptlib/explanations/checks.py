@@ -194,7 +194,9 @@ def pointing(maps: np.ndarray, masks: np.ndarray, reach: int) -> np.ndarray:
         masks: `B H W`, share of each pixel that is object.
         reach: half a patch is fair, because a map of patches cannot point more precisely.
     """
-    near = F.max_pool2d(torch.tensor(np.float32(masks >= 0.5))[:, None], 2 * reach + 1, 1, reach)[:, 0].numpy()
+    most_covered = masks.max(axis=(1, 2), keepdims=True)
+    enough = np.where(most_covered >= 0.5, 0.5, np.maximum(most_covered / 2, _FLAT))  # thin objects cover less
+    near = F.max_pool2d(torch.tensor(np.float32(masks >= enough))[:, None], 2 * reach + 1, 1, reach)[:, 0].numpy()
     most = maps >= maps.max(axis=(1, 2), keepdims=True) - _FLAT
     return (most * near).sum(axis=(1, 2)) / most.sum(axis=(1, 2))
 
@@ -374,6 +376,10 @@ def _differences(maps: np.ndarray) -> Finding:
 
 
 def _on_object(maps: np.ndarray, masks: np.ndarray, reach: int) -> list[Finding]:
+    shown = masks.any(axis=(1, 2))  # where there is no object, nothing can be pointed at
+    if not shown.any():
+        return []
+    maps, masks = maps[shown], masks[shown]
     baselines = {"centre": centre_maps(torch.tensor(maps)[:, None]), "even": np.ones_like(maps)}
     scores = {"pointing": lambda of: pointing(of, masks, reach), "energy": lambda of: energy(of, masks)}
     return [

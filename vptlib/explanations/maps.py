@@ -17,15 +17,19 @@ in `vptlib.explanations.checks`.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
+from timm.models.eva import EvaBlockPostNorm
+from timm.models.vision_transformer import ResPostBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from vptlib.errors import UserError
 from vptlib.explanations.attention import class_attention, grid_of, opened, rollout
+from vptlib.prompting.blocks import ViT
 from vptlib.prompting.placement import FramedImages
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning.methods import AdaptedModel
@@ -136,7 +140,7 @@ def _hirescam(model: AdaptedModel, images: Tensor, targets: Tensor | None, **_) 
 
 def _cam(kind: str, model: AdaptedModel, images: Tensor, targets: Tensor | None) -> np.ndarray:
     cams, class_logit = _import_grad_cam()
-    layer = model.vit.blocks[-1].get_submodule("norm1")
+    layer = _entrance(model.vit)
     wanted = None if targets is None else [class_logit(number) for number in targets.tolist()]
     grid = grid_of(model.vit, images)
     with _gradients_from(layer):
@@ -145,6 +149,17 @@ def _cam(kind: str, model: AdaptedModel, images: Tensor, targets: Tensor | None)
             return _in_image(model, cam(images, wanted))
         finally:
             cam.activations_and_grads.release()
+
+
+def _entrance(vit: ViT) -> nn.Module:
+    """The norm before the last attention."""
+    block = vit.blocks[-1]
+    if not hasattr(block, "norm1") or isinstance(block, EvaBlockPostNorm | ResPostBlock):
+        raise UserError(
+            f"GradCAM needs blocks that begin with a norm, not {type(block).__name__}: take method "
+            "'integrated-gradients'."
+        )
+    return cast(nn.Module, block.norm1)
 
 
 def patch_grid(tokens: Tensor, grid: tuple[int, int]) -> Tensor:

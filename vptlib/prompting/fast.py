@@ -9,6 +9,7 @@ are not computed there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,22 +60,26 @@ def prompted_attention(attn: Attention, tokens: Tensor, prompts_kv: Tensor | Non
     return attn.proj(out)
 
 
-def prompt_keys_values(model: PromptedViT, number: int, batch: int) -> Tensor | None:
-    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are computed once and kept."""
+def prompt_keys_values(model: PromptedViT, number: int, batch: int, halves: Callable | None = None) -> Tensor | None:
+    """Keys and values of a block's prompts, `P 2D` or `B P 2D`; at inference they are computed once and kept.
+
+    `halves` gives the two functions of the block's attention: tokens to queries, and tokens to keys and values.
+    """
+    halves = halves or _halves
     if number not in model.layers:
         return None
     if model.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return _keys_values(model, number, batch)
-    made_from = _versions(model, number)
+        return _keys_values(model, number, batch, halves)
+    sources, kind = _sources(model, number)
     found = model._kept.get(number)
-    if found is None or not _same(found[0], made_from):
-        found = model._kept[number] = made_from, _keys_values(model, number, batch)
+    if found is None or not _is_made_from(found[0], sources, kind):
+        found = model._kept[number] = _record(sources, kind), _keys_values(model, number, batch, halves)
     return found[1]
 
 
-def _keys_values(model: PromptedViT, number: int, batch: int) -> Tensor:
+def _keys_values(model: PromptedViT, number: int, batch: int, halves: Callable) -> Tensor:
     block = model.vit.blocks[number]
-    return _halves(block.attn)[1](block.norm1(model.layer_prompts(number, batch)))
+    return halves(block.attn)[1](block.norm1(model.layer_prompts(number, batch)))
 
 
 def _halves(attn: Attention):
@@ -85,23 +90,38 @@ def _halves(attn: Attention):
     return [partial(F.linear, weight=weight, bias=bias) for weight, bias in zip(weights, biases, strict=True)]
 
 
-def _versions(model: PromptedViT, number: int) -> list:
-    """The tensors that make the keys and values of a block's prompts, each with its version, and the autocast type.
-
-    Each change in place raises a tensor's version. The list holds the tensors, so that their memory is not reused.
-    """
+def _sources(model: PromptedViT, number: int) -> tuple[list[Tensor], torch.dtype | None]:
+    """The tensors that make the keys and values of a block's prompts, and the autocast type."""
     block = model.vit.blocks[number]
-    sources = [model.prompts, *model.widen.parameters(), *block.norm1.parameters(), *block.attn.qkv.parameters()]
+    sources = [model.prompts, *model.widen.parameters(), *block.norm1.parameters(), *block.attn.parameters()]
     device = model.prompts.device.type
-    kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return [kind, *((t.detach(), t._version) for t in sources)]
+    return sources, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
-def _same(kept: list, now: list) -> bool:
-    def identity(entry):
-        return (entry[0].data_ptr(), entry[0].dtype, entry[1]) if isinstance(entry, tuple) else entry
+def _record(sources: list[Tensor], kind: torch.dtype | None) -> list:
+    """What is needed to see later whether a source has changed: each tensor, its version, and its values if it trains.
 
-    return [*map(identity, kept)] == [*map(identity, now)]
+    Most changes in place raise a tensor's version. A fused optimiser changes a parameter without that (torch 2.14), so
+    the values of what trains are compared too. The list holds the tensors, so that their memory is not reused.
+    """
+    return [kind, *((t.detach(), t._version, t.detach().clone() if t.requires_grad else None) for t in sources)]
+
+
+def _is_made_from(record: list, sources: list[Tensor], kind: torch.dtype | None) -> bool:
+    """Whether the sources are those of a record, unchanged."""
+    recorded_kind, *recorded = record
+    return (
+        recorded_kind == kind
+        and len(recorded) == len(sources)
+        and all(_unchanged(*of, now) for of, now in zip(recorded, sources, strict=True))
+    )
+
+
+def _unchanged(then: Tensor, version: int, values: Tensor | None, now: Tensor) -> bool:
+    same = (then.data_ptr(), then.dtype, version) == (now.data_ptr(), now.dtype, now._version)
+    if not same or now.requires_grad != (values is not None):
+        return False
+    return values is None or torch.equal(values, now)
 
 
 def is_plain(block: nn.Module) -> bool:

@@ -9,18 +9,17 @@ from collections.abc import Sequence
 
 import torch
 from sklearn.cluster import MiniBatchKMeans
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import embed
+from vptlib.prompting.blocks import ViT, block_at, embed
 from vptlib.prompting.vit import chosen_layers
 
 # Most patch tokens of a layer that k-means uses, drawn at random where there are more.
 MOST_TOKENS = 20_000
 
 
-def class_means(vit: VisionTransformer, images: Tensor, labels: Tensor, layers: Sequence[int] | str) -> Tensor:
+def class_means(vit: ViT, images: Tensor, labels: Tensor, layers: Sequence[int] | str) -> Tensor:
     """Means of the patch tokens that enter a layer, for each layer and class: `L C D`, one prompt a class.
 
     Args:
@@ -40,9 +39,7 @@ def class_means(vit: VisionTransformer, images: Tensor, labels: Tensor, layers: 
     return torch.stack(sums) / counts[:, None].to(sums[0])
 
 
-def cluster_centres(
-    vit: VisionTransformer, images: Tensor, num_prompts: int, layers: Sequence[int] | str, seed: int = 0
-) -> Tensor:
+def cluster_centres(vit: ViT, images: Tensor, num_prompts: int, layers: Sequence[int] | str, seed: int = 0) -> Tensor:
     """The k-means centres of the patch tokens that enter a layer, for each layer: `L P D`.
 
     Args:
@@ -66,17 +63,17 @@ def _centres(tokens: Tensor, count: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def _patch_tokens(vit: VisionTransformer, images: Tensor, layers: Sequence[int] | str) -> list[Tensor]:
+def _patch_tokens(vit: ViT, images: Tensor, layers: Sequence[int] | str) -> list[Tensor]:
     """The patch tokens that enter each chosen layer, without prompts: `N n D`."""
     wanted = chosen_layers(layers, len(vit.blocks))
     parts = [_entering(vit, part.to(vit.patch_embed.proj.weight), wanted) for part in images.split(100)]
     return [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]
 
 
-def _entering(vit: VisionTransformer, images: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
+def _entering(vit: ViT, images: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
     tokens, found = embed(vit, images), []
-    for number, block in enumerate(vit.blocks):
+    for number in range(len(vit.blocks)):
         if number in wanted:
             found.append(tokens[:, vit.num_prefix_tokens :])  # B n D
-        tokens = block(tokens)
+        tokens = block_at(vit, number, tokens.shape[1])(tokens)
     return found

