@@ -1,4 +1,7 @@
-"""Pictures on disk: a file, numbered files, a sub-folder for each class, a table of paths and labels."""
+"""Pictures on disk: a file, numbered files, a sub-folder for each class, a table of paths and labels.
+
+All are of one colour, smooth, or a flag of three stripes.
+"""
 
 import numpy as np
 import pandas as pd
@@ -14,6 +17,13 @@ def smooth(number, side=40):
     """A random picture without edges; that of another `number` does not look like it."""
     coarse = np.random.default_rng(number).integers(0, 255, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def flag(width=300, height=100):
+    """Three stripes across the longer side: red, green, blue."""
+    at = np.arange(width) if width >= height else np.arange(height)[:, None]
+    stripe = np.broadcast_to(at * 3 // max(width, height), (height, width))
+    return Image.fromarray((255 * np.eye(3)[stripe]).astype(np.uint8))
 
 
 def put(path, picture=None, **options):

@@ -10,7 +10,7 @@ from pictures import class_folders, flat, numbered, put, rows, table
 from PIL import Image
 
 from vptlib.data.check import check_data
-from vptlib.data.files import decode
+from vptlib.data.files import ImageFiles, decode
 from vptlib.data.readers import read
 from vptlib.data.splits import few_shot
 from vptlib.errors import UserError
@@ -168,6 +168,17 @@ def test_a_decompression_bomb_is_refused_and_one_pixel_is_not(tmp_path):
     with pytest.raises(UserError, match=r"bomb.png cannot be read as an image \(.*decompression bomb"):
         decode(bomb)
     assert decode(put(tmp_path / "dot.png", flat(size=(1, 1)))).size == (1, 1)
+
+
+@pytest.mark.parametrize("aspect", ["squash", "crop", "pad"])
+def test_mixed_and_extreme_sizes_become_one_set(tmp_path, aspect):
+    sizes = [(40, 40), (8000, 600), (8000, 40), (40, 8000), (13, 13), (1, 1), (3000, 1)]
+    for kind in ("png", "jpg"):
+        paths = [put(tmp_path / f"{k}.{kind}", flat(k, size)) for k, size in enumerate(sizes)]
+        seen = ImageFiles(paths).decoded(np.arange(len(sizes)), 56, "bicubic", aspect)
+        assert seen.shape == (7, 56, 56, 3)
+        middle = seen[:, 27, 27].astype(int)  # flat() is red by its number
+        assert np.abs(middle - np.array([[k, 100, 50] for k in range(7)])).max() <= (0 if kind == "png" else 3)
 
 
 def test_labels_with_spaces_commas_and_other_scripts_are_kept(tmp_path):

@@ -1,15 +1,29 @@
 """vptlib.data.files: files of every kind become the same RGB, and are decoded once."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from models import small_vit
-from pictures import numbered, put, smooth
+from pictures import flag, numbered, put, smooth
 from PIL import Image
 
 from vptlib.data import files as module
 from vptlib.data import preparing
-from vptlib.data.files import ImageFiles, LazyImages, decode
+from vptlib.data.files import (
+    ASPECTS,
+    PAD_GREY,
+    ImageFiles,
+    LazyImages,
+    ListedImages,
+    decode,
+    fitted,
+    middle_square,
+    squared,
+)
 from vptlib.data.preparing import ImageSet, Preprocessing, prepare
 from vptlib.errors import UserError
 from vptlib.tuning.methods import build_method
@@ -123,7 +137,7 @@ def test_pillow_s_scaling_is_that_of_the_embedded_tasks(tmp_path):
 
 def test_each_image_is_decoded_once_and_by_later_processes_not_at_all(tmp_path, monkeypatch):
     paths, seen = files(tmp_path), []
-    monkeypatch.setattr(module, "decode", lambda path: seen.append(path.name) or decode(path))
+    monkeypatch.setattr(module, "decode", lambda path, least: seen.append(path.name) or decode(path, least))
     source = ImageFiles(paths)
     first = source.pixels(np.array([0, 3, 0]), 8, "bilinear")
     again = source.pixels(np.array([3, 1]), 8, "bilinear")
@@ -153,10 +167,10 @@ def test_what_is_too_much_is_decoded_and_not_kept(tmp_path, monkeypatch):
 def test_a_stopped_process_leaves_no_row_that_is_called_done(tmp_path, monkeypatch):
     source = ImageFiles(files(tmp_path))
 
-    def stop(path):
+    def stop(path, least):
         if path.name == "3.png":
             raise KeyboardInterrupt
-        return decode(path)
+        return decode(path, least)
 
     monkeypatch.setattr(module, "decode", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -171,6 +185,134 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="VPTLIB_CACHE"):
         ImageFiles(files(tmp_path)).pixels(np.array([0]), 8, "bilinear")
+
+
+# ---- how an image becomes square ------------------------------------------------------------------------------------
+
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (PAD_GREY,) * 3
+
+
+def colours_of(square):
+    """The different colours of an image."""
+    return set(map(tuple, np.asarray(square).reshape(-1, 3).tolist()))
+
+
+@pytest.mark.parametrize("size", [10, 100, 150])
+@pytest.mark.parametrize(("width", "height"), [(300, 100), (100, 300)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_crop_sees_only_the_middle(width, height, size, interpolation):
+    square = squared(flag(width, height), size, interpolation, "crop")
+    assert square.size == (size, size) and colours_of(square) == {GREEN}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_padding_shows_the_whole_image_between_two_grey_bars(turned):
+    square = np.asarray(squared(flag(*((100, 300) if turned else (300, 100))), 30, "bicubic", "pad"))
+    square = square.transpose(1, 0, 2) if turned else square
+    assert colours_of(square[:10]) == colours_of(square[20:]) == {GREY}
+    for k, colour in enumerate((RED, GREEN, BLUE)):
+        assert colours_of(square[10:20, 10 * k + 3 : 10 * k + 7]) == {colour}
+    assert GREY not in colours_of(square[10:20])
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_squashed_images_are_those_of_earlier_versions(tmp_path, interpolation):
+    path = put(tmp_path / "a.jpg", flag(), quality=95)
+    with Image.open(path) as image:
+        wanted = np.asarray(image.convert("RGB").resize((56, 56), Image.Resampling[interpolation.upper()]))
+    source = ImageFiles([path])
+    for found in (source.pixels(np.array([0]), 56, interpolation), source.decoded(np.array([0]), 56, interpolation)):
+        np.testing.assert_array_equal(found[0], wanted)
+    assert colours_of(squared(flag(), 3, "bilinear", "squash")) != {GREEN}
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_a_square_image_is_the_same_under_every_aspect(tmp_path, aspect):
+    for path in (put(tmp_path / "a.png", smooth(1, 40)), put(tmp_path / "a.jpg", smooth(1, 400))):
+        source = ImageFiles([path])
+        for size in (8, 40, 56):
+            found = source.decoded(np.array([0]), size, "bicubic", aspect)[0]
+            np.testing.assert_array_equal(
+                found, np.asarray(decode(path).resize((size, size), Image.Resampling.BICUBIC))
+            )
+
+
+def kept_names():
+    return {path.name for path in (module.cache_folder() / "decoded").glob("*.pixels")}
+
+
+def test_kept_images_of_earlier_versions_are_found_and_each_aspect_has_its_own(tmp_path):
+    source = ImageFiles([put(tmp_path / "a.png", flag()), put(tmp_path / "b.png", flag(90, 90))])
+    rows, seen = np.array([0, 1]), {}
+    for aspect in ASPECTS:
+        before = kept_names() if seen else set()
+        seen[aspect] = source.pixels(rows, 8, "bilinear", aspect)
+        (name,) = kept_names() - before
+        assert (name == f"{sha256(f'{source.digest} 8 bilinear'.encode()).hexdigest()[:32]}.pixels") == (
+            aspect == "squash"
+        )
+    assert all(np.array_equal(seen[aspect][1], seen["squash"][1]) for aspect in ASPECTS)  # the square one
+    assert len({seen[aspect][0].tobytes() for aspect in ASPECTS}) == 3
+
+
+def test_images_that_are_all_square_are_kept_once_for_every_aspect(tmp_path, monkeypatch):
+    source, seen = ImageFiles(files(tmp_path)), []
+    assert source.all_square
+    monkeypatch.setattr(module, "decode", lambda path, least: seen.append(path) or decode(path, least))
+    first = source.pixels(np.arange(5), 8, "bilinear", "crop")
+    LazyImages(source, np.arange(5), np.zeros(5, int)).keep(8, "bilinear", aspect="pad")
+    np.testing.assert_array_equal(source.pixels(np.arange(5), 8, "bilinear"), first)
+    assert len(seen) == 5 and len(kept_names()) == 1
+
+
+def test_a_set_is_square_only_if_every_image_is(tmp_path):
+    paths = files(tmp_path)
+    (tmp_path / "broken.png").write_text("no image")  # it is named when it is decoded
+    assert ImageFiles([*paths, tmp_path / "broken.png", tmp_path / "missing.png"]).all_square
+    assert not ImageFiles([*paths, put(tmp_path / "oblong.png", flag(9, 8))]).all_square
+    assert ListedImages(2, lambda k: smooth(k)).all_square
+    assert not ListedImages(2, lambda k: flag(9, 8 + k)).all_square
+
+
+@pytest.mark.parametrize(("width", "height"), [(8000, 40), (40, 8000), (3000, 1), (1, 3000), (1, 1), (57, 56)])
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_extreme_shapes_become_squares(width, height, aspect):
+    square = squared(Image.new("RGB", (width, height), RED), 56, "bicubic", aspect)
+    assert square.size == (56, 56)
+    assert colours_of(square) == ({RED} if aspect != "pad" or width == height else {RED, GREY})
+
+
+@given(width=st.integers(1, 10_000), height=st.integers(1, 10_000), side=st.integers(1, 600))
+def test_the_middle_square_lies_within_and_a_fitted_image_too(width, height, side):
+    left, top, right, bottom = middle_square(width, height)
+    assert right - left == bottom - top == min(width, height)
+    assert abs(left - (width - right)) <= 1 and abs(top - (height - bottom)) <= 1
+    fit = fitted(width, height, side)
+    assert max(fit) == side and min(fit) >= 1
+    assert abs(min(fit) - max(1, side * min(width, height) / max(width, height))) <= 0.5
+
+
+@pytest.mark.parametrize("aspect", ASPECTS)
+def test_a_large_oblong_jpeg_is_decoded_smaller_unless_it_is_squashed(tmp_path, monkeypatch, aspect):
+    path, sizes = put(tmp_path / "a.jpg", smooth(3, 1200).resize((1600, 1200)), quality=95), []
+    monkeypatch.setattr(module, "squared", lambda image, *how: sizes.append(image.size) or squared(image, *how))
+    found = ImageFiles([path]).decoded(np.array([0]), 56, "bicubic", aspect)[0].astype(int)
+    assert sizes == [(1600, 1200) if aspect == "squash" else (400, 300)]  # the least is 4 × 56
+    assert np.abs(found - np.asarray(squared(decode(path), 56, "bicubic", aspect))).max() <= 4
+
+
+def test_a_large_square_jpeg_and_a_png_are_decoded_at_their_own_size(tmp_path):
+    assert decode(put(tmp_path / "a.jpg", smooth(3, 800)), least=100).size == (800, 800)
+    assert decode(put(tmp_path / "a.png", flag(800, 600)), least=100).size == (800, 600)
+    assert decode(put(tmp_path / "b.jpg", flag(800, 600)), least=301).size == (800, 600)
+    assert decode(put(tmp_path / "b.jpg", flag(800, 600)), least=300).size == (400, 300)
+
+
+def test_a_truncated_jpeg_is_named_even_if_it_would_be_decoded_smaller(tmp_path):
+    path = put(tmp_path / "a.jpg", smooth(3, 900).resize((1200, 900)))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(UserError, match=r"a\.jpg cannot be read"):
+        decode(path, least=100)
 
 
 # ---- large sets -------------------------------------------------------------------------------------------------
@@ -211,7 +353,7 @@ def test_keeping_decodes_without_holding_and_says_how_far_it_is(tmp_path, monkey
     source, seen = ImageFiles(files(tmp_path)), []
     LazyImages(source, np.array([1, 3]), np.array([0, 1])).keep(8, "bilinear", seen.append)
     assert seen == [2]
-    monkeypatch.setattr(module, "decode", lambda path: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "decode", lambda *_: pytest.fail("decoded again"))
     source.pixels(np.array([3, 1]), 8, "bilinear")
 
 

@@ -1,7 +1,8 @@
 """What is wrong with a set of images, found before any training: `vpt data check`.
 
 Every file is opened once. The check finds counts per class and split, sizes and modes, files that are not whole
-images, and duplicates within a split and across: exact ones (SHA-256 of the file) and near ones.
+images, and duplicates within a split and across: exact ones (SHA-256 of the file) and near ones. It also says what
+the images lose when a model sees them: a small square.
 
 Two images are near duplicates if two distances are small. Their perceptual hashes (by imagehash) differ in at most
 `NEAR` of 64 bits, and the greys of their 8 × 8 miniatures differ on average by at most `NEAR_GREY` of 255. The hash
@@ -19,7 +20,7 @@ import imagehash
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from PIL import Image
+from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from vptlib.data.files import ImageFiles, ListedImages, as_rgb, decode
@@ -35,7 +36,13 @@ NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
 NEAR_GREY = 2.5
 IMBALANCE = 10  # warn if the largest class has this many times the images of the smallest
 SMALL = 32  # pixels: a shorter side is worth a note
-MESSAGES_SHOWN = 3  # of files that cannot be read
+# The embedded backbone (vptlib.tuning.backbones): side of a patch, and the input sizes that it might take, in pixels.
+PATCH = 14
+MODEL_SIZES = (56, 112, 168, 224)
+MIXED = 10  # warn if the largest image has this many times the side of the smallest
+APART = 3  # images with this many times the side of the typical image, or as many times less, are counted as apart
+LONG = 0.5  # warn if a crop of the typical image loses this share of its area
+MESSAGES_SHOWN = 3  # of files that cannot be read, or are too small
 ACROSS = "across train and test"
 _CHUNK = 500  # files that a process inspects before the bar moves
 
@@ -59,8 +66,8 @@ class DataCheck:
 
     Attributes:
         listing: the images, with labels and splits.
-        files: a row for each image: width, height, mode, error, sha256, hash (64-bit), miniature (64 bytes), class,
-            split, path.
+        files: a row for each image: width and height (the right way up), mode, error, sha256, hash (64-bit), miniature
+            (64 bytes), class, split, path.
         duplicates: a row for each pair: kind ("exact" or "near"), where ("within train", "across train and test", ...),
             first and second (paths), rows (their positions in `files`), classes ("same" or "different").
         findings: errors first.
@@ -129,8 +136,11 @@ def inspect(path: Path) -> dict:
                 image.draft("L", (64, 64))  # Pillow still reads the whole file, but decodes it to a small image
                 image.load()
                 small = image
+                if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # it lies on its side in the file
+                    about |= {"width": about["height"], "height": about["width"]}
             else:
                 small = decode(path)
+                about |= {"width": small.width, "height": small.height}
             about |= _look(small)
     except UserError as error:
         about["error"] = str(error)
@@ -234,7 +244,15 @@ def near_pairs(hashes: np.ndarray, most: int = 10_000) -> list[tuple[int, int]]:
 
 
 def _findings(found: DataCheck, sizes: tuple[int, ...]) -> list[Finding]:
-    return [*_unreadable(found), *_sizes(found, sizes), *_doubles(found), *_balance(found), *_notes(found)]
+    on_the_model = _as_the_model_sees(found.files[found.files["error"] == ""])
+    return [
+        *_unreadable(found),
+        *_sizes(found, sizes),
+        *_doubles(found),
+        *_balance(found),
+        *on_the_model,
+        *_notes(found),
+    ]
 
 
 def _unreadable(found: DataCheck) -> list[Finding]:
@@ -283,6 +301,80 @@ def _balance(found: DataCheck) -> list[Finding]:
     if most < IMBALANCE * least:
         return []
     what = statement("rare_class", common=counts.idxmax(), most=most, rare=counts.idxmin(), least=least)
+    return [Finding("warning", what)]
+
+
+def _as_the_model_sees(whole: pd.DataFrame) -> list[Finding]:
+    """What images of these sizes lose as a small square."""
+    if whole.empty:
+        return []
+    sides = whole[["width", "height"]].to_numpy()  # N 2
+    return [_image_sizes(sides), _detail(sides), *_shape(sides), *_mixed(sides), *_below_a_patch(whole)]
+
+
+def _image_sizes(sides: np.ndarray) -> Finding:
+    spans = [[int(end) for end in (sides[:, k].min(), sides[:, k].max())] for k in range(2)]
+    what = statement("image_sizes", typical=_typical(sides), widths=spans[0], heights=spans[1], model=list(MODEL_SIZES))
+    return Finding("note", what)
+
+
+def _typical(sides: np.ndarray) -> list[int]:
+    """Width and height of the image whose area is the median: the size of a real image, whatever the mixture."""
+    order = np.lexsort((sides[:, 0], sides.prod(axis=1)))
+    return sides[order[(len(order) - 1) // 2]].tolist()
+
+
+def _detail(sides: np.ndarray) -> Finding:
+    """How many pixels of the typical image become one pixel of the model, at each size that shrinks it."""
+    if sides.max() <= MODEL_SIZES[0]:
+        return Finding("note", statement("nothing_lost", size=MODEL_SIZES[0]))
+    width, height = _typical(sides)
+    covered = [[size, max(1, width / size), max(1, height / size)] for size in MODEL_SIZES if size < max(width, height)]
+    whole_at = next((size for size in MODEL_SIZES if size >= max(width, height)), None)
+    return Finding("note", statement("detail_lost", covered=covered, whole_at=whole_at))
+
+
+def _shape(sides: np.ndarray) -> list[Finding]:
+    """What becomes of images that are not square: a crop loses, and padding wastes, the same share of an area."""
+    lost = 1 - sides.min(axis=1) / sides.max(axis=1)
+    if not lost.any():
+        return []
+    typical, most = float(np.median(lost)), float(lost.max())
+    what = statement(
+        "shape_lost",
+        oblong=int((lost > 0).sum()),
+        images=len(lost),
+        typical=typical,
+        most=most,
+        over=LONG,
+        above=int((lost > LONG).sum()),
+    )
+    return [Finding("warning" if typical > LONG else "note", what)]
+
+
+def _mixed(sides: np.ndarray) -> list[Finding]:
+    side = np.sqrt(sides.prod(axis=1))  # of a square of the same area
+    if side.max() < MIXED * side.min():
+        return []
+    usual = np.median(side)
+    what = statement(
+        "sizes_mixed",
+        smallest=sides[side.argmin()].tolist(),
+        largest=sides[side.argmax()].tolist(),
+        times=APART,
+        below=int((side * APART < usual).sum()),
+        above=int((side > APART * usual).sum()),
+        images=len(side),
+    )
+    return [Finding("warning", what)]
+
+
+def _below_a_patch(whole: pd.DataFrame) -> list[Finding]:
+    tiny = whole[whole[["width", "height"]].min(axis=1) < PATCH]
+    if tiny.empty:
+        return []
+    names = tiny["path"].head(MESSAGES_SHOWN).tolist()
+    what = statement("below_a_patch", tiny=len(tiny), images=len(whole), patch=PATCH, names=names)
     return [Finding("warning", what)]
 
 

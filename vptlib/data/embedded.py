@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vptlib.data import synthetic
+from vptlib.data import surface, synthetic
 from vptlib.data.preparing import ImageSet, grey_images
 from vptlib.data.splits import fixed_test
 from vptlib.errors import UserError
@@ -118,12 +118,17 @@ def solar_cells_missing() -> str:
     return "install its images (90 MB, CC BY-NC-SA 4.0) with `pip install -e '.[solar-cells]'`."
 
 
-DRAWN = (2000, 1000)  # training and test images of every drawn task
+DRAWN = (2000, 1000)  # training and test images of every task drawn by `vptlib.data.synthetic`
+PLATES = (800, 400)  # training and test images of surface-inspection
 
 
-def _drawn(draw: Callable[[int], tuple[np.ndarray, np.ndarray]], class_names: tuple[str, ...]) -> Loaded:
-    images, labels = draw(sum(DRAWN))
-    train, test = (ImageSet(images[part], labels[part]) for part in (slice(DRAWN[0]), slice(DRAWN[0], None)))
+def _drawn(
+    draw: Callable[[int], tuple[np.ndarray, np.ndarray]],
+    class_names: tuple[str, ...],
+    counts: tuple[int, int] = DRAWN,
+) -> Loaded:
+    images, labels = draw(sum(counts))
+    train, test = (ImageSet(images[part], labels[part]) for part in (slice(counts[0]), slice(counts[0], None)))
     return train, test, class_names
 
 
@@ -143,12 +148,22 @@ def object_count() -> Loaded:
     return _drawn(synthetic.object_count, tuple(f"{count} solids" for count in synthetic.COUNTS))
 
 
+@cache
+def surface_inspection() -> Loaded:
+    return _drawn(surface.plates, surface.DEFECTS, PLATES)
+
+
 def object_masks(name: str) -> np.ndarray | None:
-    """Where the object is in each test image of a drawn task, bool `N H W`; None for other tasks."""
+    """Where the object is in each test image of a drawn task, bool `N H W`; None for other tasks.
+
+    For surface-inspection the object is the defect, so the masks of fine plates are False everywhere.
+    """
     sprites = {"dsprites-location": sprite_location, "dsprites-orientation": sprite_orientation}
     if name in sprites:
         _, test, _ = sprites[name]()
         return synthetic.sprite_masks(test.images)
     if name == "object-count":
         return synthetic.solid_masks(synthetic.scenes(sum(DRAWN))[DRAWN[0] :])
+    if name == "surface-inspection":
+        return surface.plate_masks(sum(PLATES))[PLATES[0] :]
     return None

@@ -1,8 +1,12 @@
 """Image files of all kinds as RGB: decoded when they are needed, at the size that is needed, and then kept.
 
 Every file becomes 8-bit RGB. It is rotated by its EXIF orientation, 16-bit grey is scaled (not clipped), and alpha is
-blended with white. Palette, grey, 1-bit and CMYK images are converted. An image is decoded once for each size. The
-result is kept as raw bytes in the cache folder, for all processes and later runs.
+blended with white. Palette, grey, 1-bit and CMYK images are converted. An image is decoded once for each size and
+aspect. The result is kept as raw bytes in the cache folder, for all processes and later runs.
+
+The model's input is square, and `ASPECTS` are the ways to make an image square. "squash" scales both sides to the
+square, as VTAB does. "crop" cuts the largest square out of the middle and scales that. "pad" scales the whole image
+until its long side fits, and fills the rest with `PAD_GREY`. A square image is the same under all three.
 """
 
 import hashlib
@@ -24,17 +28,27 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 # Decoded images of one task are kept on disk up to this many bytes (at one image size). Those of a larger task are
 # decoded again for each batch.
 MOST_KEPT_BYTES = 8 * 2**30
+ASPECTS = ("squash", "crop", "pad")
+# In all three channels. The mean colours of the usual backbones lie within 24 of 255 of it.
+PAD_GREY = 128
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def decode(path: Path) -> Image.Image:
+def decode(path: Path, least: int | None = None) -> Image.Image:
     """The image in a file as 8-bit RGB, the right way up.
+
+    Args:
+        path: the file.
+        least: an oblong JPEG may be decoded at a half, a quarter or an eighth of its size, which is several times as
+            fast, if both sides keep this many pixels. By default every image is decoded at its own size.
 
     Raises:
         UserError: the file is missing, truncated or not an image; the message names it.
     """
     try:
         with Image.open(path) as image:
+            if least and image.format == "JPEG" and image.width != image.height:
+                image.draft(None, (least, least))
             image.load()
             return as_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
@@ -66,14 +80,50 @@ def as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def middle_square(width: int, height: int) -> tuple[int, int, int, int]:
+    """The largest square in the middle of an image, in whole pixels: left, top, right, bottom."""
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return left, top, left + side, top + side
+
+
+def fitted(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of an image after its long side is scaled to `side`; the short side is at least 1 pixel."""
+    longer = max(width, height)
+    return max(1, round(width * side / longer)), max(1, round(height * side / longer))
+
+
+def squared(image: Image.Image, size: int, interpolation: str, aspect: str) -> Image.Image:
+    """An RGB image as a square of `size` pixels, scaled once; `aspect` is one of `ASPECTS`."""
+    if aspect == "pad":
+        return _padded(_scaled(image, fitted(*image.size, size), interpolation), size)
+    if aspect == "crop":  # cut out before scaling: nothing from outside reaches the edge
+        image = image.crop(middle_square(*image.size))
+    return _scaled(image, (size, size), interpolation)
+
+
+def _scaled(image: Image.Image, sides: tuple[int, int], interpolation: str) -> Image.Image:
+    if image.size == sides:
+        return image
+    return image.resize(sides, _RESAMPLING[interpolation])  # Pillow antialiases when it shrinks
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    square = Image.new("RGB", (size, size), (PAD_GREY,) * 3)
+    square.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return square
+
+
 class Images:
     """Images in a fixed order, and those already decoded. Sub-classes give their number and open one of them."""
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def open(self, row: int) -> Image.Image:
-        """One image as 8-bit RGB."""
+    def open(self, row: int, least: int | None = None) -> Image.Image:
+        """One image as 8-bit RGB; with `least` it may come smaller, as in `decode`."""
         raise NotImplementedError
 
     @cached_property
@@ -81,19 +131,29 @@ class Images:
         """SHA-256 of all images."""
         raise NotImplementedError
 
-    def pixels(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
-        """The images at `rows` as uint8 `N S S 3`, scaled to the square without cropping; each is decoded once.
+    @cached_property
+    def all_square(self) -> bool:
+        """Whether every image is square, so that all of `ASPECTS` give the same."""
+        raise NotImplementedError
+
+    def pixels(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
+        """The images at `rows` as uint8 `N S S 3`, made square by one of `ASPECTS`; each is decoded once.
 
         Raises:
             UserError: a file is not a whole image, or the cache folder cannot be written.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if not self._may_be_kept(size):
-            return self.decoded(rows, size, interpolation)
-        return np.asarray(self._filled(rows, size, interpolation)[rows])
+            return self.decoded(rows, size, interpolation, aspect)
+        return np.asarray(self._filled(rows, size, interpolation, aspect)[rows])
 
     def keep(
-        self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
+        self,
+        rows: np.ndarray,
+        size: int,
+        interpolation: str,
+        progress: Callable[[int], None] | None = None,
+        aspect: str = "squash",
     ) -> None:
         """Decode the images at `rows` that are not kept yet, a few at a time; nothing if the task is too large to keep.
 
@@ -104,44 +164,52 @@ class Images:
             UserError: as `pixels`.
         """
         if self._may_be_kept(size):
-            self._filled(np.asarray(rows, dtype=np.int64), size, interpolation, progress)
+            self._filled(np.asarray(rows, dtype=np.int64), size, interpolation, aspect, progress)
 
-    def decoded(self, rows: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+    def decoded(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
+        # "squash" keeps the numbers of earlier versions. With four pixels for one the others move by 1/8 pixel at most.
+        least = None if aspect == "squash" else 4 * size
+
+        def square(row: int) -> np.ndarray:
+            return np.asarray(squared(self.open(row, least), size, interpolation, aspect))  # S S 3
+
         images = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
         with ThreadPoolExecutor(_threads()) as pool:
-            for k, image in enumerate(pool.map(lambda row: self._square(row, size, interpolation), rows.tolist())):
+            for k, image in enumerate(pool.map(square, rows.tolist())):
                 images[k] = image
         return images
-
-    def _square(self, row: int, size: int, interpolation: str) -> np.ndarray:
-        image = self.open(row)
-        if image.size != (size, size):
-            image = image.resize((size, size), _RESAMPLING[interpolation])  # Pillow antialiases when it shrinks
-        return np.asarray(image)
 
     def _may_be_kept(self, size: int) -> bool:
         return len(self) * size * size * 3 <= MOST_KEPT_BYTES
 
     def _filled(
-        self, rows: np.ndarray, size: int, interpolation: str, progress: Callable[[int], None] | None = None
+        self,
+        rows: np.ndarray,
+        size: int,
+        interpolation: str,
+        aspect: str,
+        progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """The kept images, uint8 `N S S 3`; at least those at `rows` are decoded."""
-        kept, done = self._kept(size, interpolation)
+        kept, done = self._kept(size, interpolation, aspect)
         missing = np.unique(rows[~done[rows]])
         if len(missing):
             _check_room(len(missing) * size * size * 3)
         for start in range(0, len(missing), 256):
             part = missing[start : start + 256]
-            kept[part] = self.decoded(part, size, interpolation)
+            kept[part] = self.decoded(part, size, interpolation, aspect)
             done[part] = True  # after the pixels: if the process stops between the two, the row is decoded again
             if progress:
                 progress(len(part))
         return kept
 
-    def _kept(self, size: int, interpolation: str) -> tuple[np.ndarray, np.ndarray]:
+    def _kept(self, size: int, interpolation: str, aspect: str) -> tuple[np.ndarray, np.ndarray]:
         """Two files in the cache folder, as arrays: pixels, uint8 `N S S 3`, and which rows are filled, bool `N`."""
-        name = hashlib.sha256(f"{self.digest} {size} {interpolation}".encode()).hexdigest()[:32]
+        what = f"{self.digest} {size} {interpolation}"
+        if aspect != "squash" and not self.all_square:
+            what += f" {aspect}"
+        name = hashlib.sha256(what.encode()).hexdigest()[:32]
         folder = cache_folder() / "decoded"
         count = len(self)
         try:
@@ -167,9 +235,9 @@ class ImageFiles(Images):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def open(self, row: int) -> Image.Image:
+    def open(self, row: int, least: int | None = None) -> Image.Image:
         """One image as 8-bit RGB; raises a UserError that names the file if it is not a whole image."""
-        return decode(self.paths[row])
+        return decode(self.paths[row], least)
 
     @cached_property
     def digest(self) -> str:
@@ -179,6 +247,11 @@ class ImageFiles(Images):
             for one in pool.map(_digest_of, self.paths):
                 whole.update(one)
         return whole.hexdigest()
+
+    @cached_property
+    def all_square(self) -> bool:
+        """Whether every image is square; reads the files' headers up to the first that is not."""
+        return all(map(_is_square, self.paths))
 
 
 class ListedImages(Images):
@@ -195,8 +268,8 @@ class ListedImages(Images):
     def __len__(self) -> int:
         return self._count
 
-    def open(self, row: int) -> Image.Image:
-        """One image as 8-bit RGB, the right way up."""
+    def open(self, row: int, least: int | None = None) -> Image.Image:
+        """One image as 8-bit RGB, the right way up, always at its own size."""
         return as_rgb(ImageOps.exif_transpose(self._image_at(row)))
 
     @cached_property
@@ -208,6 +281,11 @@ class ListedImages(Images):
             whole.update(f"{image.size}".encode())
             whole.update(image.tobytes())
         return whole.hexdigest()
+
+    @cached_property
+    def all_square(self) -> bool:
+        """Whether every image is square; decodes them up to the first that is not."""
+        return all(image.width == image.height for image in map(self.open, range(len(self))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,13 +309,19 @@ class LazyImages:
         """The images at `indices`, in that order."""
         return LazyImages(self.source, self.rows[indices], self.labels[indices])
 
-    def pixels(self, size: int, interpolation: str) -> np.ndarray:
-        """All of them as uint8 `N S S 3`."""
-        return self.source.pixels(self.rows, size, interpolation)
+    def pixels(self, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
+        """All of them as uint8 `N S S 3`, made square by one of `ASPECTS`."""
+        return self.source.pixels(self.rows, size, interpolation, aspect)
 
-    def keep(self, size: int, interpolation: str, progress: Callable[[int], None] | None = None) -> None:
+    def keep(
+        self,
+        size: int,
+        interpolation: str,
+        progress: Callable[[int], None] | None = None,
+        aspect: str = "squash",
+    ) -> None:
         """Decode all of them once, with only a few in memory at a time; see `Images.keep`."""
-        self.source.keep(self.rows, size, interpolation, progress)
+        self.source.keep(self.rows, size, interpolation, progress, aspect)
 
     @property
     def images(self) -> np.ndarray:
@@ -274,6 +358,15 @@ def _digest_of(path: Path) -> bytes:
         return hashlib.sha256(path.read_bytes()).digest()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): restore it, or take it out of the list.") from error
+
+
+def _is_square(path: Path) -> bool:
+    """Whether the image in a file is square, by its header; a file that cannot be read is named when it is decoded."""
+    try:
+        with Image.open(path) as image:
+            return image.width == image.height
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return True
 
 
 def _threads() -> int:

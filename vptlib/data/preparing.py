@@ -1,7 +1,11 @@
-"""From images to the input of a backbone: sets of decoded images, and tensors of the right size and colours."""
+"""From images to the input of a backbone: sets of decoded images, and tensors of the right size and colours.
+
+The input is square. How an image becomes square is the `aspect` of a `Preprocessing`; `vptlib.data.files` describes
+the three ways.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -10,18 +14,30 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from vptlib.data.files import LazyImages
+from vptlib.data.files import ASPECTS, PAD_GREY, LazyImages, fitted, middle_square
 from vptlib.errors import UserError
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The input that a backbone expects: square RGB images of `size` pixels, normalised by `mean` and `std`."""
+    """The input that a backbone expects: square RGB images of `size` pixels, normalised by `mean` and `std`.
+
+    Attributes:
+        size: side of the square in pixels.
+        mean, std: of the three channels, on a scale from 0 to 1.
+        interpolation: "bilinear" or "bicubic".
+        aspect: how an image becomes square: "squash", "crop" or "pad" (`vptlib.data.files.ASPECTS`).
+    """
 
     size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: str
+    aspect: str = "squash"
+
+    def __post_init__(self):
+        if self.aspect not in ASPECTS:
+            raise UserError(f"aspect is {self.aspect!r}, but must be one of {', '.join(ASPECTS)}.")
 
 
 @dataclass(frozen=True)
@@ -83,10 +99,11 @@ class LazyPixels:
         """The images at `positions` (int64 `B`, or a slice), float32 `B 3 S S`; for a number, one image `3 S S`."""
         if isinstance(positions, int):
             return self[positions : positions + 1 or None][0]
-        size, interpolation = self._preprocessing.size, self._preprocessing.interpolation
+        wanted = self._preprocessing
         part = self._images.select(positions if isinstance(positions, slice) else positions.numpy())
-        raw = part.pixels(size, interpolation) if isinstance(part, LazyImages) else part.images  # B H W 3
-        return _normalised(raw, self._preprocessing).contiguous()  # the layout in memory changes how convolutions round
+        lazy = isinstance(part, LazyImages)
+        raw = part.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else part.images  # B H W 3
+        return _normalised(raw, wanted).contiguous()  # the layout in memory changes how convolutions round
 
     def split(self, count: int) -> Iterator[Tensor]:
         """All of them in order, `count` at a time, float32 `B 3 S S`."""
@@ -97,9 +114,9 @@ class LazyPixels:
 def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> TensorDataset:
     """Images as the backbone expects them: float32 `N 3 S S`, normalised, with their labels as int64 `N`.
 
-    Images are scaled to the square without cropping, as VTAB does, and antialiased when they shrink. Apart from the
-    result, only a few hundred images are in memory at a time. If the result would take more than
-    `MOST_PREPARED_BYTES`, its images are `LazyPixels` instead of a tensor.
+    By default images are scaled to the square without cropping, as VTAB does; see `Preprocessing.aspect`. They are
+    antialiased when they shrink. Apart from the result, only a few hundred images are in memory at a time. If the
+    result would take more than `MOST_PREPARED_BYTES`, its images are `LazyPixels` instead of a tensor.
 
     Raises:
         UserError: the backbone needs an interpolation other than bilinear or bicubic.
@@ -118,11 +135,65 @@ def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> Tens
 def _normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     """uint8 `B H W 3` to float32 `B 3 S S`."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (_squared(images, preprocessing) - mean) / std
+
+
+def _squared(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """uint8 `B H W 3` to float32 `B 3 S S`, from 0 to 1; the same as `vptlib.data.files.squared`, but for tensors."""
+    size = preprocessing.size
+    height, width = images.shape[1:3]
     pixels = torch.tensor(images).permute(0, 3, 1, 2).float() / 255  # B 3 H W
-    if pixels.shape[2:] != (preprocessing.size, preprocessing.size):
-        square = (preprocessing.size, preprocessing.size)
-        pixels = F.interpolate(pixels, square, mode=preprocessing.interpolation, antialias=True).clamp(0, 1)
-    return (pixels - mean) / std
+    if preprocessing.aspect == "pad":
+        inner_width, inner_height = fitted(width, height, size)
+        return _padded(_scaled(pixels, (inner_height, inner_width), preprocessing.interpolation), size)
+    if preprocessing.aspect == "crop":
+        left, top, right, bottom = middle_square(width, height)
+        pixels = pixels[:, :, top:bottom, left:right]
+    return _scaled(pixels, (size, size), preprocessing.interpolation)
+
+
+def _scaled(pixels: Tensor, sides: tuple[int, int], interpolation: str) -> Tensor:
+    """`B 3 H W` to the height and width in `sides`."""
+    if pixels.shape[2:] == sides:
+        return pixels
+    return F.interpolate(pixels, sides, mode=interpolation, antialias=True).clamp(0, 1)
+
+
+def _padded(pixels: Tensor, size: int) -> Tensor:
+    """`B 3 H W` in the middle of a grey square, `B 3 S S`."""
+    height, width = pixels.shape[2:]
+    left, top = (size - width) // 2, (size - height) // 2
+    return F.pad(pixels, (left, size - width - left, top, size - height - top), value=PAD_GREY / 255)
+
+
+def as_the_model_sees(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> np.ndarray:
+    """Images for display, uint8 `N S S 3`: those of `prepare`, before their colours are normalised; none is kept.
+
+    Raises:
+        UserError: a file is not a whole image.
+    """
+    if isinstance(images, LazyImages):
+        wanted = preprocessing
+        return images.source.decoded(images.rows, wanted.size, wanted.interpolation, wanted.aspect)
+    seen = _squared(images.images, preprocessing).permute(0, 2, 3, 1)  # N S S 3
+    return (255 * seen).round().byte().numpy()
+
+
+def pictures_of(images: ImageSet | LazyImages, preprocessing: Preprocessing, size: int = 224) -> np.ndarray:
+    """Images for display, uint8 `N H W 3`: the part that a model sees, of `size` pixels; small sets as they are."""
+    if isinstance(images, ImageSet) and preprocessing.aspect == "squash":
+        return images.images
+    return as_the_model_sees(images, replace(preprocessing, size=size))
+
+
+def aspect_in_effect(images: ImageSet | LazyImages, aspect: str) -> str:
+    """`aspect`, or "squash" where all images of the task are square: every aspect is then the same."""
+    if isinstance(images, LazyImages):
+        square = images.source.all_square
+    else:
+        height, width = images.images.shape[1:3]
+        square = height == width
+    return "squash" if square else aspect
 
 
 def grey_images(images: np.ndarray, labels: np.ndarray) -> ImageSet:

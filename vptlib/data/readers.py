@@ -11,8 +11,12 @@ The name of a task is its kind and its place:
     hf:DIR or hf:OWNER/NAME       an image data set of Hugging Face, saved to disk or on the hub
     torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR
 
-A PATH alone is a folder or a table, whichever is there. Images without a split get one: a stratified quarter tests,
-always the same. Images of one group (a site, a production lot) are never on both sides.
+A PATH alone is a folder or a table, whichever is there. `~` and `~user` are home folders. Relative paths count from the
+folder of the YAML file that holds them, elsewhere from the working directory (`located`). `hf:` names a folder if one
+is there, or if the name begins with `.`, `/` or `~`.
+
+Images without a split get one: a stratified quarter tests, always the same. Images of one group (a site, a production
+lot) are never on both sides.
 """
 
 import os
@@ -21,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -71,24 +75,61 @@ class Listing:
 def is_spec(name: str) -> bool:
     """Whether `name` is a place of images, not the name of an embedded task."""
     kind = name.partition(":")[0]
-    return kind in _READERS or "/" in name or "\\" in name or Path(name.partition("?")[0]).suffix in _TABLES
+    return kind in _READERS or "/" in name or "\\" in name or Path(name.partition("?")[0]).suffix.lower() in TABLES
+
+
+def parts_of(spec: str) -> tuple[str, str, str]:
+    """Kind ("" if none is given), place and options of a name: "table:a.csv?label=k" → "table", "a.csv", "label=k"."""
+    kind, _, rest = spec.partition(":")
+    if kind not in _READERS:
+        kind, rest = "", spec
+    place, _, query = rest.partition("?")
+    return kind, place, query
+
+
+def located(place: str | Path, folder: Path | None = None) -> Path:
+    """The path that a user wrote: `~` and `~user` expanded; a relative one counts from `folder`.
+
+    Args:
+        place: as written.
+        folder: that of the YAML file which holds `place`; None for the working directory.
+    """
+    path = Path(os.path.expanduser(place))  # pathlib's own takes "./~x" for "~x"
+    return path if path.is_absolute() or folder is None else folder / path
+
+
+def local_path(spec: str, folder: Path | None = None) -> Path | None:
+    """The folder or table that `spec` names; None for a data set that is found by its name."""
+    kind, place, _ = parts_of(spec)
+    by_name = kind == "torchvision" or (kind == "hf" and not _is_local(place, folder))
+    return None if by_name else located(place, folder)
+
+
+def _is_local(place: str, folder: Path | None) -> bool:
+    """Whether a data set of Hugging Face is a folder, not a name on the hub."""
+    return place.startswith((".", "/", "~")) or located(place, folder).is_dir()
 
 
 def resolved(spec: str, folder: Path) -> str:
-    """`spec` with an absolute path; a relative one counts from `folder`."""
-    kind, colon, rest = spec.partition(":")
-    if kind not in _READERS:
-        kind, colon, rest = "", "", spec
-    if kind in ("hf", "torchvision"):
-        return spec
-    place, mark, query = rest.partition("?")
-    return f"{kind}{colon}{_under(place, folder).resolve()}{mark}{query}"
+    """`spec` with absolute paths; a relative one counts from `folder`."""
+    kind, place, query = parts_of(spec)
+    path = local_path(spec, folder)
+    if kind == "torchvision":
+        query = _with_absolute_root(query, folder)
+    colon, mark = ":" if kind else "", "?" if query else ""
+    return f"{kind}{colon}{place if path is None else path.resolve()}{mark}{query}"
+
+
+def _with_absolute_root(query: str, folder: Path) -> str:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if options.get("root"):
+        options["root"] = str(located(options["root"], folder).resolve())
+    return urlencode(options, quote_via=quote, safe="/")
 
 
 def short_name(spec: str) -> str:
     """The name of a task in files and tables: the last part of its place."""
-    place = spec.partition(":")[2] if spec.partition(":")[0] in _READERS else spec
-    return Path(place.partition("?")[0]).stem or "images"
+    return Path(parts_of(spec)[1]).stem or "images"
 
 
 def read(spec: str, folder: Path | None = None) -> Listing:
@@ -97,10 +138,8 @@ def read(spec: str, folder: Path | None = None) -> Listing:
     Raises:
         UserError: nothing is there, it is of another kind than given, classes do not fit, or labels are missing.
     """
-    kind, _, rest = spec.partition(":")
-    if kind not in _READERS:
-        kind, rest = _recognised(spec, folder), spec
-    place, _, query = rest.partition("?")
+    kind, place, query = parts_of(spec)
+    kind = kind or _recognised(spec, folder)
     options = dict(parse_qsl(query, keep_blank_values=True))
     reader, offered = _READERS[kind]
     skip = options.pop("skip", "") if kind in ("folder", "table", "vtab") else ""
@@ -111,7 +150,12 @@ def read(spec: str, folder: Path | None = None) -> Listing:
             first = offered[0] if offered else "none"
             hint = did_you_mean(name, offered, f"did you mean {first!r}?")
             raise UserError(f"{spec}: {kind!r} has no option {name!r}: {hint}")
-    listing = reader(place if kind in ("hf", "torchvision") else _under(place, folder), **options)
+    if options.get("root"):
+        options["root"] = str(located(options["root"], folder))
+    path = local_path(f"{kind}:{place}", folder)
+    if kind == "hf" and path is not None and not path.is_dir():
+        raise UserError(f"{spec}: there is no folder at {path}: name one that `save_to_disk` has written.")
+    listing = reader(place if path is None else str(path) if kind == "hf" else path, **options)
     listing = _without_unreadable(listing) if skip else listing
     # Published lists are not checked: the 1,000 training images of sun397 lack some of its 397 classes.
     return listing if kind == "vtab" else _checked(spec, listing)
@@ -130,17 +174,14 @@ def _without_unreadable(listing: Listing) -> Listing:
     return replace(listing, images=ImageFiles(readable), groups=groups, **kept)
 
 
-def _under(place: str, folder: Path | None) -> Path:
-    path = Path(place).expanduser()
-    return path if path.is_absolute() or folder is None else folder / path
-
-
 def _recognised(spec: str, folder: Path | None) -> str:
-    path = _under(spec.partition("?")[0], folder)
-    if path.suffix.lower() in _TABLES:
+    path = located(spec.partition("?")[0], folder)
+    if path.suffix.lower() in TABLES and not path.is_dir():
         return "table"
     if path.is_dir():
         return "vtab" if (path / "train800val200.txt").is_file() else "folder"
+    if "?" in spec and located(spec, folder).exists():
+        raise UserError(f"{spec}: a ? in a path begins the options: rename what is there.")
     raise UserError(f"there is no folder or table at {path}: name one, or one of the tasks that `vpt tasks` lists.")
 
 
@@ -218,7 +259,7 @@ def _is_seen(name: str) -> bool:
 
 # ---- tables -----------------------------------------------------------------------------------------------------
 
-_TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
+TABLES: dict[str, Callable[[Path], pd.DataFrame]] = {
     ".csv": lambda path: pd.read_csv(path, dtype=str, keep_default_na=True),
     ".tsv": lambda path: pd.read_csv(path, sep="\t", dtype=str, keep_default_na=True),
     ".parquet": pd.read_parquet,
@@ -263,7 +304,7 @@ def _check_image(where: str, place: Path, folder: Path) -> None:
 def _table(file: Path) -> pd.DataFrame:
     if not file.is_file():
         raise UserError(f"there is no table at {file}: name a .csv, .tsv or .parquet file.")
-    read_it = _TABLES.get(file.suffix.lower())
+    read_it = TABLES.get(file.suffix.lower())
     if read_it is None:
         raise UserError(f"{file} is not a table that can be read: name a .csv, .tsv or .parquet file.")
     try:

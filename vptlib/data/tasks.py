@@ -1,8 +1,8 @@
 """Tasks: labelled images with a fixed split into training and test, their origin and their licence.
 
 `load_task` gives one of the embedded tasks, or the user's own images (`vptlib.data.readers`). A name always means the
-same images, whatever is installed. They are committed (`data/`), drawn by `vptlib.data.synthetic`, or in a package that
-the user installs. `vptlib.data.preparing` turns images into the input of a backbone. `vptlib.data.splits` decides which
+same images, whatever is installed. They are committed (`data/`), drawn by vptlib, or in a package that the user
+installs. `vptlib.data.preparing` turns images into the input of a backbone. `vptlib.data.splits` decides which
 images a run may use.
 
 The groups are those of VTAB (Zhai et al., arXiv 1910.04867): natural, specialised, structured.
@@ -28,6 +28,7 @@ from vptlib.data.embedded import (
     solar_cells_missing,
     sprite_location,
     sprite_orientation,
+    surface_inspection,
 )
 from vptlib.data.files import LazyImages
 from vptlib.data.preparing import ImageSet
@@ -243,6 +244,16 @@ TASKS: dict[str, TaskEntry] = {
         "on a plane, each in sight",
         where="drawn by vptlib",
         load=object_count,
+    ),
+    "surface-inspection": TaskEntry(
+        title="Defects on metal plates",
+        group="specialised",
+        objective="classification",
+        licence="Apache-2.0, as vptlib",
+        source="drawn by vptlib: brushed, cast or ground plates of 256 px with one scratch of 1 to 2 px, with pits of "
+        "2 to 4 px, with a stain, or fine; most plates also have harmless marks",
+        where="drawn by vptlib",
+        load=surface_inspection,
     ),
     "solar-cells": TaskEntry(
         title="Defects in solar cells",

@@ -1,4 +1,7 @@
-"""The page that `vpt data check` writes: what was found, counts, sizes, duplicates, and a look at the images."""
+"""The page that `vpt data check` writes: what was found, counts, sizes, duplicates, and a look at the images.
+
+The look is double: a contact sheet of all classes, and three images as a model sees them.
+"""
 
 import base64
 import io
@@ -7,22 +10,27 @@ from pathlib import Path
 import nbformat
 import numpy as np
 from IPython.display import HTML
-from PIL import Image, ImageOps
+from PIL import Image
 
-from vptlib.data.check import DataCheck
+from vptlib.data.check import MODEL_SIZES, DataCheck
+from vptlib.data.files import LazyImages, fitted
+from vptlib.data.preparing import Preprocessing, as_the_model_sees
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
 from vptlib.report.words import in_language
 
 CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, columns, pixels
 PAIRS_SHOWN = 10
+SEEN = 3  # images shown as a model sees them
+SEEN_AT = (MODEL_SIZES[0], MODEL_SIZES[-1])  # pixels: the smallest and the largest input size
+SEEN_SIDE = 300  # pixels: long side of the image itself on the page
 
 
 def write_page(check: DataCheck, title: str, target: Path) -> None:
     """Write the findings as one self-contained HTML page."""
     outputs = [
         nbformat.v4.new_output("display_data", {"text/html": block.data})
-        for block in [*_findings(check, title), *_images(check), *_duplicates(check)]
+        for block in [*_findings(check, title), *_images(check), *_seen(check), *_duplicates(check)]
     ]
     cells = [nbformat.v4.new_code_cell("", outputs=[output]) for output in outputs]
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,12 +48,48 @@ def _findings(check: DataCheck, title: str) -> list[HTML]:
 def _images(check: DataCheck) -> list[HTML]:
     counts = check.counts().reset_index()
     caption = f"The first training images of up to {CLASSES_SHOWN} classes, a row each, in the order of the table."
-    picture = sheet(check, _first_of_each_class(check))
+    table = _table(counts, ["Class", "Train", "Test"], "Images of each class")
+    shown = _first_of_each_class(check)
+    if not any(shown):
+        return [table]
     return [
-        _table(counts, ["Class", "Train", "Test"], "Images of each class"),
-        part("figure", address=picture, caption=caption, alt="Images of each class", wide=True),
+        table,
+        part("figure", address=sheet(check, shown), caption=caption, alt="Images of each class", wide=True),
         _table(_sizes(check), ["", "Smallest", "Median", "Largest"], "Sizes in pixels"),
     ]
+
+
+def _seen(check: DataCheck) -> list[HTML]:
+    """A few images as they are, and as the model sees the middle of them."""
+    chosen = [members[0] for members in _first_of_each_class(check) if members][:SEEN]
+    if not chosen:
+        return []
+    shown = LazyImages(check.listing.images, np.array(chosen), check.listing.labels[chosen])
+    columns = [_originals(check, chosen), *(_squares(shown, size) for size in SEEN_AT)]
+    at = [f"{size} × {size} px" for size in SEEN_AT]
+    caption = (
+        "As the model sees them: the middle of each image, cropped to a square and scaled to the smallest and to the "
+        "largest usual input size."
+    )
+    rows = zip(*columns, strict=True)
+    return [part("seen", heads=["The image", *at], rows=rows, caption=caption)]
+
+
+def _originals(check: DataCheck, chosen: list[int]) -> list[tuple[str, str]]:
+    """Addresses and descriptions of images as they are."""
+    images = [check.listing.images.open(number) for number in chosen]
+    small = [_address(image.resize(fitted(*image.size, SEEN_SIDE)), "JPEG") for image in images]
+    kinds = check.files["class"].iloc[chosen]
+    about = [f"Image of class {k}, {i.width} × {i.height} pixels" for k, i in zip(kinds, images, strict=True)]
+    return list(zip(small, about, strict=True))
+
+
+def _squares(shown: LazyImages, size: int) -> list[tuple[str, str]]:
+    """Addresses and descriptions of images as a model sees them at one size."""
+    colours = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # they do not change what is shown
+    seen = as_the_model_sees(shown, Preprocessing(size, interpolation="bicubic", aspect="crop", **colours))
+    kind = "PNG" if size == SEEN_AT[0] else "JPEG"  # every single pixel counts in the small one
+    return [(_address(Image.fromarray(square), kind), f"The same, {size} × {size} pixels") for square in seen]
 
 
 def _duplicates(check: DataCheck) -> list[HTML]:
@@ -69,11 +113,16 @@ def sheet(check: DataCheck, rows: list[list[int]]) -> str:
     picture = Image.new("RGB", (max(map(len, rows)) * (SIDE + 4), len(rows) * (SIDE + 4)), "white")
     for down, members in enumerate(rows):
         for across, number in enumerate(members):
-            image = ImageOps.contain(check.listing.images.open(number), (SIDE, SIDE))
-            picture.paste(image, (across * (SIDE + 4), down * (SIDE + 4)))
+            image = check.listing.images.open(number)
+            picture.paste(image.resize(fitted(*image.size, SIDE)), (across * (SIDE + 4), down * (SIDE + 4)))
+    return _address(picture, "JPEG")
+
+
+def _address(picture: Image.Image, kind: str) -> str:
+    """A picture as a data address; `kind` is "JPEG" or "PNG"."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    picture.save(buffer, kind, quality=80)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _first_of_each_class(check: DataCheck) -> list[list[int]]:
@@ -85,8 +134,7 @@ def _first_of_each_class(check: DataCheck) -> list[list[int]]:
 
 def _sizes(check: DataCheck):
     whole = check.files[check.files["error"] == ""]
-    table = whole[["width", "height"]].quantile([0, 0.5, 1]).T.round().astype(int) if len(whole) else whole[[]]
-    return table.reset_index()
+    return whole[["width", "height"]].quantile([0, 0.5, 1]).T.round().astype(int).reset_index()
 
 
 def _table(frame, columns: list[str], caption: str):
