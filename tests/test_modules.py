@@ -1,12 +1,13 @@
 """vptlib.tuning.modules: what they compute, by separate arithmetic, and that all methods fit all kinds of ViT."""
 
 import copy
+import math
 import sys
 
 import pytest
 import torch
 from models import draw_images, redraw, small_vit
-from timm.layers import SwiGLU
+from timm.layers import RmsNorm, SwiGLU
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, ParallelThingsBlock, VisionTransformer
 from torch import nn
@@ -29,7 +30,10 @@ KINDS = {
     "gated MLP": (VisionTransformer, {"mlp_layer": SwiGLU}),
     "two heads, as DeiT": (VisionTransformerDistilled, {}),
 }
-STARTS_AS_NOTHING = ("adapter", "lora", "ssf")
+STEPPED = tuple(name for name, method in METHODS.items() if method.learning_rates)
+NEEDS_PLAIN_BLOCKS = ("adapter", "lora", "ssf", "adaptformer")
+STARTS_AS_NOTHING = (*NEEDS_PLAIN_BLOCKS, "lora-all")
+CHANGES_THE_BACKBONE = (*STARTS_AS_NOTHING, "dora")
 
 
 def build_vit(kind="class token", **options):
@@ -59,7 +63,7 @@ def train_a_little(model, images, steps=2):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_what_is_trained_is_what_changes_and_all_that_a_task_needs(method, kind):
     model, images = build(method, kind), draw_images()
     assert train_a_little(model, images) == model.trained_state().keys()
@@ -79,8 +83,16 @@ def test_it_starts_as_the_plain_backbone(method, kind):
     torch.testing.assert_close(build(method, kind).eval().features(draw_images()), plain, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_dora_starts_as_the_plain_backbone_but_for_rounding(kind):
+    """It divides each row of the weights by its length, and multiplies by it."""
+    vit = build_vit(kind)
+    plain = vit.forward_head(vit.forward_features(draw_images()), pre_logits=True)
+    torch.testing.assert_close(build("dora", kind).eval().features(draw_images()), plain)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_what_is_added_takes_the_type_of_the_backbone(method, dtype):
     options = {"num_prompts": 2} if METHODS[method].uses_prompts else {}
     model = build_method(method, build_vit().to(dtype), CLASSES, **options)
@@ -112,7 +124,11 @@ BLOCK = (3 * WIDTH * WIDTH + 3 * WIDTH) + (WIDTH * WIDTH + WIDTH) + (8 * WIDTH *
         ("mlp-k", {"layers": 2}, HEAD + WIDTH * WIDTH + WIDTH),
         ("adapter", {"reduction": 4}, HEAD + DEPTH * (WIDTH * 4 + 4 + 4 * WIDTH + WIDTH)),
         ("adapter", {"reduction": WIDTH}, HEAD + DEPTH * (WIDTH + 1 + WIDTH + WIDTH)),
+        ("adaptformer", {"bottleneck": 5}, HEAD + DEPTH * (WIDTH * 5 + 5 + 5 * WIDTH + WIDTH)),
         ("lora", {"rank": 1}, HEAD + DEPTH * (WIDTH + 3 * WIDTH)),
+        ("lora-all", {"rank": 2}, HEAD + DEPTH * 2 * 16 * WIDTH),  # in and out: 1 + 3, 1 + 1, 1 + 4, 4 + 1 widths
+        ("dora", {"rank": 2}, HEAD + DEPTH * (2 * 16 + 3 + 1 + 4 + 1) * WIDTH),
+        ("knn", {"images": 7}, 7 * (WIDTH + CLASSES) + 1),
     ],
 )
 def test_options_add_as_many_numbers_as_counted_by_hand(method, options, numbers):
@@ -152,6 +168,106 @@ def test_an_adapter_adds_its_bottleneck_behind_the_mlp():
         tokens = tokens + out + F.gelu(down) @ adapted.mlp.up.weight.T + adapted.mlp.up.bias
     assert adapted.mlp.down.out_features == 4
     torch.testing.assert_close(model.net.forward_features(draw_images().double()), vit.norm(tokens))
+
+
+def test_an_adaptformer_adds_a_tenth_of_its_bottleneck_next_to_the_mlp():
+    model, vit = disturbed("adaptformer", bottleneck=4)
+    tokens = vit._pos_embed(vit.patch_embed(draw_images().double()))
+    for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+        tokens = tokens + block.attn(block.norm1(tokens))
+        normed = block.norm2(tokens)
+        down = normed @ adapted.mlp.down.weight.T + adapted.mlp.down.bias
+        tokens = tokens + block.mlp(normed) + 0.1 * (down.relu() @ adapted.mlp.up.weight.T + adapted.mlp.up.bias)
+    torch.testing.assert_close(model.net.forward_features(draw_images().double()), vit.norm(tokens))
+
+
+@pytest.mark.parametrize("method", ["lora-all", "dora"])
+def test_lora_and_dora_change_every_linear_map_of_the_blocks(method):
+    """LoRA: W + B A. DoRA (arXiv 2402.09353, equation 5): its rows scaled to the learned lengths m."""
+    model, vit = disturbed(method, rank=2)
+    lengths = [p for name, p in model.named_parameters() if "magnitude" in name]
+    redraw(lengths, seed=2)
+    with torch.no_grad():
+        for block, adapted in zip(vit.blocks, model.vit.blocks, strict=True):
+            for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
+                lora, weight = adapted.get_submodule(name), block.get_submodule(name).weight
+                weight += lora.lora_B["default"].weight @ lora.lora_A["default"].weight
+                if method == "dora":
+                    length = lora.lora_magnitude_vector["default"].weight
+                    weight *= (length / weight.norm(dim=1))[:, None]
+    assert len(lengths) == (4 * DEPTH if method == "dora" else 0)
+    torch.testing.assert_close(
+        model.net.forward_features(draw_images().double()), vit.forward_features(draw_images().double())
+    )
+
+
+def test_lora_on_all_layers_leaves_the_pooling_alone():
+    model = build("lora-all", "attention pooling, as SigLIP")
+    assert {name.split(".")[1] for name in model.trained_state()} == {"blocks", "head"}
+
+
+def test_layernorm_trains_all_norms_and_nothing_else():
+    trained = build("layernorm", "norm before the blocks, as CLIP").trained_state()
+    norms = {"norm_pre", "norm", *(f"blocks.{k}.norm{which}" for k in range(DEPTH) for which in (1, 2))}
+    assert {name.rsplit(".", 1)[0] for name in trained} == {f"net.{name}" for name in (*norms, "head")}
+
+
+def test_a_backbone_without_layernorm_is_named():
+    vit = build_vit(norm_layer=RmsNorm)
+    with pytest.raises(UserError, match=r"layernorm.*LayerNorm"):
+        build_method("layernorm", vit, CLASSES)
+
+
+def test_an_attentive_probe_starts_with_the_mean_of_all_tokens():
+    model, vit = build("attentive-probe", "registers").eval(), build_vit("registers")
+    tokens = F.layer_norm(vit.forward_features(draw_images()), [WIDTH])
+    torch.testing.assert_close(model.features(draw_images()), tokens.mean(dim=1))
+
+
+def test_each_query_of_an_attentive_probe_reads_its_part_of_the_values():
+    vit = small_vit(embed_dim=128, num_heads=2)
+    plain = copy.deepcopy(vit)
+    model = build_method("attentive-probe", vit, CLASSES).eval()
+    assert model.net.queries.shape == (1, 2, 128)  # one for each 64 features
+    redraw(probe_parameters(model), seed=1)
+    x = F.layer_norm(plain.forward_features(draw_images()), [128], model.net.norm.weight, model.net.norm.bias)
+    values = x @ model.net.values.weight.T + model.net.values.bias
+    for number, query in enumerate(model.net.queries[0]):
+        part = slice(64 * number, 64 * number + 64)
+        weights = torch.stack([torch.softmax(image @ query / 128**0.5, dim=0) for image in x])  # B N
+        read = torch.stack([w @ v for w, v in zip(weights, values[..., part], strict=True)])
+        torch.testing.assert_close(model.features(draw_images())[:, part], read)
+
+
+def probe_parameters(model):
+    return [p for name, p in model.named_parameters() if name.startswith(("net.norm.", "net.queries", "net.values."))]
+
+
+@pytest.mark.parametrize(("width", "queries"), [(16, 1), (96, 1), (192, 3), (384, 6), (1152, 18), (144, 2)])
+def test_a_query_for_each_64_features_where_they_can_be_shared_out(width, queries):
+    vit = small_vit(embed_dim=width, depth=1, num_heads=1)
+    assert build_method("attentive-probe", vit, CLASSES).net.queries.shape == (1, queries, width)
+
+
+def test_the_most_similar_images_vote():
+    head = build("knn", images=4).head
+    head.remember(torch.eye(WIDTH)[[0, 0, 1, 2]] * torch.tensor([[1.0], [5], [1], [1]]), torch.tensor([0, 0, 3, 1]), 3)
+    feature = torch.zeros(1, WIDTH)
+    feature[0, :3] = torch.tensor([0.6, 0.8, 0.0])  # cosines 0.6, 0.6, 0.8 and 0: the last one does not vote
+    votes = math.exp(0.6 / 0.07) * 2, math.exp(0.8 / 0.07)
+    wanted = torch.tensor([[votes[0], 0, 0, votes[1], 0]]) / sum(votes)
+    torch.testing.assert_close(head(feature), (wanted + 1e-6).log())
+    torch.testing.assert_close(head(3 * feature), head(feature))  # the length does not count
+    assert head(feature).softmax(dim=1).sum() == pytest.approx(1)
+
+
+def test_neighbours_are_loaded_whatever_their_number():
+    first, second = build("knn", images=4), build("knn")
+    first.head.remember(torch.randn(6, WIDTH), torch.arange(6) % CLASSES, 2)
+    second.load_state_dict(first.trained_state(), strict=False)
+    torch.testing.assert_close(second(draw_images()), first(draw_images()), rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="size mismatch"):  # of another backbone
+        build("knn", "class token and mean").load_state_dict(first.trained_state(), strict=False)
 
 
 def test_lora_adds_a_product_of_two_thin_matrices():
@@ -249,6 +365,13 @@ def drawn_parts(model):
         ("partial-k", {2}),
         ("adapter", {1, 2}),
         ("lora", {1, 2}),
+        ("lora-all", {1, 2}),
+        ("dora", {1, 2}),
+        ("adaptformer", {1, 2}),
+        ("layernorm", {1, 2}),
+        ("attentive-probe", set()),
+        ("knn", set()),
+        ("lp-ft", {"embedding", 1, 2}),
         ("bias", {"embedding", 1, 2}),
         ("vpt-deep+bias", {"embedding", 1, 2}),
         ("ssf", {"embedding", 1, 2}),
@@ -285,7 +408,11 @@ LIMITS = {
     ("partial-k", "blocks"): ([0, DEPTH + 1], "1 to 3"),
     ("mlp-k", "layers"): ([0], "1 or more"),
     ("adapter", "reduction"): ([0, WIDTH + 1], "1 to 16"),
+    ("adaptformer", "bottleneck"): ([0], "1 or more"),
     ("lora", "rank"): ([0], "1 or more"),
+    ("lora-all", "rank"): ([0], "1 or more"),
+    ("dora", "rank"): ([0], "1 or more"),
+    ("knn", "images"): ([], "0 or more"),
 }
 
 
@@ -297,11 +424,25 @@ def test_values_out_of_range_are_named(method, option):
             build(method, **{option: value})
 
 
-@pytest.mark.parametrize("method", STARTS_AS_NOTHING)
+@pytest.mark.parametrize("method", NEEDS_PLAIN_BLOCKS)
 def test_blocks_of_another_kind_are_named(method):
     vit = build_vit(block_fn=ParallelScalingBlock)
     with pytest.raises(UserError, match=f"{method}.*ParallelScalingBlock"):
         build_method(method, vit, CLASSES)
+
+
+@pytest.mark.parametrize("method", ["lora-all", "dora"])
+def test_lora_on_all_layers_fits_parallel_blocks(method):
+    model = build_method(method, build_vit(block_fn=ParallelScalingBlock), CLASSES)
+    linears = {name.split(".lora_")[0] for name in model.trained_state() if ".lora_" in name}
+    assert len(linears) == DEPTH * 3  # qkv and fc1 in one, and two that lead out
+
+
+def test_blocks_without_linear_maps_are_named():
+    vit = build_vit()
+    vit.blocks = nn.ModuleList([nn.Identity()])
+    with pytest.raises(UserError, match=r"lora-all.*linear maps.*Identity"):
+        build_method("lora-all", vit, CLASSES)
 
 
 def test_lora_finds_the_projections_of_attentions_side_by_side():
@@ -309,8 +450,8 @@ def test_lora_finds_the_projections_of_attentions_side_by_side():
     assert model.trainable_parameters == HEAD + DEPTH * 2 * 8 * (WIDTH + 3 * WIDTH)
 
 
-@pytest.mark.parametrize("first", STARTS_AS_NOTHING)
-@pytest.mark.parametrize("second", ["linear", "full", "vpt-deep", *STARTS_AS_NOTHING])
+@pytest.mark.parametrize("first", CHANGES_THE_BACKBONE)
+@pytest.mark.parametrize("second", ["linear", "full", "vpt-deep", *CHANGES_THE_BACKBONE])
 def test_a_backbone_that_is_adapted_already_is_refused(first, second):
     vit = build_vit()
     untouched = copy.deepcopy(vit)
@@ -320,7 +461,8 @@ def test_a_backbone_that_is_adapted_already_is_refused(first, second):
     build_method(second, untouched, CLASSES)
 
 
-def test_without_peft_the_sentence_says_what_to_install(monkeypatch):
+@pytest.mark.parametrize("method", ["lora", "lora-all", "dora"])
+def test_without_peft_the_sentence_says_what_to_install(monkeypatch, method):
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"peft.*pip install"):
-        build("lora")
+    with pytest.raises(UserError, match=rf"'{method}'.*peft.*pip install"):
+        build(method)

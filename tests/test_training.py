@@ -13,12 +13,14 @@ from vptlib.errors import UserError
 from vptlib.tuning.methods import METHODS, build_method
 from vptlib.tuning.training import Diverged, FrozenFeatures, Recipe, evaluate, fit, frozen_features
 
+STEPPED = [name for name, row in METHODS.items() if row.learning_rates]
+
 
 def model(method: str = "vpt-deep", **options):
     return build_method(method, small_vit(seed=3), 2, **options)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_every_method_learns_a_plain_task(method):
     net = model(method)
     before = evaluate(net, bright_and_dark(40, seed=1)).loss
@@ -69,7 +71,7 @@ def test_weights_best_on_validation_remain(monkeypatch):
         assert not torch.equal(tensor, seen[3][name])
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STEPPED)
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, method):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     options = {"dropout": 0.2} if METHODS[method].uses_prompts else {}
@@ -222,3 +224,89 @@ def test_evaluation_counts():
     assert found.predictions.tolist() == logits.argmax(1).tolist()
     assert found.accuracy == pytest.approx((logits.argmax(1) == data.tensors[1]).float().mean().item())
     assert found.loss == pytest.approx(torch.nn.functional.cross_entropy(logits, data.tensors[1]).item(), rel=1e-5)
+
+
+# ---- patience ---------------------------------------------------------------------------------------------------
+
+
+def scripted_validation(monkeypatch, figures):
+    """Validation that gives these pairs of accuracy and loss, one after the other; the last one from then on."""
+    given = iter(figures)
+    last = [None]
+
+    def evaluation(net, data, batch_size=100):
+        last[0] = next(given, last[0])
+        accuracy, loss = last[0]
+        return training.Evaluation(accuracy, loss, np.array([]), np.array([]))
+
+    monkeypatch.setattr(training, "evaluate", evaluation)
+
+
+PATIENT = Recipe(1e-2, steps=100, evaluations=20, patience=2, cooldown=0.2, warmup=0.05)
+
+
+def test_training_ends_when_validation_shows_no_more_progress(monkeypatch):
+    """Progress at steps 5, 10 and 15; none at 20 and 25: the rate falls from step 25 on, for a fifth of 25 steps."""
+    scripted_validation(monkeypatch, [(0.5, 1.0), (0.6, 1.0), (0.6, 0.9), (0.6, 0.9), (0.6, 0.895), (0.7, 0.8)])
+    history = fit(model(), bright_and_dark(20), bright_and_dark(10), PATIENT)
+    assert len(history.train_loss) == 30 and history.stopped == "done"
+    assert history.val_steps == [5, 10, 15, 20, 25, 30]
+    assert history.best_step == 30, "the steps in which the rate falls count as well"
+
+
+def test_a_higher_accuracy_or_a_clearly_lower_loss_is_progress(monkeypatch):
+    scripted_validation(
+        monkeypatch, [(0.5 + 0.01 * k, 1.0) for k in range(8)] + [(0.57, 0.98**k) for k in range(1, 99)]
+    )
+    history = fit(model(), bright_and_dark(20), bright_and_dark(10), PATIENT)
+    assert history.stopped == "limit" and len(history.train_loss) == 100
+
+
+def test_with_patience_the_last_steps_are_kept_for_the_fall():
+    rates = [PATIENT.rate_at(step, falls_from=PATIENT.latest_fall) for step in range(100)]
+    assert PATIENT.latest_fall == 83 and PATIENT.end_of(83) == 100
+    assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
+    assert set(rates[5:83]) == {0.01}, "no cosine: the end is not known yet"
+    assert rates[83:] == pytest.approx([0.01 * (1 - k / 18) for k in range(1, 18)])
+
+
+def test_patience_without_validation_images_is_refused():
+    with pytest.raises(UserError, match="patience needs validation images: give val, or patience=None"):
+        fit(model(), bright_and_dark(20), None, PATIENT)
+
+
+def test_a_training_taken_in_parts_is_the_training_taken_at_once():
+    """Another training between the parts draws random numbers of its own; dropout draws them here."""
+    recipe = Recipe(1e-2, steps=30, evaluations=6, patience=3)
+    data = bright_and_dark(20), bright_and_dark(10, seed=2)
+    torch.manual_seed(0)
+    whole = fit(model(dropout=0.5), *data, recipe)
+    torch.manual_seed(0)
+    parts = training.Training(model(dropout=0.5), *data, recipe)
+    for until in (7, 8, 20, 30):
+        parts.advance(until)
+        torch.rand(3)
+    history = parts.finish()
+    assert history.train_loss == whole.train_loss and history.val_loss == whole.val_loss
+    assert (history.best_step, history.stopped) == (whole.best_step, whole.stopped)
+
+
+@pytest.mark.parametrize("stop_at", [3, 27, 29])
+def test_a_patient_run_that_was_killed_goes_on_to_the_same_end(tmp_path, monkeypatch, stop_at):
+    """Killed before and in the fall of the rate: it ends at the same step."""
+    figures = [(0.5, 1.0), (0.6, 1.0), (0.6, 0.9), (0.6, 0.9), (0.6, 0.895), (0.7, 0.8)]
+    scripted_validation(monkeypatch, figures)
+    whole = fit(model(), bright_and_dark(20), bright_and_dark(10), PATIENT)
+    scripted_validation(monkeypatch, figures)
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    first = training.Training(model(), bright_and_dark(20), bright_and_dark(10), PATIENT, tmp_path / "run.pt")
+    first.advance(stop_at)
+    again = fit(model(), bright_and_dark(20), bright_and_dark(10), PATIENT, tmp_path / "run.pt")
+    assert again.val_steps == whole.val_steps and again.train_loss == pytest.approx(whole.train_loss)
+
+
+def test_in_a_method_of_two_phases_patience_is_for_the_second(monkeypatch):
+    scripted_validation(monkeypatch, [(0.5, 1.0)])
+    net = model("full-then-prompts")
+    history = fit(net, bright_and_dark(20), bright_and_dark(10), PATIENT)
+    assert history.stopped == "done" and len(history.train_loss) == 50 + 15 + 3, "1 evaluation, 2 in vain, and a fall"

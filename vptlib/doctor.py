@@ -192,6 +192,16 @@ def _fonts() -> tuple[str, str]:
     return "note", "no Japanese letters, so a PDF shows boxes in their place: apt-get install fonts-noto-cjk"
 
 
+def _arithmetic() -> tuple[str, str]:
+    from vptlib.tuning.precision import has_bfloat16, resolved, time_share
+
+    if resolved("auto") == "bf16":
+        return "ok", f"bfloat16: {1 / time_share():.1f} times as fast as float32"
+    if has_bfloat16():
+        return "ok", "float32: bfloat16 was measured here, and it does not pay"
+    return "ok", "float32: this machine has no fast bfloat16"
+
+
 def _tasks() -> tuple[str, str]:
     from vptlib.data.tasks import TASKS, task_is_available
 
@@ -220,6 +230,7 @@ CHECKS: dict[str, Callable[[], tuple[str, str]]] = {
     "Python": _python,
     "packages": _packages,
     "device": _device,
+    "arithmetic": _arithmetic,
     "disk": _disk,
     "backbone": _backbone,
     "model hub": _hub,

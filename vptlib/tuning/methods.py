@@ -1,8 +1,8 @@
 """Ways to adapt a pre-trained ViT to a task, by name: what each trains, and what must be stored for a task.
 
 A study compares linear, vpt-shallow, vpt-deep and full by default. The others are the baselines of Jia et al.
-(ECCV 2022, arXiv 2203.12119, section 4.1), two later ones, and the mixtures of Han et al. (ICLR 2024,
-arXiv 2401.12902, section 4). `METHODS` gives the source of each.
+(ECCV 2022, arXiv 2203.12119, section 4.1), later ones that an expert asks for, and the mixtures of Han et al. (ICLR
+2024, arXiv 2401.12902, section 4). `METHODS` gives the source of each.
 
 To add a method, write a builder and a row in `METHODS`. Figures, reports and the command line read the table.
 """
@@ -10,15 +10,15 @@ To add a method, write a builder and a row in `METHODS`. Figures, reports and th
 # pyright: reportArgumentType=false, reportCallIssue=false
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
-from timm.models.vision_transformer import VisionTransformer
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import embed, heads, run
+from vptlib.prompting.blocks import ViT, block_at, embed, heads, is_vit, run
 from vptlib.prompting.placement import AddedPrompts, FramedImages, PixelPrompts
 from vptlib.prompting.vit import PromptedViT
 from vptlib.tuning import modules
@@ -34,11 +34,13 @@ class AdaptedModel(nn.Module):
     Attributes:
         method: the method's name in `METHODS`.
         options: the options it was built with.
-        net: the timm ViT, or the `PromptedViT` or `SideTuned` around it.
+        net: the timm ViT, or the `PromptedViT` or `FeatureReader` around it.
         features_are_frozen: nothing before the head trains, so features can be computed once and kept.
         frozen_blocks: how many blocks lie below everything that trains; 0 where keeping their output saves nothing.
         backbone_share: share of the learning rate for the backbone's own weights.
-        phases: of training, in order, each with an equal share of the steps; in phase "full" there are no prompts.
+        phases: of training, in order, each with an equal share of the steps; in phase "full" there are no prompts, in
+            phase "head" only the head trains.
+        layer_decay: of the learning rate from each layer of the backbone to the layer below it; 1 for none.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class AdaptedModel(nn.Module):
         frozen_blocks: int = 0,
         backbone_share: float = 1.0,
         phases: tuple[str, ...] = ("all",),
+        layer_decay: float = 1.0,
     ):
         super().__init__()
         self.method = method
@@ -58,8 +61,9 @@ class AdaptedModel(nn.Module):
         self.frozen_blocks = frozen_blocks
         self.backbone_share = backbone_share
         self.phases = phases
+        self.layer_decay = layer_decay
         self._phase = phases[-1]
-        self._trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        self._trained = {name for name, p in self.named_parameters() if p.requires_grad} | self._head_names
 
     def forward(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to logits `B C`."""
@@ -76,18 +80,18 @@ class AdaptedModel(nn.Module):
         return getattr(self.net, "has_side_path", False)
 
     @property
-    def vit(self) -> VisionTransformer:
+    def vit(self) -> ViT:
         """The timm ViT itself, without prompts."""
-        return self.net if isinstance(self.net, VisionTransformer) else cast(VisionTransformer, self.net.vit)
+        return self.net if is_vit(self.net) else cast(ViT, self.net.vit)
 
     @property
-    def head(self) -> nn.Linear | modules.MlpHead:
+    def head(self) -> nn.Linear | modules.MlpHead | modules.NeighbourHead:
         """The classifier: features `B F` to logits `B C`."""
-        return cast(nn.Linear | modules.MlpHead, self.vit.head)
+        return cast(nn.Linear | modules.MlpHead | modules.NeighbourHead, self.vit.head)
 
     def features(self, images: Tensor) -> Tensor:
         """Images `B 3 H W` to what the head reads, `B F`."""
-        if self.has_side_path:
+        if isinstance(self.net, modules.FeatureReader):
             return self.net.features(images)
         return self.vit.forward_head(self.in_use.forward_features(images), pre_logits=True)
 
@@ -103,8 +107,8 @@ class AdaptedModel(nn.Module):
         if not self.stem_is_frozen:
             return images
         tokens = embed(self.vit, images)  # B N D
-        for block in self.vit.blocks[: self.frozen_blocks]:
-            tokens = block(tokens)
+        for number in range(self.frozen_blocks):
+            tokens = block_at(self.vit, number, tokens.shape[1])(tokens)
         return tokens
 
     def rest(self, kept: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ class AdaptedModel(nn.Module):
             return self.head(kept)
         if not self.stem_is_frozen:
             return self(kept)
-        if isinstance(self.net, PromptedViT):
+        if isinstance(self.net, PromptedViT | modules.AttentiveProbe):
             return self.net.rest(kept)
         for number in range(self.frozen_blocks, len(self.vit.blocks)):
             kept = run(self, number, kept)
@@ -123,8 +127,9 @@ class AdaptedModel(nn.Module):
         """Training mode; parts of the backbone that have nothing to learn stay in evaluation mode."""
         super().train(mode)
         vit = self.vit
-        embedding = nn.ModuleList([vit.patch_embed, vit.pos_drop, vit.patch_drop])
-        for part in (embedding, vit.norm_pre, *vit.blocks, vit.norm):
+        embedding = nn.ModuleList([vit.patch_embed, vit.pos_drop, vit.patch_drop or nn.Identity()])
+        rope = getattr(vit, "rope", None) or nn.Identity()
+        for part in (embedding, rope, vit.norm_pre, *vit.blocks, vit.norm):
             part.train(mode and any(p.requires_grad for p in part.parameters()))
         if self.features_are_frozen:
             self.net.eval()
@@ -132,7 +137,7 @@ class AdaptedModel(nn.Module):
         return self
 
     def begin_phase(self, phase: str) -> None:
-        """Train from here on only what trains in `phase`, one of `phases`; only *FT-then-PT* has more than one.
+        """Train from here on only what trains in `phase`, one of `phases`; *FT-then-PT* and *LP-FT* have two.
 
         Raises:
             UserError: there is no such phase.
@@ -141,11 +146,15 @@ class AdaptedModel(nn.Module):
             raise UserError(f"method {self.method!r} has no phase {phase!r}: it has {', '.join(self.phases)}.")
         self._phase = phase
         for name, parameter in self.named_parameters():
-            belongs = phase == "all" or (name in self._prompt_names) == (phase == "prompts") or name in self._head_names
-            parameter.requires_grad_(name in self._trained and belongs)
+            parameter.requires_grad_(name in self._trained and self._trains_in(phase, name))
             if not parameter.requires_grad:
                 parameter.grad = None
         self.train(self.training)
+
+    def _trains_in(self, phase: str, name: str) -> bool:
+        if phase in ("all", "head"):
+            return phase == "all" or name in self._head_names
+        return (name in self._prompt_names) == (phase == "prompts") or name in self._head_names
 
     @property
     def _prompt_names(self) -> set[str]:
@@ -175,45 +184,61 @@ class AdaptedModel(nn.Module):
     def parameter_groups(self, weight_decay: float) -> list[dict]:
         """Groups for a torch optimiser, each with its `share` of the learning rate.
 
-        Weights (`O I`, `O I h w`) decay. Biases, norms, scales, tokens and prompts do not.
+        Weights (`O I`, `O I h w`) decay. Biases, norms, scales, tokens and prompts do not. With `layer_decay` d, block
+        k of L has d^(L+1-k) of the learning rate, and the embedding d^(L+1) (Bao et al., ICLR 2022, arXiv 2106.08254).
+
+        Raises:
+            UserError: a method that is not trained by steps.
         """
-        own = self._prompt_names | self._head_names
+        if isinstance(self.head, modules.NeighbourHead):
+            raise UserError(f"method {self.method!r} has no steps: solve it with vptlib.tuning.solved.SOLVERS.")
+        own, of_layer = self._prompt_names | self._head_names, self._layer_shares
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if name in self._trained:
                 decay = weight_decay if parameter.ndim in (2, 4) else 0.0
-                share = 1.0 if name in own else self.backbone_share
+                share = 1.0 if name in own else self.backbone_share * of_layer.get(id(parameter), 1.0)
                 groups.setdefault((decay, share), []).append(parameter)
         return [{"params": p, "weight_decay": decay, "share": share} for (decay, share), p in groups.items()]
+
+    @property
+    def _layer_shares(self) -> dict[int, float]:
+        """The id of each parameter of the backbone → its layer's share of the learning rate; empty without decay."""
+        if self.layer_decay == 1:
+            return {}
+        found = group_parameters(self.vit, self.vit.group_matcher(coarse=False), reverse=True)
+        layers = cast(dict[str, int], found)  # name → number, from the embedding on
+        of_head = max(layers.values())
+        return {id(p): self.layer_decay ** (of_head - layers[name]) for name, p in self.vit.named_parameters()}
 
 
 # ---- builders: a backbone with its head, frozen or not, to a model ----------------------------------------------
 
 
-def _freeze_all_but_head(vit: VisionTransformer) -> None:
+def _freeze_all_but_head(vit: ViT) -> None:
     vit.requires_grad_(False)
     for head in heads(vit):
         head.requires_grad_(True)
 
 
-def _unfreeze_biases(vit: VisionTransformer) -> None:
+def _unfreeze_biases(vit: ViT) -> None:
     for name, parameter in vit.named_parameters():
         if name.endswith("bias"):
             parameter.requires_grad_(True)
 
 
-def _linear(vit: VisionTransformer) -> AdaptedModel:
+def _linear(vit: ViT) -> AdaptedModel:
     _freeze_all_but_head(vit)
     return AdaptedModel("linear", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
 
 
-def _mlp(vit: VisionTransformer, layers: int = 3) -> AdaptedModel:
+def _mlp(vit: ViT, layers: int = 3) -> AdaptedModel:
     modules.put_mlp_head(vit, layers)
     _freeze_all_but_head(vit)
     return AdaptedModel("mlp-k", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
 
 
-def _partial(vit: VisionTransformer, blocks: int = 1) -> AdaptedModel:
+def _partial(vit: ViT, blocks: int = 1) -> AdaptedModel:
     depth = len(vit.blocks)
     modules.check_whole("blocks", blocks, 1, depth, "the backbone's number of blocks")
     _freeze_all_but_head(vit)
@@ -224,33 +249,77 @@ def _partial(vit: VisionTransformer, blocks: int = 1) -> AdaptedModel:
     return AdaptedModel("partial-k", vit, frozen_blocks=depth - blocks)
 
 
-def _bias(vit: VisionTransformer) -> AdaptedModel:
+def _bias(vit: ViT) -> AdaptedModel:
     _freeze_all_but_head(vit)
     _unfreeze_biases(vit)
     return AdaptedModel("bias", vit)
 
 
-def _adapter(vit: VisionTransformer, reduction: int = 8) -> AdaptedModel:
+def _adapter(vit: ViT, reduction: int = 8) -> AdaptedModel:
     _freeze_all_but_head(vit)
     modules.put_adapters(vit, reduction)
     return AdaptedModel("adapter", vit)
 
 
-def _lora(vit: VisionTransformer, rank: int = 8) -> AdaptedModel:
+def _adaptformer(vit: ViT, bottleneck: int = 64) -> AdaptedModel:
     _freeze_all_but_head(vit)
+    modules.put_parallel_adapters(vit, bottleneck)
+    return AdaptedModel("adaptformer", vit)
+
+
+def _lora(vit: ViT, rank: int = 8) -> AdaptedModel:
     modules.put_lora(vit, rank)
+    return _with_lora("lora", vit)
+
+
+def _lora_all(vit: ViT, rank: int = 8) -> AdaptedModel:
+    modules.put_lora_everywhere(vit, rank)
+    return _with_lora("lora-all", vit)
+
+
+def _dora(vit: ViT, rank: int = 8) -> AdaptedModel:
+    modules.put_lora_everywhere(vit, rank, dora=True)
+    return _with_lora("dora", vit)
+
+
+def _with_lora(method: str, vit: ViT) -> AdaptedModel:
+    """Only what `peft` added and the head train; `peft` itself freezes all but the former."""
+    for name, parameter in vit.named_parameters():
+        parameter.requires_grad_("lora_" in name)
     for head in heads(vit):
         head.requires_grad_(True)
-    return AdaptedModel("lora", vit)
+    return AdaptedModel(method, vit)
 
 
-def _ssf(vit: VisionTransformer) -> AdaptedModel:
+def _layernorm(vit: ViT) -> AdaptedModel:
+    _freeze_all_but_head(vit)
+    norms = [part for part in vit.modules() if isinstance(part, nn.LayerNorm)]
+    if not norms:
+        raise UserError("method 'layernorm' needs a backbone with nn.LayerNorm, and this one has none: take 'bias'.")
+    for norm in norms:
+        norm.requires_grad_(True)
+    return AdaptedModel("layernorm", vit)
+
+
+def _attentive(vit: ViT) -> AdaptedModel:
+    net = modules.AttentiveProbe(vit)
+    _freeze_all_but_head(vit)
+    return AdaptedModel("attentive-probe", net, frozen_blocks=len(vit.blocks))
+
+
+def _knn(vit: ViT, images: int = 0) -> AdaptedModel:
+    modules.put_neighbours(vit, images)
+    vit.requires_grad_(False)
+    return AdaptedModel("knn", vit, features_are_frozen=True, frozen_blocks=len(vit.blocks))
+
+
+def _ssf(vit: ViT) -> AdaptedModel:
     _freeze_all_but_head(vit)
     modules.put_scales_and_shifts(vit)
     return AdaptedModel("ssf", vit)
 
 
-def _side(vit: VisionTransformer) -> AdaptedModel:
+def _side(vit: ViT) -> AdaptedModel:
     _freeze_all_but_head(vit)
     return AdaptedModel("side-tuning", modules.SideTuned(vit))
 
@@ -258,7 +327,7 @@ def _side(vit: VisionTransformer) -> AdaptedModel:
 _POSITIONS = {"prepend": PromptedViT, "add": AddedPrompts, "pixel": PixelPrompts, "pad": FramedImages}
 
 
-def _prompted(vit: VisionTransformer, deep: bool, where: str = "prepend", **options) -> PromptedViT:
+def _prompted(vit: ViT, deep: bool, where: str = "prepend", **options) -> PromptedViT:
     if not isinstance(where, str) or where not in _POSITIONS:
         raise UserError(f"where is {where!r}, but must be one of {', '.join(_POSITIONS)}.")
     kind = _POSITIONS[where]
@@ -270,32 +339,46 @@ def _prompted(vit: VisionTransformer, deep: bool, where: str = "prepend", **opti
     return kind(vit, **options, **({"deep": deep} if "deep" in offered else {}))
 
 
-def _vpt_shallow(vit: VisionTransformer, **options) -> AdaptedModel:
+def _vpt_shallow(vit: ViT, **options) -> AdaptedModel:
     return AdaptedModel("vpt-shallow", _prompted(vit, deep=False, **options))
 
 
-def _vpt_deep(vit: VisionTransformer, **options) -> AdaptedModel:
+def _vpt_deep(vit: ViT, **options) -> AdaptedModel:
     net = _prompted(vit, deep=True, **options)
     return AdaptedModel("vpt-deep", net, frozen_blocks=net.layers[0])
 
 
-def _vpt_deep_bias(vit: VisionTransformer, **options) -> AdaptedModel:
+def _vpt_deep_bias(vit: ViT, **options) -> AdaptedModel:
     net = _prompted(vit, deep=True, **options)
     _unfreeze_biases(vit)
     return AdaptedModel("vpt-deep+bias", net)
 
 
-def _full(vit: VisionTransformer) -> AdaptedModel:
-    return AdaptedModel("full", vit.requires_grad_(True))
+def _full(vit: ViT, layer_decay: float = 1.0, drop_path: float = 0.0) -> AdaptedModel:
+    _prepare_full(vit, layer_decay, drop_path)
+    return AdaptedModel("full", vit, layer_decay=layer_decay)
 
 
-def _full_prompts(vit: VisionTransformer, **options) -> AdaptedModel:
+def _head_then_full(vit: ViT, layer_decay: float = 1.0, drop_path: float = 0.0) -> AdaptedModel:
+    _prepare_full(vit, layer_decay, drop_path)
+    return AdaptedModel("lp-ft", vit, phases=("head", "all"), layer_decay=layer_decay)
+
+
+def _prepare_full(vit: ViT, layer_decay: float, drop_path: float) -> None:
+    """All of it trains. Without `drop_path`, the drop-path that the backbone came with stays."""
+    modules.check_number("layer_decay", layer_decay, 0, 1, without=0)
+    if drop_path != 0:
+        modules.put_drop_path(vit, drop_path)
+    vit.requires_grad_(True)
+
+
+def _full_prompts(vit: ViT, **options) -> AdaptedModel:
     net = _prompted(vit, deep=True, **options)
     vit.requires_grad_(True)
     return AdaptedModel("full+prompts", net, backbone_share=BACKBONE_SHARE)
 
 
-def _full_then_prompts(vit: VisionTransformer, **options) -> AdaptedModel:
+def _full_then_prompts(vit: ViT, **options) -> AdaptedModel:
     net = _prompted(vit, deep=True, **options)
     vit.requires_grad_(True)
     return AdaptedModel("full-then-prompts", net, backbone_share=BACKBONE_SHARE, phases=("full", "prompts"))
@@ -311,9 +394,12 @@ class Method:
     Attributes:
         title: the name in figures and tables.
         build: backbone with head (and options) to model.
-        learning_rates: for AdamW; a tuning budget of k candidates takes the first k.
+        learning_rates: for AdamW; a tuning budget of k candidates takes the first k. None for a method without steps.
         source: the paper and section that describe it.
-        colour, marker: of the method in every figure, for matplotlib; no two methods share a marker.
+        colour, marker: of the method in every figure, for matplotlib; no two methods share a marker. A marker is a
+            letter, or (points, 1, angle in degrees) for a star and (corners, 0, angle) for a polygon.
+        strong_options: options of `build_method` in the strong form, in which experts compare it.
+        strong_rate: usual learning rate in that form; by default the first of `learning_rates`.
     """
 
     title: str
@@ -321,7 +407,13 @@ class Method:
     learning_rates: tuple[float, ...]
     source: str
     colour: str
-    marker: str
+    marker: str | tuple[int, int, float]
+    strong_options: Mapping[str, float] = field(default_factory=dict)
+    strong_rate: float | None = None
+
+    def __post_init__(self):
+        if self.strong_rate is None and self.learning_rates:
+            object.__setattr__(self, "strong_rate", self.learning_rates[0])
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -341,6 +433,12 @@ def _names(option: inspect.Parameter) -> tuple[str, ...]:
     return "where", *(name for name in inspect.signature(PromptedViT).parameters if name not in ("vit", "deep"))
 
 
+# Layer-wise decay as Bao et al. (ICLR 2022, arXiv 2106.08254) and drop-path as Touvron et al. (ICML 2021, arXiv
+# 2012.12877) tune ViTs. At the usual rate, fashion-mnist (100 labels, embedded backbone, seed 0) has 69.0 %; at 3e-5
+# 66.2, at 3e-4 67.8, at 1e-3 65.8; without both, at 3e-5, 62.5.
+STRONG_RATE = 1e-4
+STRONG_FULL = {"layer_decay": 0.75, "drop_path": 0.1}
+
 _JIA, _HAN = "Jia et al., ECCV 2022, arXiv 2203.12119", "Han et al., ICLR 2024, arXiv 2401.12902"
 
 METHODS = {
@@ -351,7 +449,9 @@ METHODS = {
     "vpt-deep": Method(
         "VPT-deep", _vpt_deep, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 3.2, equations 7 and 8", "#0072B2", "o"
     ),
-    "full": Method("Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1", "#D55E00", "D"),
+    "full": Method(
+        "Full fine-tuning", _full, (3e-5, 1e-5, 1e-4), f"{_JIA}, section 4.1", "#D55E00", "D", STRONG_FULL, STRONG_RATE
+    ),
     "partial-k": Method("Partial-k", _partial, (3e-4, 1e-4, 1e-3), f"{_JIA}, section 4.1", "#7A5200", "v"),
     "mlp-k": Method("Mlp-k", _mlp, (1e-3, 1e-4, 1e-2), f"{_JIA}, section 4.1", "#7A3E9D", "P"),
     "bias": Method(
@@ -381,6 +481,47 @@ METHODS = {
     "full-then-prompts": Method(
         "FT-then-PT", _full_then_prompts, (2e-3, 6e-3, 5e-4), f"{_HAN}, section 4 (FT-then-PT)", "#5A6675", "8"
     ),
+    "lp-ft": Method(
+        "LP-FT",
+        _head_then_full,
+        (3e-5, 1e-5, 1e-4),
+        "Kumar et al., ICLR 2022, arXiv 2202.10054",
+        "#B0413E",
+        (4, 1, 0),
+        STRONG_FULL,
+        STRONG_RATE,
+    ),
+    "attentive-probe": Method(
+        "Attentive probe",
+        _attentive,
+        (1e-3, 3e-4, 5e-3),
+        "Bardes et al., TMLR 2024, arXiv 2404.08471 (V-JEPA)",
+        "#4B5320",
+        (3, 1, 0),
+    ),
+    "knn": Method(
+        "k nearest neighbours", _knn, (), "Wu et al., CVPR 2018, arXiv 1805.01978, section 3.4", "#333333", (6, 1, 0)
+    ),
+    "lora-all": Method(
+        "LoRA, all layers", _lora_all, (1e-3, 3e-4, 5e-3), "Hu et al., ICLR 2022, arXiv 2106.09685", "#7A5200", "H"
+    ),
+    "dora": Method("DoRA", _dora, (1e-3, 3e-4, 5e-3), "Liu et al., ICML 2024, arXiv 2402.09353", "#A3195B", (4, 1, 45)),
+    "adaptformer": Method(
+        "AdaptFormer",
+        _adaptformer,
+        (1e-3, 3e-4, 5e-3),
+        "Chen et al., NeurIPS 2022, arXiv 2205.13535, section 3.2",
+        "#2F6B5E",
+        (3, 1, 180),
+    ),
+    "layernorm": Method(
+        "LayerNorm tuning",
+        _layernorm,
+        (1e-3, 3e-4, 5e-3),
+        "Basu et al., AAAI 2024, arXiv 2304.01917 (LN-Tune)",
+        "#7A3E9D",
+        (5, 0, 180),
+    ),
 }
 # What a study compares by default.
 STANDARD = ("linear", "vpt-shallow", "vpt-deep", "full")
@@ -397,7 +538,7 @@ def find_method(name: str) -> Method:
     return METHODS[name]
 
 
-def build_method(name: str, vit: VisionTransformer, num_classes: int, **options) -> AdaptedModel:
+def build_method(name: str, vit: ViT, num_classes: int, **options) -> AdaptedModel:
     """A fresh head for `num_classes` classes on `vit`, and what the method adds and unfreezes.
 
     Args:
@@ -406,7 +547,8 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
         num_classes: C of the logits `B C`.
         **options: the method's own, `METHODS[name].options`: for the prompted ones those of `PromptedViT` and `where`
             ("prepend", or a position of `vptlib.prompting.placement`); `blocks` of partial-k, `layers` of mlp-k,
-            `reduction` of adapter, `rank` of lora.
+            `reduction` of adapter, `bottleneck` of adaptformer, `rank` of lora, lora-all and dora, `layer_decay` and
+            `drop_path` of full and lp-ft, `images` of knn (how many it keeps; its solver sets it).
 
     Raises:
         UserError: unknown method or option, a value out of range, or a backbone that is no timm ViT or already adapted.
@@ -416,8 +558,8 @@ def build_method(name: str, vit: VisionTransformer, num_classes: int, **options)
     if unknown:
         has = f"it has {', '.join(method.options)}" if method.options else "it has none"
         raise UserError(f"method {name!r} has no option {unknown[0]!r}: {has}.")
-    if not isinstance(vit, VisionTransformer):
-        raise UserError(f"build_method needs a timm VisionTransformer, but got a {type(vit).__name__}.")
+    if not is_vit(vit):
+        raise UserError(f"build_method needs a timm VisionTransformer or Eva, but got a {type(vit).__name__}.")
     modules.check_untouched(vit)
     modules.check_whole("num_classes", num_classes, 1)
     vit.reset_classifier(num_classes)

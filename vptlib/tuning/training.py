@@ -1,14 +1,22 @@
 """One plain training loop for every method, and one evaluation.
 
-AdamW (or SGD, for the published rules) with linear warm-up and cosine decay over a fixed number of optimiser steps. The
-weights that did best on validation data are kept. Layers below everything that trains (the whole backbone of a linear
-probe, the blocks before the first late prompt) are computed once per image.
+AdamW (or SGD, for the published rules) with linear warm-up. Then there are two schedules:
+
+    fixed     the rate falls as a cosine to 0 over a fixed number of optimiser steps
+    patience  the rate stays until validation data show no more progress, then it falls linearly to 0 (Hägele et al.,
+              NeurIPS 2024, arXiv 2405.18392, section 3); `steps` is then the largest number of steps
+
+The weights that did best on validation data are kept. Layers below everything that trains (the whole backbone of a
+linear probe, the blocks before the first late prompt) are computed once per image.
 """
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +27,16 @@ from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
 from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.precision import frozen_in_bfloat16
 
 SECONDS_BETWEEN_CHECKPOINTS = 60
 # Most bytes for the kept tokens of frozen blocks. If all images need more, the tokens are computed again at each step.
 MOST_KEPT_BYTES = 2 * 2**30
 OPTIMISERS = ("adamw", "sgd")
+# Why a training ended: validation data showed no more progress, the steps were used up, or a solver converged.
+FINISHED, LIMIT, SOLVED = "done", "limit", "solved"
+# With patience, a validation loss counts as progress if it is lower than the lowest before by this share of it.
+LEAST_PROGRESS = 0.01
 
 
 class Diverged(UserError):
@@ -42,10 +55,15 @@ class Recipe:
         warmup: share of the steps in which the rate rises linearly; then it falls as a cosine to 0.
         evaluations: number of evaluations on validation data, evenly spread, the last one after the last step.
         seed: of the order of the batches (and of dropout).
-        autocast: compute in bfloat16 where that is safe; for GPUs (on most CPUs it is slower by far).
+        autocast: compute in bfloat16 where that is safe (`vptlib.tuning.precision` has where it pays). A run whose loss
+            is not finite in it starts again in float32.
         compile: run the model through `torch.compile`; for long runs on GPUs.
         checkpointing: keep only each block's input; the backward pass computes the rest again: less memory, more time.
         optimiser: "adamw", or "sgd" with momentum 0.9.
+        patience: None for the fixed schedule; or how many evaluations in a row may pass without progress (a higher
+            accuracy, or a loss lower by `LEAST_PROGRESS`) before the rate falls and training ends.
+        cooldown: with patience, the steps in which the rate falls, as a share of the steps before.
+        fused: one kernel for all of AdamW: the same numbers but for rounding, in less time.
     """
 
     learning_rate: float
@@ -59,18 +77,59 @@ class Recipe:
     compile: bool = False
     checkpointing: bool = False
     optimiser: str = "adamw"
+    patience: int | None = None
+    cooldown: float = 0.2
+    fused: bool = False
 
     def __post_init__(self):
         if self.optimiser not in OPTIMISERS:
             raise UserError(f"optimiser is {self.optimiser!r}, but must be one of {', '.join(OPTIMISERS)}.")
 
-    def rate_at(self, step: int) -> float:
-        """Learning rate of step 0, 1, ... steps - 1."""
+    def rate_at(self, step: int, falls_from: int | None = None) -> float:
+        """Learning rate of step 0, 1, ... steps - 1.
+
+        Args:
+            falls_from: with patience, the step from which the rate falls, if that is known yet.
+        """
         rising = max(1, round(self.warmup * self.steps))
         if step < rising:
             return self.learning_rate * (step + 1) / rising
+        if self.patience is not None:
+            if falls_from is None or step < falls_from:
+                return self.learning_rate
+            length = self.end_of(falls_from) - falls_from
+            return self.learning_rate * (1 - (step - falls_from + 1) / (length + 1))
         done = (step - rising) / max(1, self.steps - rising)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def end_of(self, falls_from: int) -> int:
+        """With patience, the number of steps after which training ends if the rate falls from step `falls_from`."""
+        return min(self.steps, falls_from + max(1, round(self.cooldown * falls_from)))
+
+    def fall(self, history: "History", start: int = 0) -> tuple[int | None, str]:
+        """With patience: the step from which the rate falls, or None if it does not fall yet; and why.
+
+        Args:
+            history: of the training so far.
+            start: steps before this one do not count: they belong to an earlier phase.
+
+        Returns:
+            The step counts from `start`. The reason is `FINISHED`, or `LIMIT` if only the last steps are left.
+        """
+        best_loss, best_accuracy, waited = math.inf, -1.0, 0
+        for step, loss, accuracy in zip(history.val_steps, history.val_loss, history.val_accuracy, strict=True):
+            if step <= start:
+                continue
+            waited = 0 if accuracy > best_accuracy or loss < (1 - LEAST_PROGRESS) * best_loss else waited + 1
+            best_loss, best_accuracy = min(best_loss, loss), max(best_accuracy, accuracy)
+            if waited == self.patience and step - start < self.latest_fall:
+                return step - start, FINISHED
+        return (self.latest_fall, LIMIT) if len(history.train_loss) - start >= self.latest_fall else (None, LIMIT)
+
+    @property
+    def latest_fall(self) -> int:
+        """With patience, the step from which the rate falls at the latest."""
+        return max(0, self.steps - max(1, round(self.cooldown * self.steps / (1 + self.cooldown))))
 
     @property
     def evaluation_steps(self) -> set[int]:
@@ -88,6 +147,8 @@ class History:
     val_accuracy: list[float] = field(default_factory=list)
     best_step: int = 0
     seconds: float = 0.0
+    stopped: str = ""  # FINISHED, LIMIT or SOLVED
+    precision: str = ""  # "fp32" or "bf16" for training by steps
 
     @property
     def steps(self) -> list[int]:
@@ -149,44 +210,206 @@ def fit(
     Raises:
         Diverged: the loss is not finite; the text names the step and the learning rate.
     """
-    device = best_device()
-    model.to(device)
-    model.vit.set_grad_checkpointing(recipe.checkpointing)
-    net, train, val = _what_trains(model, train, val)
-    net = torch.compile(net) if recipe.compile else net
-    optimiser = _optimiser(model, recipe)
-    run = _Run(model, optimiser, recipe)
-    if checkpoint and checkpoint.is_file():
-        run.read(checkpoint)
-    batches = _batches(len(train), recipe.batch_size, recipe.seed)
-    for _ in run.history.steps:
-        next(batches)
-    start, saved = time.perf_counter() - run.history.seconds, time.perf_counter()
-    model.train()
-    for step in range(len(run.history.train_loss), recipe.steps):
-        phase = run.enter_phase(step)
-        batch = [t[next_].to(device) for t, next_ in _pair(train, batches)]
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.autocast):
-            loss = _step(net, optimiser, phase.rate_at(step - run.phase_start), batch)
+    training = Training(model, train, val, recipe, checkpoint)
+    training.advance(recipe.steps, progress, watch)
+    return training.finish()
+
+
+class Training:
+    """One training run that may be taken in parts, such as beside others of which only the best go on.
+
+    Args:
+        model, train, val, recipe, checkpoint: as for `fit`.
+
+    Attributes:
+        history: of the steps so far.
+
+    Raises:
+        UserError: patience without validation data.
+    """
+
+    def __init__(
+        self,
+        model: AdaptedModel,
+        train: TensorDataset,
+        val: TensorDataset | None,
+        recipe: Recipe,
+        checkpoint: Path | None = None,
+    ):
+        if recipe.patience is not None and not val:
+            raise UserError("training with patience needs validation images: give val, or patience=None.")
+        self.model, self.recipe = model, recipe
+        self._checkpoint = checkpoint
+        self._device = best_device()
+        model.to(self._device)
+        model.vit.set_grad_checkpointing(recipe.checkpointing)
+        net, self._train, self._val = _what_trains(model, train, val)
+        self._net = torch.compile(net) if recipe.compile else net
+        self._at_once = recipe.batch_size  # fewer where the GPU has no memory for so many images
+        self._random: Tensor | None = None  # the state of torch's random numbers between two parts
+        self._first = _copies(model) if recipe.autocast else {}, torch.get_rng_state()
+        self._begin("bf16" if recipe.autocast else "fp32")
+        if checkpoint and checkpoint.is_file():
+            self._run.read(checkpoint)
+        for _ in self.history.steps:
+            next(self._batches)
+
+    def _begin(self, precision: str) -> None:
+        self._optimiser = _optimiser(self.model, self.recipe)
+        self._run = _Run(self.model, self._optimiser, self.recipe)
+        self._run.history.precision = precision
+        self._batches = _batches(len(self._train), self.recipe.batch_size, self.recipe.seed)
+
+    @property
+    def history(self) -> History:
+        return self._run.history
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step has been taken."""
+        return len(self.history.train_loss) >= self._run.last_step
+
+    def advance(
+        self,
+        until: int,
+        progress: Callable[[int], None] | None = None,
+        watch: Callable[[History], bool] | None = None,
+    ) -> None:
+        """Train to step `until`, or to the end if that comes before.
+
+        Raises:
+            Diverged: as for `fit`.
+        """
+        if self._random is not None:
+            torch.set_rng_state(self._random)
+        try:
+            self._advance(until, progress, watch)
+        except Diverged:
+            if not self._uses_bf16:
+                raise
+            self._begin_again_in_fp32()
+            self._advance(until, progress, watch)
+        self._random = torch.get_rng_state()
+
+    def _advance(
+        self, until: int, progress: Callable[[int], None] | None, watch: Callable[[History], bool] | None
+    ) -> None:
+        with self._weights_in_use():
+            self._steps(until, progress, watch)
+
+    def _steps(
+        self, until: int, progress: Callable[[int], None] | None, watch: Callable[[History], bool] | None
+    ) -> None:
+        run, history = self._run, self.history
+        start, saved = time.perf_counter() - history.seconds, time.perf_counter()
+        self.model.train()
+        while len(history.train_loss) < min(until, run.last_step):
+            step = len(history.train_loss)
+            history.train_loss.append(self._one_step(step))
+            if self._val is not None and run.evaluates_after(step + 1):
+                with self._arithmetic():
+                    run.note_validation(step + 1, evaluate(self.model, self._val))
+            history.seconds = time.perf_counter() - start
+            if self._checkpoint and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                run.write(self._checkpoint)
+                saved = time.perf_counter()
+            if progress:
+                progress(1)
+            if watch and watch(history):
+                break
+
+    def save(self) -> None:
+        """Write the checkpoint now, if there is a file for it."""
+        if self._checkpoint:
+            self._run.write(self._checkpoint)
+
+    def finish(self) -> History:
+        """Put the weights that did best on validation data into the model, without a further step."""
+        self._run.keep_best()
+        self.history.stopped = self._run.reason
+        self.model.eval()
+        return self.history
+
+    def _one_step(self, step: int) -> float:
+        rate = self._run.enter_phase(step)
+        batch = [t[next_].to(self._device) for t, next_ in _pair(self._train, self._batches)]
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        loss = self._loss(*batch)
+        self._optimiser.step()
+        loss = loss.item()
         if not math.isfinite(loss):
             raise Diverged(
-                f"training of {model.method!r} diverged: the loss is {loss} at step {step + 1} with learning rate "
-                f"{recipe.learning_rate:g}; take a smaller learning_rate."
+                f"training of {self.model.method!r} diverged: the loss is {loss} at step {step + 1} with learning rate "
+                f"{self.recipe.learning_rate:g}; take a smaller learning_rate."
             )
-        run.history.train_loss.append(loss)
-        if val is not None and step + 1 in recipe.evaluation_steps:
-            run.note_validation(step + 1, evaluate(model, val))
-        run.history.seconds = time.perf_counter() - start
-        if checkpoint and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            run.write(checkpoint)
-            saved = time.perf_counter()
-        if progress:
-            progress(1)
-        if watch and watch(run.history):
-            break
-    run.keep_best()
-    model.eval()
-    return run.history
+        return loss
+
+    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss of a batch, and its gradients; of fewer images at once where memory is too small for all."""
+        try:
+            return self._loss_in_parts(inputs, labels)
+        except torch.OutOfMemoryError:
+            pass  # what the failed attempt holds is freed only after this block
+        self._at_once = _fewer(min(self._at_once, len(inputs)))
+        return self._loss(inputs, labels)
+
+    def _loss_in_parts(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        self._optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self._device)
+        for part, wanted in zip(inputs.split(self._at_once), labels.split(self._at_once), strict=True):
+            loss = F.cross_entropy(self._logits(part), wanted) * (len(part) / len(inputs))
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        with self._arithmetic():
+            logits = self._net(inputs)
+        return logits.float() if logits.dtype == torch.bfloat16 else logits
+
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._uses_bf16)
+
+    @property
+    def _uses_bf16(self) -> bool:
+        return self.history.precision == "bf16"
+
+    def _weights_in_use(self) -> AbstractContextManager:
+        if not self._uses_bf16:
+            return nullcontext()
+        return frozen_in_bfloat16(self.model, frozenset(self.model.trained_state()))
+
+    def _begin_again_in_fp32(self) -> None:
+        _report_once(f"The loss of {self.model.method!r} is not finite in bfloat16: the run starts again in float32.")
+        weights, random = self._first
+        self.model.load_state_dict(weights, strict=False)
+        torch.set_rng_state(random)
+        self._begin("fp32")
+
+
+def _copies(model: AdaptedModel) -> dict[str, Tensor]:
+    """The trained tensors as they are now."""
+    return {name: tensor.clone() for name, tensor in model.trained_state().items()}
+
+
+def _fewer(images: int) -> int:
+    """Half as many images, after the GPU had no memory for so many.
+
+    Raises:
+        UserError: one image is too much.
+    """
+    if images == 1:
+        raise UserError("the memory of the GPU is too small for one image: take a smaller image_size or backbone.")
+    half = -(-images // 2)
+    _report_once(f"The GPU has no memory for {images} images at once: it takes {half}, with the same result.")
+    torch.cuda.empty_cache()
+    return half
+
+
+@cache
+def _report_once(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 @torch.inference_mode()
@@ -197,7 +420,7 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
     net = model.rest if isinstance(data, FrozenFeatures) else model
     device = next(model.parameters()).device
     inputs, labels = data.tensors
-    logits = torch.cat([net(part.to(device)).float().cpu() for part in inputs.split(batch_size)])  # N C
+    logits = _in_batches(lambda part: net(part.to(device)).float().cpu(), inputs, batch_size)  # N C
     model.train(was_training)
     predictions = logits.argmax(dim=1)
     correct = predictions == labels
@@ -214,8 +437,17 @@ def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 
     """Images `N 3 H W` to the output of `model.stem`: features `N F` for a linear probe, else tokens `N T D`."""
     model.to(best_device()).eval()
     inputs, labels = data.tensors
-    features = [model.stem(part.to(best_device())).cpu() for part in inputs.split(batch_size)]
-    return FrozenFeatures(torch.cat(features), labels)
+    features = _in_batches(lambda part: model.stem(part.to(best_device())).cpu(), inputs, batch_size)
+    return FrozenFeatures(features, labels)
+
+
+def _in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int) -> Tensor:
+    """`run` on all inputs, a batch at once, or less where the GPU has no memory for it."""
+    try:
+        return torch.cat([run(part) for part in inputs.split(batch_size)])
+    except torch.OutOfMemoryError:
+        pass
+    return _in_batches(run, inputs, _fewer(min(batch_size, len(inputs))))
 
 
 def _what_trains(
@@ -223,7 +455,7 @@ def _what_trains(
 ) -> tuple[Callable[[Tensor], Tensor], TensorDataset, TensorDataset | None]:
     """The network to run and its data: with a frozen stem, only what is above it, on the stem's output."""
     given = isinstance(train, FrozenFeatures)
-    if not given and not (model.stem_is_frozen and _may_be_kept(model, train, val)):
+    if not given and not (model.stem_is_frozen and may_be_kept(model, train, val)):
         return model, train, val
     return model.rest, _on_stem(model, train), None if val is None else _on_stem(model, val)
 
@@ -232,7 +464,7 @@ def _on_stem(model: AdaptedModel, data: TensorDataset) -> FrozenFeatures:
     return data if isinstance(data, FrozenFeatures) else frozen_features(model, data)
 
 
-def _may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None) -> bool:
+def may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset | None) -> bool:
     """Whether the stem's output for all images stays within `MOST_KEPT_BYTES`."""
     if not len(train):
         return True
@@ -243,7 +475,7 @@ def _may_be_kept(model: AdaptedModel, train: TensorDataset, val: TensorDataset |
 def _optimiser(model: AdaptedModel, recipe: Recipe) -> torch.optim.Optimizer:
     groups = model.parameter_groups(recipe.weight_decay)
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=recipe.fused or None)
     by_kind = [
         group | {"params": kind, "weight_decay": recipe.weight_decay * decays}
         for group in groups
@@ -270,17 +502,6 @@ def _pair(data: TensorDataset, batches: Iterator[Tensor]) -> list[tuple[Tensor, 
     return [(tensor, indices) for tensor in data.tensors]
 
 
-def _step(net: Callable[[Tensor], Tensor], optimiser: torch.optim.Optimizer, rate: float, batch: list[Tensor]) -> float:
-    inputs, labels = batch
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["share"]
-    loss = F.cross_entropy(net(inputs), labels)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-    return loss.item()
-
-
 class _Run:
     """The state of one training run: everything that a checkpoint needs so that the run continues unchanged."""
 
@@ -289,10 +510,13 @@ class _Run:
         self.history = History()
         self.best: dict[str, Tensor] | None = None
         self.phase_start = 0
+        self.falls_from: int | None = None  # with patience: the step of the last phase from which the rate falls
+        self.reason = LIMIT
         self._first_step = 0
 
-    def enter_phase(self, step: int) -> Recipe:
-        """The recipe of the phase of step 0, 1, ...; a phase starts from the best weights of the phase before."""
+    def enter_phase(self, step: int) -> float:
+        """The learning rate of step 0, 1, ...; a phase starts from the best weights of the phase before."""
+        self.look_for_fall()
         phases, steps = self.model.phases, self.recipe.steps
         number = step * len(phases) // steps
         begin, end = (-(-k * steps // len(phases)) for k in (number, number + 1))
@@ -302,7 +526,36 @@ class _Run:
         if step in (begin, self._first_step):
             self.model.begin_phase(phases[number])
         self.phase_start = begin
-        return replace(self.recipe, steps=end - begin)
+        recipe = replace(self.recipe, steps=end - begin)
+        if number < len(phases) - 1:  # patience is for the last phase; those before have their share of the steps
+            recipe = replace(recipe, patience=None)
+        return recipe.rate_at(step - begin, self.falls_from)
+
+    @property
+    def _last_phase(self) -> tuple[Recipe, int]:
+        """The recipe of the last phase, and the number of steps before it."""
+        count, steps = len(self.model.phases), self.recipe.steps
+        begin = -(-(count - 1) * steps // count)
+        return replace(self.recipe, steps=steps - begin), begin
+
+    @property
+    def last_step(self) -> int:
+        """After how many steps training ends, as far as that is known."""
+        if self.falls_from is None:
+            return self.recipe.steps
+        recipe, begin = self._last_phase
+        return begin + recipe.end_of(self.falls_from)
+
+    def evaluates_after(self, steps: int) -> bool:
+        """Whether validation data are evaluated after so many steps."""
+        return steps in self.recipe.evaluation_steps or (self.recipe.patience is not None and steps == self.last_step)
+
+    def look_for_fall(self) -> None:
+        """With patience, find out whether the rate falls from here on."""
+        if self.recipe.patience is not None and self.falls_from is None:
+            recipe, begin = self._last_phase
+            if len(self.history.train_loss) > begin:
+                self.falls_from, self.reason = recipe.fall(self.history, begin)
 
     def note_validation(self, step: int, found: Evaluation) -> None:
         history = self.history
@@ -313,7 +566,7 @@ class _Run:
         history.val_accuracy.append(found.accuracy)
         if better:
             history.best_step = step
-            last = step == self.recipe.steps
+            last = step == self.recipe.steps and self.recipe.patience is None
             self.best = None if last else {n: t.clone() for n, t in self.model.trained_state().items()}
 
     def keep_best(self) -> None:
@@ -343,7 +596,7 @@ class _Run:
             stored = torch.load(path, weights_only=True)
         except Exception as error:  # torch raises what its reader, zip or pickle raise
             raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start the run again.") from error
-        if stored["recipe"] != asdict(self.recipe):
+        if Recipe(**stored["recipe"]) != self.recipe:
             raise UserError(f"checkpoint {path} belongs to another recipe: delete it, or give its recipe.")
         self.history = History(**stored["history"])
         self._first_step = len(self.history.train_loss)
@@ -351,3 +604,4 @@ class _Run:
         self.best = stored["best"]
         self.optimiser.load_state_dict(stored["optimiser"])
         torch.set_rng_state(stored["random"])
+        self.look_for_fall()
