@@ -11,13 +11,17 @@ from torch.utils.data import TensorDataset
 
 from vptlib.data.conditions import Conditions, corrupt, long_tail, wrong_labels
 from vptlib.data.files import LazyImages
-from vptlib.data.preparing import ImageSet, prepare
+from vptlib.data.preparing import ImageSet, aspect_in_effect, prepare
 from vptlib.data.splits import few_shot, fixed_test, split_validation
 from vptlib.data.tasks import Task, load_task
+from vptlib.prompting.blocks import heads
+from vptlib.study.done_rules import strong_options
+from vptlib.study.input_size import chosen_size
 from vptlib.study.plan import Plan
-from vptlib.study.published_rules import ALL, EQUAL, published_options
-from vptlib.tuning.backbones import fingerprint, load_backbone, preprocessing
+from vptlib.study.published_rules import ALL, DONE, EQUAL, VTAB, published_options
+from vptlib.tuning.backbones import default_aspect, fingerprint, load_backbone, preprocessing, set_aspect
 from vptlib.tuning.methods import AdaptedModel, build_method, find_method
+from vptlib.tuning.solved import SOLVERS
 from vptlib.tuning.training import frozen_features
 
 
@@ -25,10 +29,19 @@ class Material:
     """Task, backbone and prepared test images, loaded once for all runs."""
 
     def __init__(
-        self, task: str, backbone: str, image_size: int | None, depth: int | None, test_images: int | Literal["all"]
+        self,
+        task: str,
+        backbone: str,
+        image_size: int | None,
+        depth: int | None,
+        test_images: int | Literal["all"],
+        aspect: str,
     ):
         self.task: Task = load_task(task)
-        self.vit, self.fingerprint = _load_backbone(backbone, image_size, depth)
+        vit, self.fingerprint = _load_backbone(backbone, image_size, depth)
+        self.vit = copy.copy(vit)  # the same weights; only the attribute is its own
+        wanted = default_aspect(vit) if aspect == "auto" else aspect
+        set_aspect(self.vit, aspect_in_effect(self.task.train, wanted))
         all_of_them = len(self.task.test)
         self.test_items = fixed_test(self.task.test.labels, all_of_them if test_images == ALL else test_images)
         # Prepared images are large, so those of at most two conditions are kept.
@@ -40,7 +53,7 @@ class Material:
         images, wanted = self.task.test.select(self.test_items), preprocessing(self.vit)
         if conditions.corruption:
             lazy = isinstance(images, LazyImages)
-            pixels = images.pixels(wanted.size, wanted.interpolation) if lazy else images.images
+            pixels = images.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else images.images
             images = ImageSet(corrupt(pixels, conditions.corruption, conditions.severity), images.labels)
         return prepare(images, wanted)
 
@@ -52,7 +65,7 @@ class Material:
     def parts(self, n: int, seed: int, conditions: Conditions, rules: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Indices of the training and the validation images of a budget of n, and all labels, including wrong ones."""
         labels = self.task.train.labels
-        as_listed = rules != EQUAL and n == len(labels) and conditions.imbalance == 1
+        as_listed = rules == VTAB and n == len(labels) and conditions.imbalance == 1
         if as_listed:  # a published list is used as it is, even if some classes have few images or none
             chosen = np.arange(n)
         elif conditions.imbalance > 1:
@@ -82,7 +95,7 @@ class Material:
         return TensorDataset(images, torch.tensor(labels[indices]))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _load_backbone(*names) -> tuple[VisionTransformer, str]:
     """The backbone, of which copies are adapted, and its fingerprint. All tasks of a report share it."""
     vit = load_backbone(*names)
@@ -96,7 +109,8 @@ def _load_material(*names) -> Material:
 
 def material_of(plan: Plan) -> Material:
     """The material of `plan`, loaded at the first call."""
-    return _load_material(plan.task, plan.backbone, plan.image_size, plan.depth, plan.test_images)
+    aspect = "squash" if plan.aspect == "auto" and plan.rules != DONE else plan.aspect
+    return _load_material(plan.task, plan.backbone, chosen_size(plan), plan.depth, plan.test_images, aspect)
 
 
 def build_model(plan: Plan, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:
@@ -105,7 +119,14 @@ def build_model(plan: Plan, method: str, seed: int = 0, num_prompts: int | None 
     count = (num_prompts or plan.num_prompts) if find_method(method).uses_prompts else None
     if plan.rules == EQUAL:
         options = {} if count is None else {"num_prompts": count}
+    elif plan.rules == DONE:
+        options = strong_options(method, count)
     else:
         options = published_options(method, count)
     torch.manual_seed(seed)
     return build_method(method, copy.deepcopy(material.vit), material.task.num_classes, **options)
+
+
+def is_solved(plan: Plan, method: str) -> bool:
+    """Whether `method` is solved to convergence under these rules, not trained by steps."""
+    return plan.rules == DONE and method in SOLVERS and len(heads(material_of(plan).vit)) == 1

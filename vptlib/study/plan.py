@@ -1,13 +1,19 @@
 """The plan of a study: its grid, its rules and its conditions, checked before anything is loaded."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import Literal, Self, cast
 
 from vptlib.data.conditions import Conditions
+from vptlib.data.files import ASPECTS
 from vptlib.errors import UserError
-from vptlib.study.published_rules import ALL, EQUAL, RULES, Setting, published_settings
+from vptlib.study import done_rules
+from vptlib.study.published_rules import ALL, DONE, EQUAL, RULES, Setting, published_settings
 from vptlib.tuning.backbones import EMBEDDED
 from vptlib.tuning.methods import STANDARD, find_method
+from vptlib.tuning.precision import PRECISIONS
+
+# Under "equal budget" and "vtab-1k".
+STEPS, CANDIDATES = 60, 2
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,20 @@ class Plan:
         methods: names in `vptlib.tuning.methods.METHODS`.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
         seeds: each has its own images, batches and initial values. The runs of the first seed choose the learning rate.
-        backbone, image_size, depth: as in `load_backbone`.
+        backbone, depth: as in `load_backbone`.
+        image_size: side in pixels of what the model sees. By default that of the backbone, or under the rules "until
+            done" one that is chosen by looking (`vptlib.study.input_size`).
+        aspect: how an image becomes a square: "squash", "crop" (its middle) or "pad" (with bars). "auto" is as the
+            backbone was pre-trained under the rules "until done", else "squash".
+        precision: "fp32", "bf16", or "auto": bf16 where this machine is faster with it. Only "until done" uses it.
         num_prompts: prompts per prompted layer.
-        steps, batch_size: of every training run of every method.
+        steps, batch_size: of every training run of every method; under "until done", `steps` is the largest number.
         candidates: how many learning rates (published rules: settings) are tried per method and size, or "all".
         test_images: how many of the task's test images are used, always the same ones; or "all".
         label_noise, noise, imbalance, corruption, severity: as in `vptlib.data.conditions.Conditions`.
-        rules: "equal budget", or "vtab-1k" for the published protocol (`vptlib.study.published_rules`). Under
-            "vtab-1k" all n images train in the final run, `epochs` replaces `steps`, and the prompt length is chosen
-            together with the learning rate.
+        rules: "equal budget"; "until done", to train every run until it is done (`vptlib.study.done_rules`); or
+            "vtab-1k" for the published protocol (`vptlib.study.published_rules`). Under "vtab-1k" all n images train
+            in the final run, `epochs` replaces `steps`, and the prompt length is chosen with the learning rate.
         epochs: passes over the images in every training run, under the rules "vtab-1k".
     """
 
@@ -48,9 +59,9 @@ class Plan:
     image_size: int | None = None
     depth: int | None = None
     num_prompts: int = 10
-    steps: int = 60
+    steps: int | None = None
     batch_size: int = 16
-    candidates: int | Literal["all"] = 2
+    candidates: int | Literal["all"] | None = None
     test_images: int | Literal["all"] = 400
     label_noise: float = 0.0
     noise: str = "symmetric"
@@ -59,8 +70,15 @@ class Plan:
     severity: int = 3
     rules: str = EQUAL
     epochs: int = 100
+    aspect: str = "auto"
+    precision: str = "auto"
 
     def __post_init__(self):
+        done = self.rules == DONE
+        usual = (done_rules.MOST_STEPS, done_rules.CANDIDATES) if done else (STEPS, CANDIDATES)
+        for name, value in zip(("steps", "candidates"), usual, strict=True):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("methods", "sizes", "seeds"):
             values = tuple(getattr(self, name))
             if not values or len(set(values)) < len(values):
@@ -72,10 +90,21 @@ class Plan:
             if not (may_be_all and value == ALL) and (isinstance(value, str) or value < 1):
                 raise UserError(f"{name} is {value!r}, but must be 1 or more{' or all' * may_be_all}.")
         _ = self.conditions  # checks itself
-        if self.rules not in RULES:
-            raise UserError(f"rules is {self.rules!r}, but must be one of {', '.join(RULES)}.")
+        for name, offered in (("rules", RULES), ("aspect", ("auto", *ASPECTS)), ("precision", PRECISIONS)):
+            if getattr(self, name) not in offered:
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(offered)}.")
         for method in self.methods:
             _ = self.to_try(method)
+
+    @property
+    def most_steps(self) -> int:
+        """`steps`, which the rules give where the user does not."""
+        return cast(int, self.steps)
+
+    @property
+    def most_candidates(self) -> int | Literal["all"]:
+        """`candidates`, which the rules give where the user does not."""
+        return cast(int | Literal["all"], self.candidates)
 
     @property
     def conditions(self) -> Conditions:
@@ -96,12 +125,24 @@ class Plan:
         Raises:
             UserError: the method has fewer than `candidates` of them.
         """
+        if self.rules == DONE:
+            return self._rates_until_done(method)
         if self.rules != EQUAL:
-            return published_settings(method, self.batch_size, self.candidates)
+            return published_settings(method, self.batch_size, self.most_candidates)
         rates = find_method(method).learning_rates
-        if self.candidates != ALL and self.candidates > len(rates):
-            raise UserError(f"candidates is {self.candidates}, but {method!r} has {len(rates)} learning rates to try.")
-        return list(rates if self.candidates == ALL else rates[: self.candidates])
+        if not rates:
+            raise UserError(f"{method!r} is not trained by steps: it needs the rules {DONE!r}.")
+        count = self.most_candidates
+        if count != ALL and count > len(rates):
+            raise UserError(f"candidates is {count}, but {method!r} has {len(rates)} learning rates to try.")
+        return list(rates if count == ALL else rates[:count])
+
+    def _rates_until_done(self, method: str) -> list[float]:
+        """The learning rates that are tried first; none for a method that is solved."""
+        count = self.most_candidates
+        if count == ALL:
+            raise UserError(f"candidates is {ALL!r}, but under the rules {DONE!r} it must be a number.")
+        return done_rules.first_rates(method, count) if find_method(method).learning_rates else []
 
     def cells(self) -> list[Cell]:
         """All runs in the order in which they are made: the first seed comes first, because it tunes."""

@@ -1,25 +1,31 @@
 """The rules of a comparison with its figures, as codes and numbers; `vptlib.report.words` has the sentences."""
 
 from vptlib.statement import Statement, statement
-from vptlib.study.material import material_of
+from vptlib.study import done_rules
+from vptlib.study.material import is_solved, material_of
 from vptlib.study.plan import Plan
 from vptlib.study.published_rules import (
     ALL,
     DEEP_DROPOUT,
+    DONE,
     EQUAL,
     PROMPT_LENGTHS,
+    VTAB,
     published_optimiser,
 )
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.methods import find_method
+from vptlib.tuning.precision import resolved
 
 
 def protocol_of(plan: Plan) -> dict[str, Statement]:
     """What each rule is about, such as "tuning" or "seeds", and the rule, in the order of a report."""
-    rules = _equal_budget(plan) if plan.rules == EQUAL else _published(plan)
+    rules = {EQUAL: _equal_budget, DONE: _until_done, VTAB: _published}[plan.rules](plan)
     rules |= {
         "test": statement("tested_once", images=len(material_of(plan).test_items)),
         "seeds": statement("seeds_given", seeds=list(plan.seeds)),
     }
-    if plan.rules == EQUAL:
+    if plan.rules != VTAB:
         rules["prompts"] = statement("prompts_given", num_prompts=plan.num_prompts)
     if plan.conditions.facts():
         rules["conditions"] = plan.conditions.statement()
@@ -32,6 +38,39 @@ def _equal_budget(plan: Plan) -> dict[str, Statement]:
         "tuning": statement("tuning_of_equal_budget", candidates=plan.candidates, seeds=len(plan.seeds)),
         "training": statement("training_of_equal_budget", steps=plan.steps, batch_size=plan.batch_size),
     }
+
+
+def _until_done(plan: Plan) -> dict[str, Statement]:
+    material = material_of(plan)
+    prepared = preprocessing(material.vit)
+    solved = [method for method in plan.methods if is_solved(plan, method)]
+    strong = [method for method in plan.methods if find_method(method).strong_options]
+    return {
+        "images": statement("images_of_equal_budget", sizes=list(plan.sizes)),
+        "input": statement(
+            "input_given",
+            size=prepared.size,
+            aspect=prepared.aspect,
+            chosen=plan.image_size is None,
+            precision=resolved(plan.precision),
+        ),
+        "tuning": statement(
+            "tuning_until_done", candidates=plan.candidates, growth=done_rules.MOST_GROWTH, seeds=len(plan.seeds)
+        ),
+        "training": statement(
+            "training_until_done",
+            steps=plan.steps,
+            batch_size=plan.batch_size,
+            patience=done_rules.PATIENCE,
+            between=done_rules.STEPS_BETWEEN_EVALUATIONS,
+        ),
+        **({"solved": statement("solved_methods", methods=solved)} if solved else {}),
+        **({"strong": statement("strong_methods", options=_options_of(strong))} if strong else {}),
+    }
+
+
+def _options_of(methods: list[str]) -> dict[str, dict]:
+    return {method: dict(find_method(method).strong_options) for method in methods}
 
 
 def _published(plan: Plan) -> dict[str, Statement]:

@@ -1,6 +1,7 @@
-"""The rules of a study: an equal budget for every method, or the protocol that the papers follow on VTAB-1k.
+"""The rules of a study: equal budgets, training until done, or the protocol that the papers follow on VTAB-1k.
 
-"equal budget" is the comparison that `vptlib.study.study` describes. "vtab-1k" is the experiment of Jia et al. (ECCV
+"equal budget" gives every run the same number of steps. "until done" (`vptlib.study.done_rules`) trains every run until
+it is done. "vtab-1k" is the experiment of Jia et al. (ECCV
 2022, arXiv 2203.12119, section 4.1 and appendix A) and Han et al. (ICLR 2024, arXiv 2401.12902, section 4.1). A setting
 is chosen on the 200 images that the task sets aside; then all 1,000 images train with it. Learning rates and weight
 decays are the ranges of the official code (`tune_vtab.py`). Prompt lengths are those of the papers for a ViT.
@@ -20,8 +21,8 @@ import numpy as np
 from vptlib.errors import UserError
 from vptlib.tuning.training import Recipe
 
-EQUAL, VTAB = "equal budget", "vtab-1k"
-RULES = (EQUAL, VTAB)
+EQUAL, DONE, VTAB = "equal budget", "until done", "vtab-1k"
+RULES = (EQUAL, DONE, VTAB)
 ALL: Final = "all"
 
 # Base rates: the peak learning rate is base rate × images per step / 256.

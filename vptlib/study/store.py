@@ -20,11 +20,14 @@ from torch import Tensor
 
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
+from vptlib.study import done_rules
 from vptlib.study.material import material_of
 from vptlib.study.plan import Cell, Plan
-from vptlib.study.published_rules import ALL, EQUAL, Setting, published_settings
+from vptlib.study.published_rules import ALL, DONE, VTAB, Setting, published_settings
+from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import find_method
-from vptlib.tuning.training import Evaluation, History
+from vptlib.tuning.precision import resolved
+from vptlib.tuning.training import LIMIT, Evaluation, History
 
 # Part of every run's key. Increase it when the meaning of a run changes, so that old and new runs are not mixed.
 PROTOCOL = 1
@@ -67,9 +70,27 @@ def run_key(plan: Plan, cell: Cell) -> str:
         "batch_size": plan.batch_size,
         "test_items": len(material.test_items),
     } | plan.conditions.facts()
-    if plan.rules != EQUAL:
+    prepared = preprocessing(material.vit)
+    if plan.rules == DONE or getattr(material.vit, "pos_embed", None) is None:
+        facts["image_size"] = prepared.size  # elsewhere the table of positions, a part of the fingerprint, has it
+    if prepared.aspect != "squash":
+        facts["aspect"] = prepared.aspect
+    if plan.rules == DONE:
+        facts |= _facts_until_done(plan, cell)
+    if plan.rules == VTAB:
         facts |= _published_facts(plan, cell)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _facts_until_done(plan: Plan, cell: Cell) -> dict:
+    """What determines a run that is trained until it is done."""
+    return {
+        "rules": plan.rules,
+        "edition": done_rules.EDITION,
+        "learning_rates": plan.to_try(cell.method),
+        "options": dict(find_method(cell.method).strong_options),
+        "precision": resolved(plan.precision),
+    }
 
 
 def _published_facts(plan: Plan, cell: Cell) -> dict:
@@ -77,7 +98,7 @@ def _published_facts(plan: Plan, cell: Cell) -> dict:
     aside = material_of(plan).task.validation
     return {
         "rules": plan.rules,
-        "settings": [asdict(s) for s in published_settings(cell.method, plan.batch_size, plan.candidates)],
+        "settings": [asdict(s) for s in published_settings(cell.method, plan.batch_size, plan.most_candidates)],
         "epochs": plan.epochs,
         "set_aside": None if aside is None else np.flatnonzero(aside).tolist(),
         **dict.fromkeys(("learning_rates", "num_prompts", "steps")),
@@ -199,7 +220,7 @@ def log_run(plan: Plan, cell: Cell, result: Result) -> None:
         "learning_rate": repr(result.learning_rate),
     }
     if result.setting is None:
-        params["rates_tried"] = json.dumps(result.tried)
+        params |= {"rates_tried": json.dumps(result.tried), "stopped": history.stopped}
     else:  # hundreds of settings are too long for a parameter of MLflow
         params |= {"num_prompts": result.setting.num_prompts or 0, "weight_decay": repr(result.setting.weight_decay)}
         client.log_dict(run_id, result.tried, "tried.json")
@@ -208,6 +229,7 @@ def log_run(plan: Plan, cell: Cell, result: Result) -> None:
         "test_loss": result.test.loss,
         "val_accuracy": history.best_val_accuracy if result.setting is None else result.val_accuracy,
         "best_step": history.best_step,
+        "last_step": len(history.train_loss),
         "train_seconds": history.seconds,
         "tuning_seconds": result.tuning_seconds,
         "trainable_parameters": result.trainable_parameters,
@@ -249,15 +271,18 @@ def _log_weights(client, run_id: str, weights: dict[str, Tensor]) -> None:
 
 def table_row(plan: Plan, cell: Cell, run) -> dict:
     """The row of a finished run in `vptlib.study.study.Study.runs`."""
-    metrics = run.data.metrics
+    metrics, params = run.data.metrics, run.data.params
     items = test_results(run.info.run_id, run.info.artifact_uri)
     row = {
         "task": plan.task,
         **asdict(cell),
         "accuracy": metrics["accuracy"],
         "val_accuracy": metrics["val_accuracy"],
-        "learning_rate": float(run.data.params["learning_rate"]),
+        "learning_rate": float(params["learning_rate"]),
+        "tried": json.loads(params.get("rates_tried", "{}")),
         "best_step": int(metrics["best_step"]),
+        "last_step": int(metrics.get("last_step", metrics["best_step"] if plan.rules == VTAB else params["steps"])),
+        "stopped": params.get("stopped", LIMIT),
         "train_seconds": metrics["train_seconds"],
         "tuning_seconds": metrics["tuning_seconds"],
         "trainable_parameters": int(metrics["trainable_parameters"]),
@@ -266,9 +291,9 @@ def table_row(plan: Plan, cell: Cell, run) -> dict:
         "predictions": np.array(items["predictions"]),
         "run_id": run.info.run_id,
     }
-    if plan.rules != EQUAL:
-        prompts = int(run.data.params["num_prompts"]) or float("nan")
-        row |= {"weight_decay": float(run.data.params["weight_decay"]), "num_prompts": prompts}
+    if plan.rules == VTAB:
+        prompts = int(params["num_prompts"]) or float("nan")
+        row |= {"weight_decay": float(params["weight_decay"]), "num_prompts": prompts}
     return row
 
 

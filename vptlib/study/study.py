@@ -1,11 +1,12 @@
 """A fair comparison on one task: methods × sizes × seeds. Every run is kept in MLflow and never repeated.
 
-All methods get the same images, the same number of candidate learning rates and the same number of optimiser steps.
-The learning rate is chosen on validation images, which are part of the labelled budget n. Each run uses the test images
-once. `Study.protocol` states these rules for every report. To repeat the papers, use the published rules of VTAB-1k
-(`vptlib.study.published_rules`).
+All methods get the same images and the same number of candidate learning rates. They train for the same number of
+optimiser steps, or until they are done (`vptlib.study.done_rules`). The learning rate is chosen on validation images,
+which are part of the labelled budget n. Each run uses the test images once. `Study.protocol` states these rules for
+every report. To repeat the papers, use the published rules of VTAB-1k (`vptlib.study.published_rules`).
 """
 
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +24,13 @@ from vptlib.statement import Statement
 from vptlib.study.material import build_model, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.protocol import protocol_of
-from vptlib.study.published_rules import EQUAL
-from vptlib.study.runner import candidates_of, default_jobs, run_alone, runner_of
+from vptlib.study.published_rules import DONE, EQUAL
+from vptlib.study.runner import candidates_of, default_jobs, in_time, run_alone, runner_of
 from vptlib.study.store import Result, finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
+from vptlib.study.time_budget import forecast, timetable
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
-from vptlib.tuning.training import History
+from vptlib.tuning.training import LIMIT, History
 
 # Time of a run relative to full fine-tuning; used only for the progress bar and the order of work.
 STEP_COST = {"linear": 0.02, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
@@ -45,13 +47,15 @@ class Study(Plan):
         done = finished_runs(self)
         return [cell for cell in self.cells() if not self._is_done(cell, done.get(run_key(self, cell)))]
 
-    def run(self, progress: bool = True, jobs: int | None = None) -> pd.DataFrame:
+    def run(self, progress: bool = True, jobs: int | None = None, seconds: float | None = None) -> pd.DataFrame:
         """Make the missing runs and give the table of all runs. You can interrupt it: finished runs are kept.
 
         Args:
             progress: show a bar with the time left.
             jobs: runs made at the same time, each in a process with one thread. The default is `$VPTLIB_JOBS`, or one
                 with a GPU, or the number of cores. With 1, runs are made in this process.
+            seconds: the time it may take. Runs are then made in the order of their importance
+                (`vptlib.study.time_budget`), and those that do not fit are left for a later call.
 
         Raises:
             UserError: the task cannot give these sizes, the store cannot be written, or a method always diverges.
@@ -60,7 +64,8 @@ class Study(Plan):
         if missing:
             self.check()
             self._decode(progress)
-        first, others = ([c for c in missing if (c.seed == self.seeds[0]) is tunes] for tunes in (True, False))
+        jobs = jobs or default_jobs()
+        deadline = None if seconds is None else time.time() + seconds
         total = sum(self._cost(cell) for cell in missing)
         with (
             tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar,
@@ -69,19 +74,48 @@ class Study(Plan):
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
-            for cells in (first, others):  # the first seed tunes for the others
-                for cell, result in self._results(cells, jobs or default_jobs(), progress):
+            for cells in self._batches(missing, jobs, deadline):
+                for cell, result in self._results(cells, jobs, progress, deadline):
+                    if result is None:
+                        continue
                     log_run(self, cell, result)
                     bar.set_description(f"{self.task}: {cell.method} with {cell.n} images, seed {cell.seed}, is done")
                     bar.update(self._cost(cell))
         return self.runs()
 
-    def _results(self, cells: list[Cell], jobs: int, progress: bool) -> Iterator[tuple[Cell, Result]]:
-        """Each cell with its result, as soon as it is finished."""
-        work = [(self, cell, candidates_of(self, cell)) for cell in cells]
+    def _batches(self, missing: list[Cell], jobs: int, deadline: float | None) -> Iterator[list[Cell]]:
+        """Cells that may run at the same time: the first seed tunes for the others, so it comes before them."""
+        if deadline is not None:
+            yield from self._batches_in_time(missing, jobs, deadline)
+            return
+        for tunes in (True, False):
+            yield [cell for cell in missing if (cell.seed == self.seeds[0]) is tunes]
+
+    def _batches_in_time(self, missing: list[Cell], jobs: int, deadline: float) -> Iterator[list[Cell]]:
+        """The most important cells that fit; after each batch the forecast is corrected by what it took."""
+        forecasts, measured = 0.0, 0.0
+        while missing:
+            correction = measured / forecasts if measured else 1.0
+            fitting = timetable(self, missing, deadline - time.time(), jobs, correction).within
+            tuning = [cell for cell in fitting if cell.seed == self.seeds[0]]
+            batch = (tuning or fitting)[: 2 * jobs]
+            if not batch:
+                return
+            start = time.time()
+            yield batch
+            forecasts += sum(forecast(self, cell) for cell in batch) / min(jobs, len(batch))
+            measured += time.time() - start
+            missing = [cell for cell in missing if cell not in batch]
+
+    def _results(
+        self, cells: list[Cell], jobs: int, progress: bool, deadline: float | None = None
+    ) -> Iterator[tuple[Cell, Result | None]]:
+        """Each cell with its result, as soon as it is finished; None if its time was up before."""
+        until = () if deadline is None else (deadline,)
+        work = [(self, cell, candidates_of(self, cell), *until) for cell in cells]
         if min(jobs, len(work)) <= 1:
             run = runner_of(self, progress)
-            return ((cell, run(*job)) for cell, job in zip(cells, work, strict=True))
+            return ((cell, in_time(run, *job)) for cell, job in zip(cells, work, strict=True))
         costliest_first = sorted(work, key=lambda job: -self._cost(job[1]))
         parallel = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")
         return parallel(delayed(run_alone)(*job) for job in costliest_first)
@@ -98,7 +132,9 @@ class Study(Plan):
     def runs(self) -> pd.DataFrame:
         """The finished runs of this study, one row each.
 
-        Columns: task, method, n, seed, accuracy, val_accuracy (fractions), learning_rate, best_step, train_seconds,
+        Columns: task, method, n, seed, accuracy, val_accuracy (fractions), learning_rate (of a solved method: the
+        strength that was chosen), tried (text of a rate → validation accuracy), best_step, last_step, stopped ("done":
+        no more progress, "limit": the steps were used up, or "solved"), train_seconds,
         tuning_seconds, trainable_parameters, bytes_per_task, correct (bool array, test images in their fixed order),
         predictions (int array), run_id. The published rules add the chosen weight_decay and num_prompts (NaN for a
         method without prompts); val_accuracy is then that of the chosen setting before the final run.
@@ -122,6 +158,7 @@ class Study(Plan):
             val_accuracy=series["val_accuracy_at"],
             best_step=int(run.data.metrics["best_step"]),
             seconds=run.data.metrics["train_seconds"],
+            stopped=run.data.params.get("stopped", LIMIT),
         )
 
     def model(self, method: str, seed: int | None = None) -> AdaptedModel:
@@ -178,10 +215,13 @@ class Study(Plan):
             desc=f"{self.task}: decoding images", disable=not progress, unit=" images", delay=5, mininterval=1
         ) as bar:
             for part in parts:
-                part.keep(wanted.size, wanted.interpolation, bar.update)
+                part.keep(wanted.size, wanted.interpolation, bar.update, aspect=wanted.aspect)
 
     def _cost(self, cell: Cell) -> float:
         """How long a run takes, relative to the others."""
+        if self.rules == DONE:
+            rounds = 0.3 * len(self.to_try(cell.method)) if cell.seed == self.seeds[0] else 0
+            return STEP_COST.get(cell.method, 1.0) * (1 + rounds)
         tried = len(self.to_try(cell.method))
         of_final = 0 if self.rules == EQUAL else 1
         return STEP_COST.get(cell.method, 1.0) * (tried + of_final if cell.seed == self.seeds[0] else 1)

@@ -1,0 +1,149 @@
+"""Time as a setting: the order of the runs, the forecast, and that a study stops in time and goes on later."""
+
+import time
+
+import pytest
+
+from vptlib.errors import UserError
+from vptlib.report.words.en import sentence
+from vptlib.study import time_budget
+from vptlib.study.plan import Cell
+from vptlib.study.study import Study
+from vptlib.study.time_budget import (
+    by_importance,
+    check_time,
+    forecast,
+    left_out,
+    needed_first,
+    seconds_of,
+    timetable,
+)
+
+pytestmark = pytest.mark.usefixtures("own_store")
+
+TINY = {
+    "task": "digits",
+    "image_size": 14,
+    "depth": 1,
+    "num_prompts": 2,
+    "steps": 40,
+    "batch_size": 8,
+    "test_images": 30,
+    "rules": "until done",
+    "precision": "fp32",
+}
+
+
+def study(**changes) -> Study:
+    grid = {"methods": ("bias", "full", "linear", "vpt-deep"), "sizes": (40, 60), "seeds": (3, 1)}
+    return Study(**(TINY | grid | changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("1h30m", 5400), ("2d", 172800), ("1H 5 m", 3900)]
+)
+def test_times_are_read(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "m", "", "soon", "30m later", "-5m", "0m", "30 minutes"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(UserError, match="must be"):
+        seconds_of(text)
+
+
+def test_an_answer_comes_before_further_sizes_and_seeds():
+    cells = by_importance(study())
+    assert sorted(map(str, cells)) == sorted(map(str, study().cells())), "all cells, and none twice"
+    assert [(c.method, c.n, c.seed) for c in cells[:4]] == [
+        ("linear", 60, 3),
+        ("full", 60, 3),
+        ("vpt-deep", 60, 3),
+        ("bias", 60, 3),
+    ]
+    assert [(c.n, c.seed) for c in cells[::4]] == [(60, 3), (40, 3), (60, 1), (40, 1)]
+    assert needed_first(study()) == [Cell("vpt-deep", 60, 3), Cell("full", 60, 3)]
+
+
+@pytest.fixture
+def a_second_a_run(monkeypatch):
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell: 0.1 if cell.method == "linear" else 1.0)
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+@pytest.mark.parametrize(("jobs", "correction", "fit"), [(1, 1.0, 3), (2, 1.0, 6), (1, 2.0, 1)])
+def test_what_fits_is_told_before_the_start(jobs, correction, fit):
+    ours = study(methods=("vpt-deep", "full"))
+    table = timetable(ours, ours.missing(), 3.2, jobs, correction)
+    assert table.within == by_importance(ours)[:fit] and table.beyond == by_importance(ours)[fit:]
+    assert table.seconds == pytest.approx(fit * correction / jobs)
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_a_time_too_short_for_the_two_that_are_compared_is_refused():
+    ours = study()
+    assert check_time(ours, ours.missing(), 3.2, jobs=1).within[:3] == by_importance(ours)[:3]
+    with pytest.raises(UserError, match="time is too short for 'digits': vpt-deep with 60 images of 14 px need about"):
+        check_time(ours, ours.missing(), 1.5, jobs=1)
+    assert check_time(ours, [Cell("bias", 60, 3)], 0.5, jobs=1).within == [], "those two are finished already"
+
+
+def test_the_published_rules_have_no_time():
+    with pytest.raises(UserError, match="know no time"):
+        check_time(study(rules="vtab-1k", methods=("vpt-deep", "full"), candidates=1), [], 60, jobs=1)
+
+
+def test_what_was_left_out_is_listed_by_size():
+    ours = study(methods=("vpt-deep", "full"))
+    assert sentence(left_out(by_importance(ours)[2:])) == (
+        "6 runs not made, for want of time: VPT-deep and Full fine-tuning with 60 images (seed 1); VPT-deep and Full "
+        "fine-tuning with 40 images (seeds 1, 3). More time makes them."
+    )
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_a_seed_whose_tuning_does_not_fit_is_not_run():
+    ours = study(sizes=(40,))
+    table = timetable(ours, [Cell("full", 40, 3), Cell("full", 40, 1)], seconds=0.5, jobs=1)
+    assert table.within == []
+
+
+def test_the_forecast_counts_steps_and_candidates():
+    ours = study(steps=200)
+    tuned, later = (forecast(ours, Cell("vpt-deep", 60, seed)) for seed in (3, 1))
+    assert 1.1 * later < tuned < 3 * later
+    assert forecast(ours, Cell("linear", 60, 3)) < later / 10
+    assert forecast(study(steps=400), Cell("full", 60, 1)) > 1.5 * forecast(study(steps=200), Cell("full", 60, 1))
+
+
+def test_a_study_stops_in_time_and_a_later_one_goes_on(monkeypatch):
+    ours = study()
+    with monkeypatch.context() as patch:
+        patch.setattr(time_budget, "forecast", lambda plan, cell: 0.0 if cell.method == "linear" else 1e6)
+        few = ours.run(progress=False, jobs=1, seconds=60)
+    assert set(few.method) == {"linear"} and len(few) == 4, "the solved ones fit, the others do not"
+    again = study(sizes=(60,), seeds=(3,)).run(progress=False, jobs=1, seconds=3600)
+    assert set(again.method) == set(ours.methods), "with more time all of them are there"
+    assert again[again.method == "linear"].run_id.tolist() == few[(few.n == 60) & (few.seed == 3)].run_id.tolist()
+
+
+def test_a_run_whose_time_is_up_is_kept_half_done_and_ends_as_if_never_stopped(monkeypatch):
+    ours = study(methods=("full", "linear"), sizes=(40,), seeds=(0,))
+    now, clock = time.time, [0.0]
+
+    def ticking():
+        clock[0] += 1.0
+        return now() + clock[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time_budget, "forecast", lambda plan, cell: 0.0)
+        patch.setattr("vptlib.study.runner.time.time", ticking)
+        assert "full" not in set(ours.run(progress=False, jobs=1, seconds=30).get("method", []))
+    resumed = ours.run(progress=False, jobs=1)
+    assert set(resumed.method) == {"full", "linear"}
+    alone = study(methods=("full",), sizes=(40,), seeds=(0,), label_noise=0.0)
+    stopped = resumed[resumed.method == "full"].iloc[0]
+    from vptlib.study import runner
+
+    whole = runner.run_until_done(alone, Cell("full", 40, 0), alone.to_try("full"))
+    assert stopped.predictions.tolist() == whole.test.predictions.tolist() and stopped.tried == whole.tried

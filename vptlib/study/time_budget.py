@@ -1,0 +1,224 @@
+"""Time as a setting: in which order runs are made so that an answer exists early, and which of them fit.
+
+The order: solved probes and the two methods that are compared at the largest size; then other methods, smaller sizes,
+and further seeds. A step of each method is measured on this machine before the start. Every finished run corrects the
+forecast.
+"""
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vptlib.errors import UserError
+from vptlib.statement import Statement, statement
+from vptlib.study import done_rules
+from vptlib.study.material import build_model, is_solved, material_of
+from vptlib.study.plan import Cell, Plan
+from vptlib.study.published_rules import DONE, VTAB
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.precision import resolved
+from vptlib.tuning.training import best_device
+from vptlib.wording import duration
+
+# Expected share of the largest number of steps until training is done, before any run of the study has shown it.
+EXPECTED_SHARE = 0.6
+COMPARED = ("vpt-deep", "full")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(text: str) -> float:
+    """ "90s", "30m", "1.5h", "1h30m" or "2d" in seconds.
+
+    Raises:
+        UserError: it is no such time.
+    """
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", text.lower())
+    if not parts or re.sub(r"\d+(?:\.\d+)?\s*[smhd]|\s", "", text.lower()):
+        raise UserError(f"time is {text!r}, but must be a number and a unit, such as 90s, 30m, 2h or 1h30m.")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise UserError(f"time is {text!r}, but must be more than nothing.")
+    return seconds
+
+
+class OutOfTime(Exception):
+    """A run was stopped because its time was up; its checkpoint is kept."""
+
+
+def by_importance(plan: Plan) -> list[Cell]:
+    """All cells of the plan, the ones that an answer needs first."""
+    first, *others = plan.seeds
+    largest, *smaller = reversed(plan.sizes)
+    order = _of_methods(plan)
+    cells = [Cell(method, largest, first) for method in order]
+    cells += [Cell(method, n, first) for n in smaller for method in order]
+    return cells + [Cell(method, n, seed) for seed in others for n in (largest, *smaller) for method in order]
+
+
+def needed_first(plan: Plan) -> list[Cell]:
+    """The cells without which there is no answer at all."""
+    return [Cell(method, plan.sizes[-1], plan.seeds[0]) for method in COMPARED if method in plan.methods]
+
+
+def _of_methods(plan: Plan) -> list[str]:
+    """The methods in order of importance: solved ones, which cost next to nothing, then those that are compared."""
+    ranks = [lambda m: is_solved(plan, m), lambda m: m in COMPARED]
+    return sorted(plan.methods, key=lambda m: next((k for k, holds in enumerate(ranks) if holds(m)), len(ranks)))
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """What fits into a time, by forecast.
+
+    Attributes:
+        within, beyond: the cells that fit and those that do not, in order of importance.
+        seconds: that all of `within` need.
+    """
+
+    within: list[Cell]
+    beyond: list[Cell]
+    seconds: float
+
+
+def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, correction: float = 1.0) -> Timetable:
+    """Which of the missing cells fit into so many seconds with `jobs` runs at the same time.
+
+    Args:
+        correction: measured seconds of finished runs, relative to their forecast.
+    """
+    wanted = set(missing)
+    within, beyond, busy = [], [], [0.0] * max(1, jobs)
+    for cell in (cell for cell in by_importance(plan) if cell in wanted):
+        cost = correction * forecast(plan, cell)
+        core = min(range(len(busy)), key=busy.__getitem__)
+        tuned = cell.seed == plan.seeds[0] or plan.tuning_cell(cell) not in beyond
+        if tuned and busy[core] + cost <= seconds:
+            busy[core] += cost
+            within.append(cell)
+        else:
+            beyond.append(cell)
+    return Timetable(within, beyond, max(busy))
+
+
+def planned(table: Timetable, missing: int) -> list[Statement]:
+    """What will be done in the time, and what will not, for a message before the start."""
+    found = [statement("time_fits", runs=len(table.within), missing=missing, seconds=table.seconds)]
+    if table.beyond:
+        found.append(left_out(table.beyond))
+    return found
+
+
+def left_out(cells: Sequence[Cell]) -> Statement:
+    """Runs that were not made, by size."""
+    sizes = sorted({cell.n for cell in cells}, reverse=True)
+    by_size = [
+        {
+            "n": n,
+            "methods": list(dict.fromkeys(cell.method for cell in cells if cell.n == n)),
+            "seeds": sorted({cell.seed for cell in cells if cell.n == n}),
+        }
+        for n in sizes
+    ]
+    return statement("runs_left_out", runs=len(cells), by_size=by_size)
+
+
+def check_time(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int) -> Timetable:
+    """The timetable, if at least the methods that are compared fit.
+
+    Raises:
+        UserError: they do not, or these rules cannot be stopped in time.
+    """
+    if plan.rules == VTAB:
+        raise UserError(f"the rules {VTAB!r} know no time: leave out `time`.")
+    table = timetable(plan, missing, seconds, jobs)
+    late = [cell for cell in needed_first(plan) if cell in table.beyond]
+    if late:
+        needed = max(table.seconds, sum(forecast(plan, cell) for cell in needed_first(plan)) / min(jobs, 2))
+        size = preprocessing(material_of(plan).vit).size
+        methods = " and ".join(cell.method for cell in late)
+        raise UserError(
+            f"time is too short for {plan.task!r}: {methods} with {late[0].n} images of {size} px need about "
+            f"{duration(needed)} here, and {duration(max(0, seconds))} are left: give more time, a smaller "
+            "image_size, or fewer steps."
+        )
+    return table
+
+
+def forecast(plan: Plan, cell: Cell) -> float:
+    """Seconds that a run will take, in a process with one thread."""
+    test, validation = len(material_of(plan).test_items), cell.n / 5
+    step, look = _step_seconds(plan, cell.method)
+    if is_solved(plan, cell.method):
+        return look * (cell.n + test)
+    steps, evaluations = _steps_of(plan, cell)
+    return steps * step + look * (evaluations * validation + test)
+
+
+def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
+    """Steps and evaluations of a run, with its candidates."""
+    tuned = cell.seed == plan.seeds[0]
+    if plan.rules != DONE:
+        tried = len(plan.to_try(cell.method)) if tuned else 1
+        return tried * plan.most_steps, 5 * tried
+    steps = EXPECTED_SHARE * plan.most_steps
+    if tuned:
+        rates = done_rules.first_rates(cell.method, cast(int, plan.most_candidates))
+        recipe = done_rules.recipe_until_done(rates[0], plan.most_steps, plan.batch_size, cell.seed, bf16=False)
+        first, *later = done_rules.rounds(recipe, len(rates))
+        steps += first * (len(rates) - 1) + sum(later) / 2
+    return steps, steps / done_rules.STEPS_BETWEEN_EVALUATIONS
+
+
+_MEASURED: dict[tuple, tuple[float, float]] = {}
+
+
+def _step_seconds(plan: Plan, method: str) -> tuple[float, float]:
+    """Seconds of a training step, and of the forward pass of one image, with one thread; measured once."""
+    material = material_of(plan)
+    size, bf16 = preprocessing(material.vit).size, plan.rules == DONE and resolved(plan.precision) == "bf16"
+    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules)
+    if key not in _MEASURED:
+        device, threads = best_device(), torch.get_num_threads()
+        model = build_model(plan, method).to(device).train()
+        images = torch.randn(plan.batch_size, 3, size, size, device=device)
+        torch.set_num_threads(1)
+        try:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                _MEASURED[key] = _measured(model, images)
+        finally:
+            torch.set_num_threads(threads)
+    return _MEASURED[key]
+
+
+def _measured(model: AdaptedModel, images: Tensor) -> tuple[float, float]:
+    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    optimiser = torch.optim.AdamW(model.parameter_groups(0.01), lr=1e-6, fused=True)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        F.cross_entropy(model(images), labels).backward()
+        optimiser.step()
+
+    whole = _median_seconds(step, 3)
+    with torch.no_grad():
+        return whole, _median_seconds(lambda: model(images), 2) / len(images)
+
+
+def _median_seconds(work: Callable[[], object], times: int) -> float:
+    """Median seconds of `times` calls, after one that does not count."""
+    seconds = []
+    for _ in range(times + 1):
+        start = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
