@@ -50,3 +50,11 @@ def _row(method: str, n: int, seed: int, correct: np.ndarray) -> dict:
         "correct": correct,
         "run_id": f"{method}-{n}-{seed}",
     }
+
+
+def audited_runs(truth, **options) -> pd.DataFrame:
+    """As `planted_runs`, with the columns of an audit: each run ended by itself, no choice is at an edge."""
+    runs = planted_runs(truth, **options)
+    tried = {"0.0003": 0.6, "0.001": 0.8, "0.003": 0.7}
+    chosen = [tried if seed == 0 else {"0.001": 0.8} for seed in runs["seed"]]  # the first seed tries for the others
+    return runs.assign(last_step=48, stopped="done", tried=chosen)
