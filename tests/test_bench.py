@@ -1,4 +1,4 @@
-"""vptlib.bench.prompting: the arithmetic behind the floor, and that the benchmark runs; no time is tested."""
+"""vptlib.bench: the arithmetic behind the floor, and that the benchmarks run; no time is tested."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 import torch
 from models import draw_images, small_vit
+from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from vptlib.bench import arithmetic
 from vptlib.bench import prompting as bench
 from vptlib.paths import repository
 from vptlib.prompting.vit import PromptedViT
+from vptlib.tuning.backbones import ClsMeanViT
+from vptlib.tuning.methods import build_method
 
 SIZES = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3}
 
@@ -28,6 +32,39 @@ def test_the_floor_is_what_the_fast_form_multiplies(prompts):
     floor = bench.fast_step_flops(3, width, tokens, prompts, batch, 3 * 8 * 8)
     counted = counter.get_total_flops() - head
     assert floor <= counted <= 1.25 * floor  # attention's backward also computes what block 0 does not need
+
+
+@pytest.mark.parametrize("kind", [VisionTransformer, ClsMeanViT], ids=["class token", "class token + mean"])
+@pytest.mark.parametrize(("method", "least", "most"), [("vpt-deep", 1, 1.25), ("vpt-shallow", 1, 1.3), ("full", 1, 1)])
+def test_the_floor_of_each_method_is_what_a_step_multiplies(method, least, most, kind):
+    """The excess: what the first block sends back to the patches of an image, or attention to all tokens."""
+    batch, width, inputs = 4, 16, 16 if kind is VisionTransformer else 32
+    vit = small_vit(kind, **SIZES | {"depth": 6})
+    options = {} if method == "full" else {"num_prompts": arithmetic.PROMPTS}
+    model = build_method(method, vit, 5, **options).train()
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(draw_images(batch, 32)).sum().backward()
+    counted = counter.get_total_flops() - 3 * 2 * batch * inputs * 5  # the head's
+    floor = arithmetic.step_flops(vit, batch)[method]
+    if method == "full" and kind is VisionTransformer:
+        floor += 3 * batch * 16 * (20 * width**2 + 4 * 17 * width)  # timm asks for all 17 tokens in the last block
+    assert least * floor <= counted <= most * floor
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_benchmark_of_the_arithmetic_runs_and_names_what_the_machine_lacks(monkeypatch, precision):
+    sizes = SIZES | {"depth": 3}
+    monkeypatch.setattr(bench.Setting, "vit", lambda self: small_vit(num_classes=5, **sizes))
+    monkeypatch.setattr(arithmetic, "embedded", lambda size: small_vit(ClsMeanViT, **sizes))
+    monkeypatch.setattr(arithmetic, "resolved", lambda wanted: precision)
+    threads = torch.get_num_threads()
+    table, milliseconds = arithmetic.measure(rounds=1, large_batch=2, small_batch=2)
+    assert torch.get_num_threads() == threads and milliseconds["case"].is_unique
+    assert list(table["target"]) == [0.4, 0.4, 0.5, 0.5, 0.28, 1.5, 1.6, 1.5]
+    lacking = table["ratio"] == arithmetic.NO_BF16
+    assert list(lacking) == [precision == "fp32"] * 4 + [False] * 4
+    assert (table["met"][lacking] == "–").all() and (table["ratio"][~lacking].astype(float) > 0).all()
+    assert (table["met"][~lacking] == "yes").equals(table["ratio"][~lacking].astype(float) <= table["target"][~lacking])
 
 
 def peak_of_64_mib() -> float:

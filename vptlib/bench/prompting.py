@@ -69,7 +69,7 @@ def measure(setting: Setting = Setting()) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def step_seconds(setting: Setting) -> Seconds:
     """Seconds of a whole training step (forward, backward, AdamW) of each case."""
-    return _alternated(_steps(setting), setting.rounds, "training steps")
+    return alternated(_steps(setting), setting.rounds, "training steps")
 
 
 def _steps(setting: Setting) -> dict[str, Callable[[], None]]:
@@ -110,10 +110,10 @@ def inference_seconds(setting: Setting) -> Seconds:
     for count, fast in ((200, True), (200, False)):
         runs[f"{'fast' if fast else 'textbook'} form, {count} prompts"] = PromptedViT(bare, count, fast=fast).eval()
     passes = {f"inference, {name}": torch.inference_mode()(partial(model, images)) for name, model in runs.items()}
-    return _alternated(passes, 2 * setting.rounds, "inference")
+    return alternated(passes, 2 * setting.rounds, "inference")
 
 
-def _alternated(runs: dict[str, Callable[[], None]], rounds: int, title: str) -> Seconds:
+def alternated(runs: dict[str, Callable[[], None]], rounds: int, title: str) -> Seconds:
     """Seconds of each case. Every round times each case once; the first round does not count."""
     seconds: Seconds = {name: [] for name in runs}
     for turn in tqdm(range(rounds + 1), desc=title):
@@ -206,8 +206,10 @@ def _status(field: str) -> float:
 # ---- the arithmetic floor ---------------------------------------------------------------------------------------
 
 
-def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: int, patch_numbers: int) -> float:
-    """Floating-point operations that one VPT-deep step on a class-token ViT needs at least (matrix products only).
+def fast_step_flops(
+    depth: int, width: int, tokens: int, prompts: int, batch: int, patch_numbers: int, read: int = 1
+) -> float:
+    """Floating-point operations that one VPT-deep step needs at least (matrix products only).
 
     Args:
         depth, width: blocks and D.
@@ -215,11 +217,12 @@ def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: in
         prompts: P per layer.
         batch: images B.
         patch_numbers: 3 · patch², the input numbers of the patch embedding.
+        read: tokens that the head reads.
     """
     total = 2 * (tokens - 1) * patch_numbers * width  # per image; only forward: nothing before the blocks learns
     square = width**2
     for number in range(depth):
-        asking = 1 if number == depth - 1 else tokens  # queries
+        asking = read if number == depth - 1 else tokens  # queries
         attention = 2 * asking * (tokens + prompts) * width  # one of its products
         own = 4 * prompts * square / batch  # keys and values of prompts, shared by all images
         total += asking * 20 * square + tokens * 4 * square + 2 * attention + own  # forward
@@ -228,6 +231,37 @@ def fast_step_flops(depth: int, width: int, tokens: int, prompts: int, batch: in
             total += asking * 2 * square + tokens * 4 * square + 4 * attention  # back to the tokens
         else:
             total += attention + 4 * asking * prompts * width  # back to the prompts' keys and values alone
+    return batch * total
+
+
+def full_step_flops(depth: int, width: int, tokens: int, batch: int, patch_numbers: int, read: int = 1) -> float:
+    """Floating-point operations that one step of full fine-tuning needs at least, as `fast_step_flops`."""
+    total = 4 * (tokens - 1) * patch_numbers * width  # per image; forward, and back to the weights
+    for number in range(depth):
+        asking = read if number == depth - 1 else tokens  # queries
+        linear = (20 * asking + 4 * tokens) * width**2
+        total += 3 * linear  # forward, back to the weights, back to the tokens
+        total += 3 * 4 * asking * tokens * width  # attention: two products forward, four back
+    return batch * total
+
+
+def shallow_step_flops(
+    depth: int, width: int, tokens: int, prompts: int, batch: int, patch_numbers: int, read: int = 1
+) -> float:
+    """Floating-point operations that one VPT-shallow step needs at least, as `fast_step_flops`.
+
+    The prompts that enter the first block are the same for all images; only they need a gradient there.
+    """
+    total = 2 * (tokens - 1) * patch_numbers * width  # per image
+    square, length = width**2, tokens + prompts
+    for number in range(depth):
+        asking = read if number == depth - 1 else length  # queries
+        rest = 18 * asking * square  # projection and MLP
+        total += rest + 4 * asking * length * width + rest  # with attention forward; back through projection and MLP
+        if number:
+            total += 2 * (2 * asking + 4 * length) * square + 8 * asking * length * width
+        else:
+            total += 6 * (tokens + 2 * prompts / batch) * square + 10 * length * prompts * width
     return batch * total
 
 
