@@ -19,7 +19,7 @@ from planted import planted_runs
 
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import costs
-from vptlib.report.charts import cost_figure, difference_figure, learning_curve_figure, spread_apart
+from vptlib.report.charts import cost_figure, difference_figure, input_size_figure, learning_curve_figure, spread_apart
 from vptlib.report.style import COLOURS, MARKERS, TITLES
 from vptlib.tuning.methods import METHODS, STANDARD
 
@@ -57,6 +57,9 @@ FIGURES = {
     "one-sided differences": lambda: difference_figure(paired_difference(runs(full=0.95)), 0.001),
     "wide margin": lambda: difference_figure(paired_difference(runs(images=2000)), 0.2),
     "costs": lambda: cost_figure(costs(runs())),
+    "input sizes": lambda: input_size_figure(input_sizes((0.778, 0.83, 0.815, 0.84), (0.018, 0.013, 0.013, 0))),
+    "level input sizes": lambda: input_size_figure(input_sizes((0.9,) * 5, (0,) * 5)),
+    "two input sizes": lambda: input_size_figure(input_sizes((0.2, 0.95), (0.08, 0))),
 }
 
 
@@ -85,6 +88,29 @@ def _undrawn(axes) -> list[Text]:
             for t in (tick.label1, tick.label2)
         ]
     return undrawn
+
+
+def input_sizes(accuracies, errors) -> pd.DataFrame:
+    """As `vptlib.study.input_size.InputSizes.table`; the second size is chosen."""
+    return pd.DataFrame(
+        {
+            "size": 56 * (k + 1),
+            "accuracy": accuracy,
+            "behind_error": error,
+            "seconds_per_image": 0.03 * (k + 1) ** 2,
+            "relative_cost": 1.04 * (k + 1) ** 2,
+            "chosen": k == 1,
+        }
+        for k, (accuracy, error) in enumerate(zip(accuracies, errors, strict=True))
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if "input" in name])
+def test_accuracy_against_input_size_is_legible_on_a_phone(name):
+    """On 390 px a report leaves 342 px to a figure; text must then have 9 px or more."""
+    figure = FIGURES[name]()
+    share = min(1, 342 / (96 * figure.get_figwidth()))
+    assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip()) * 96 / 72 * share >= 9
 
 
 @pytest.mark.parametrize("name", FIGURES)

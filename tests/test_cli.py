@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+from pictures import class_folders
 from typer.testing import CliRunner
 
 from vptlib import cli, doctor
@@ -46,7 +48,7 @@ def test_help_is_there_without_the_heavy_libraries():
 def test_the_module_is_the_same_command():
     answer = python("-m", "vptlib", "--help")
     assert "Usage: vpt" in answer
-    for command in ("report", "tasks", "backbones", "doctor"):
+    for command in ("init", "report", "tasks", "backbones", "doctor"):
         assert command in answer
 
 
@@ -106,6 +108,27 @@ def test_a_wrong_configuration_leaves_nothing_behind(tmp_path):
     assert result.exit_code == 1
     assert "did you mean 'steps'" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_a_folder_in_place_of_a_configuration_is_answered_with_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    result = run("report", "photos/")
+    assert result.exit_code == 1
+    assert "first `vpt init photos`, then `vpt report photos.yaml`." in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_home_is_expanded_in_the_paths_of_the_command_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(build, "make_report", lambda *given: asked.append(given[:2]))
+    assert run("report", "~/x.yaml", "--out=~/pages").exit_code == 0
+    assert run("report", "x.yaml").exit_code == 0
+    assert asked == [(tmp_path / "x.yaml", tmp_path / "pages"), (Path("x.yaml"), None)]
+    class_folders(tmp_path / "photos", {"a": 8, "b": 8})
+    assert run("data", "check", "~/photos", "--sizes=4", "--out=~/page.html").exit_code == 0
+    assert (tmp_path / "page.html").is_file()
 
 
 def test_tasks_and_backbones_are_listed(monkeypatch):

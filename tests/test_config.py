@@ -1,9 +1,13 @@
 """Every mistake in a report's YAML is one sentence with file, line, key and fix; a right file gives its studies."""
 
+import os
+import pwd
+import re
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from pictures import put
 
 from vptlib.errors import UserError
 from vptlib.paths import repository
@@ -19,7 +23,13 @@ MISTAKES = {
     "tasks: [digits]\nsteps: many": ("line 2", "`steps` must be a whole number", '"many"'),
     "tasks: [digits]\nsteps: yes": ("line 2", "`steps` must be a whole number", "true"),
     "tasks: [digits]\nsteps: 2.5": ("line 2", "`steps` must be a whole number", "2.5"),
-    "tasks: [digits]\nsteps: null": ("line 2", "`steps` must be a whole number", "null"),
+    "tasks: [digits]\nnum_prompts: null": ("line 2", "`num_prompts` must be a whole number", "null"),
+    "tasks: [digits]\nprecision: fp16": ("line 2", "precision is 'fp16'", "auto, fp32", "bf16"),
+    "tasks: [digits]\nprecision: 16": ("line 2", "`precision` must be text", "but is 16"),
+    "tasks: [digits]\naspect: crops": ("line 2", "aspect is 'crops'", "squash, crop, pad"),
+    "tasks: [digits]\ntime: 30": ("line 2", "`time` must be a number and a unit, such as 30m", "but is 30"),
+    "tasks: [digits]\ntime: soon": ("time is 'soon'", "a number and a unit"),
+    "tasks: [digits]\nconditions: 3": ("line 2", "`conditions` must be a list such as [{corruption: blur}]"),
     "tasks: [digits]\nsteps: 0": ("steps is 0", "1 or more"),
     "tasks: [digits]\nsizes: 50": ("line 2", "`sizes` must be a list such as [50"),
     "tasks: [digits]\nsizes: [50, x]": ("line 2", "value 2 of `sizes` must be a whole number", '"x"'),
@@ -29,10 +39,11 @@ MISTAKES = {
     "tasks: [digits]\nmargin: 0": ("line 2", "`margin` must be above 0"),
     "tasks: [digits]\nmargin: .nan": ("line 2", "`margin` must be"),
     "tasks: [digits]\nimages_per_cell: 0": ("line 2", "`images_per_cell` must be 1 or more"),
-    "tasks: [digits]\ncandidates: 99": ("candidates is 99", "learning rates"),
-    "tasks: [digits]\ncandidates: many": ("line 2", "`candidates` must be a whole number", '"many"'),
-    "tasks: [digits]\ntest_images: 0": ("test_images is 0", "1 or more or all"),
-    "tasks: [digits]\nrules: mine": ("rules is 'mine'", "equal budget, vtab-1k"),
+    "tasks: [digits]\ncandidates: 99\nrules: equal budget": ("line 2", "candidates is 99", "learning rates"),
+    "tasks: [digits]\ncandidates: all": ("line 2", "candidates is 'all'", "until done", "must be a number"),
+    "tasks: [digits]\ncandidates: many": ("line 2", "`candidates` must be a whole number or 'all'", '"many"'),
+    "tasks: [digits]\ntest_images: 0": ("line 2", "test_images is 0", "1 or more or all"),
+    "tasks: [digits]\nrules: mine": ("line 2", "rules is 'mine'", "equal budget, until done, vtab-1k"),
     "tasks: [digits]\nmethods: [full, vpt-deep, lora]\nrules: vtab-1k": ("no published grid for 'lora'", "take one of"),
     "tasks: [digits]\nrules: vtab-1k\ncandidates: 17": ("candidates is 17, but 'full' has 16 published settings",),
     "tasks: vtab:nowhere": ("line 1", "there is no folder at", "nowhere"),
@@ -48,6 +59,9 @@ MISTAKES = {
         "there is no method 'vpt-deeep'",
         "did you mean 'vpt-deep'",
     ),
+    "tasks: [digits]\nmethods: [VPT_Deep, full]": ("line 2", "no method 'VPT_Deep'", "did you mean 'vpt-deep'"),
+    "tasks: [digits]\nmethods: [vptdeep, full]": ("line 2", "no method 'vptdeep'", "did you mean 'vpt-deep'"),
+    "tasks: [digits]\nmethods: [vpt-deep, FULL]": ("line 2", "no method 'FULL'", "did you mean 'full'"),
     "tasks: [digits]\nmethods: [linear, full]": ("line 2", "lacks 'vpt-deep'", "add it"),
     "tasks: [digits]\nsteps: 3\nsteps: 4": ("line 3", "`steps`", "already on line 2"),
     "tasks: [digits\nsteps: 3": ("line 2", "not YAML"),
@@ -87,9 +101,68 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
         read_config(path)
 
 
-def test_settings_that_are_not_named_are_those_of_the_study(tmp_path):
+def test_images_in_place_of_a_file_are_answered_with_the_commands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "my photos" / "cat" / "0.png")
+    commands = r"first `vpt init 'my photos'`, then `vpt report 'my photos.yaml'`\.$"
+    with pytest.raises(UserError, match=rf"^my photos is a folder, not a YAML file: {commands}"):
+        read_config(Path("my photos/"))
+    with pytest.raises(UserError, match=rf"^there is no file my photos\.yaml: {commands}"):
+        read_config(Path("my photos.yaml"))
+    with pytest.raises(
+        UserError, match=r"^a/list\.csv is a table, .*`vpt init a/list\.csv`, then `vpt report a/list\.yaml`"
+    ):
+        read_config(Path("a/list.csv"))
+    with pytest.raises(UserError, match=r"^there is no file digits: .* let `vpt init digits` write one\.$"):
+        read_config(Path("digits"))
+    (tmp_path / "my photos.yaml").write_text("tasks: ['my photos/']")
+    with pytest.raises(UserError, match=r"not a YAML file: `vpt report 'my photos.yaml'`\.$"):
+        read_config(Path("my photos"))
+
+
+def test_paths_count_from_the_folder_of_the_file_and_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "saved").mkdir()
+    tasks = {
+        "here/": f"{tmp_path}/here",
+        "folder:~/a": "folder:/home/me/a",
+        "~/b?skip=unreadable": "/home/me/b?skip=unreadable",
+        "table:l.csv?label=k": f"table:{tmp_path}/l.csv?label=k",
+        "vtab:~/v/dtd": "vtab:/home/me/v/dtd",
+        "hf:saved": f"hf:{tmp_path}/saved",
+        "hf:./other": f"hf:{tmp_path}/other",
+        "hf:~/set": "hf:/home/me/set",
+        "hf:owner/name": "hf:owner/name",
+        "torchvision:CIFAR10?root=~/tv": "torchvision:CIFAR10?root=/home/me/tv",
+        "torchvision:CIFAR10?root=t%2Bv": f"torchvision:CIFAR10?root={tmp_path}/t%2Bv",
+        "torchvision:CIFAR10": "torchvision:CIFAR10",
+        "/whole/path/": "/whole/path",
+    }
+    text = f"tasks: {list(tasks)}\nreference: folder:../r\nbackbone: file:w.safetensors@vit_tiny\n"
+    config = read_config(written(tmp_path, text))
+    assert dict(zip(tasks, config.settings.tasks, strict=True)) == tasks
+    assert config.settings.reference == f"folder:{tmp_path.parent}/r"
+    assert config.studies()[0].backbone == f"file:{tmp_path}/w.safetensors@vit_tiny"
+    config = read_config(written(tmp_path, "tasks: [digits]\nreference: ~/r\nbackbone: file:~/w.safetensors"))
+    assert (config.settings.reference, config.studies()[0].backbone) == ("/home/me/r", "file:/home/me/w.safetensors")
+
+
+def test_another_users_home_is_expanded_too(tmp_path):
+    user = pwd.getpwuid(os.getuid())
+    config = read_config(written(tmp_path, f"tasks: [folder:~{user.pw_name}/a, ./~nobody-of-this-name/b]"))
+    own = Path(user.pw_dir).resolve() / "a"
+    assert config.settings.tasks == (f"folder:{own}", f"{tmp_path}/~nobody-of-this-name/b")
+
+
+def test_settings_that_are_not_named_are_those_of_the_study_trained_until_done(tmp_path):
     config = read_config(written(tmp_path, "tasks: [digits, object-count]"))
-    assert config.studies() == [Study("digits"), Study("object-count")]
+    assert config.studies() == [Study("digits", rules="until done"), Study("object-count", rules="until done")]
+
+
+@pytest.mark.parametrize("key", ["steps", "candidates", "image_size", "depth"])
+def test_null_is_the_same_as_nothing(tmp_path, key):
+    config = read_config(written(tmp_path, f"tasks: [digits]\n{key}: null"))
+    assert config.studies() == [Study("digits", rules="until done")]
 
 
 def test_every_field_of_a_study_can_be_set(tmp_path):
@@ -97,7 +170,7 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "methods": ("full", "vpt-deep"),
         "sizes": (30, 60),
         "seeds": (3, 1),
-        "backbone": "file:weights.safetensors",
+        "backbone": "file:/weights.safetensors",
         "image_size": 28,
         "depth": 2,
         "num_prompts": 4,
@@ -112,6 +185,8 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "severity": 2,
         "rules": "equal budget",
         "epochs": 3,
+        "aspect": "pad",
+        "precision": "bf16",
     }
     assert set(values) | {"task"} == {field.name for field in fields(Study)}
     lines = [f"{key}: {list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]
@@ -150,12 +225,22 @@ def test_wrong_conditions_and_references_are_named(tmp_path, lines, words):
 
 def test_sizes_larger_than_the_data_are_found_before_training(tmp_path):
     config = read_config(written(tmp_path, "tasks: [digits]\nsizes: [50, 999999]\nimage_size: 28\ndepth: 1"))
-    with pytest.raises(UserError, match=r"mine\.yaml: task 'digits': .*999999"):
+    offer = r"size 999999 is larger than .*; `sizes: \[50, 1200\]` would do\.$"
+    with pytest.raises(UserError, match=rf"mine\.yaml: task 'digits': {offer}"):
         check_material(config)
+
+
+def test_the_sizes_offered_fit_every_task_and_condition(tmp_path):
+    text = "tasks: [digits, object-count]\nsizes: [5, 1200]\nimage_size: 28\ndepth: 1\nconditions: [{imbalance: 5}]"
+    with pytest.raises(UserError, match=r"size 5 is too small") as caught:
+        check_material(read_config(written(tmp_path, text)))
+    offered = re.search(r"`(sizes: \[20, \d+\])` would do", str(caught.value))
+    assert offered is not None
+    check_material(read_config(written(tmp_path, text.replace("sizes: [5, 1200]", offered[1]))))
 
 
 @pytest.mark.parametrize("name", ["quickstart", "evidence"])
 def test_the_committed_configurations_are_right(name):
     config = read_config(repository() / "reports" / "configs" / f"{name}.yaml")
     assert len(config.settings.tasks) >= 2
-    assert len(config.settings.sizes) >= 3
+    assert len(config.settings.sizes) >= 2

@@ -1,6 +1,7 @@
 """The command line, `vpt`: reports, runs of notebooks, and checks of images and of this machine.
 
-Commands import what they need when they run, so that `vpt --help` answers at once.
+Commands import what they need when they run, so that `vpt --help` answers at once. Relative paths count from the
+working directory; `~` and `~user` are home folders, wherever they are written.
 """
 
 import functools
@@ -12,11 +13,14 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vptlib.errors import UserError
+
+if TYPE_CHECKING:
+    from vptlib.data.check import DataCheck
 
 app = typer.Typer(
     help="Visual prompt tuning or full fine-tuning? A fair comparison, and a report that says what to do.",
@@ -58,6 +62,11 @@ def reported_in_a_sentence(command: Callable) -> Callable:
     return run
 
 
+def _expanded(path: Path) -> Path:
+    """A path from the command line, with `~` and `~user` expanded: a shell leaves them in `--out=~/x`."""
+    return Path(os.path.expanduser(path))
+
+
 def _stop(sentence: str, code: int) -> None:
     if sentence:
         typer.echo(sentence, err=True)
@@ -87,15 +96,40 @@ def _written_traceback() -> str:
 
 @app.command()
 @reported_in_a_sentence
+def init(
+    place: Annotated[
+        str, typer.Argument(help="A folder with a sub-folder for each class, a table of paths and labels, or a task.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="The YAML file (by default next to PLACE, with its name).")] = None,
+) -> None:
+    """Check your own images and write a YAML file that fits them, for `vpt report`."""
+    from vptlib.data.check import check_data
+    from vptlib.report.init import as_typed, new_config, write_config
+
+    target = new_config(place, out and _expanded(out))
+    found = check_data(place, sizes=())
+    _print_check(found)
+    if not found.passed:
+        _stop("No YAML file was written: fix the errors, then give the same command again.", 1)
+    write_config(found, place, target)
+    typer.echo(f"\nThe settings are in {as_typed(target)}, a line on each. The next command, in which --time 30m")
+    typer.echo(f"would ask for what half an hour can answer:\n\n    vpt report {as_typed(target)}")
+
+
+@app.command()
+@reported_in_a_sentence
 def report(
-    config: Annotated[Path, typer.Argument(help="YAML file with the settings: see reports/configs/quickstart.yaml.")],
+    config: Annotated[Path, typer.Argument(help="YAML file with the settings: `vpt init` writes one.")],
     out: Annotated[Path | None, typer.Option(help="The report's folder (by default reports/<name of CONFIG>).")] = None,
+    time: Annotated[
+        str | None, typer.Option(help="How long it may take, such as 30m or 2h; the same command later goes on.")
+    ] = None,
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
     typer.echo(f"Checking {config}")
     from vptlib.report.build import make_report
 
-    typer.echo(f"The report is at {make_report(config, out)}")
+    typer.echo(f"The report is at {make_report(_expanded(config), out and _expanded(out), time)}")
 
 
 @app.command("run")
@@ -110,7 +144,7 @@ def run_notebook(
     """Run NOTEBOOK with other parameters; writes it, as run, and an HTML page that opens with the network off."""
     from vptlib.course.run_notebook import run_lesson
 
-    typer.echo(f"The page is at {run_lesson(notebook, parameters or [], out)}")
+    typer.echo(f"The page is at {run_lesson(os.path.expanduser(notebook), parameters or [], out and _expanded(out))}")
 
 
 @app.command()
@@ -167,17 +201,12 @@ def check(
     from vptlib.data.readers import short_name
     from vptlib.paths import repository
     from vptlib.report.data_page import write_page
-    from vptlib.report.words import in_language
 
     if not all(size.strip().isdigit() for size in sizes.split(",")):
         raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")
     found = check_data(place, tuple(int(size) for size in sizes.split(",")))
-    rows = [(name, str(row["train"]), str(row["test"])) for name, row in found.counts().iterrows()]
-    _print_table(("class", "train", "test"), rows)
-    typer.echo()
-    for finding in found.findings:
-        _print_row((finding.level, in_language().sentence(finding.what)), [7])
-    target = out or repository() / "reports" / f"data-{short_name(place)}.html"
+    _print_check(found)
+    target = (out and _expanded(out)) or repository() / "reports" / f"data-{short_name(place)}.html"
     write_page(found, f"The images of {short_name(place)}", target)
     typer.echo(f"\nThe page is at {target}")
     if not found.passed:
@@ -197,6 +226,17 @@ def doctor() -> None:
     if faults:
         _stop(f"The quickstart cannot run here: fix {', '.join(faults)}.", 1)
     typer.echo("The quickstart can run here: make report")
+
+
+def _print_check(found: "DataCheck") -> None:
+    """Print the images of each class, and what was found."""
+    from vptlib.report.words import in_language
+
+    rows = [(name, str(row["train"]), str(row["test"])) for name, row in found.counts().iterrows()]
+    _print_table(("class", "train", "test"), rows)
+    typer.echo()
+    for finding in found.findings:
+        _print_row((finding.level, in_language().sentence(finding.what)), [7])
 
 
 def _print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

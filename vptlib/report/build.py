@@ -13,9 +13,11 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,23 +27,30 @@ import nbformat
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
+from vptlib.evidence.audit import audit, audit_summary
 from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.pages import find_chromium, join, page, print_pdf
+from vptlib.report.sections.basic import commonest_share
+from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.words import in_language
 from vptlib.statement import Statement
+from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
+from vptlib.study.time_budget import check_time, planned, seconds_of
 from vptlib.tuning.backbones import preprocessing
 
 words = in_language()
 NOTEBOOKS_AT_ONCE = 2
+# Of the time that a report may take, kept for its pages and explanations, for each task.
+SECONDS_TO_WRITE = 90
 # All that a report folder holds; a folder with anything else in it is never replaced.
 PARTS = ("index.html", "report.pdf", "summary.json", "notebooks")
 VERSIONS_OF = ("vptlib", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "mlflow", "papermill")
 
 
-def make_report(config_path: Path, out: Path | None = None) -> Path:
+def make_report(config_path: Path, out: Path | None = None, time_given: str | None = None) -> Path:
     """Make the report that a YAML file describes, and give the path of its `index.html`.
 
     Runs that are in the store already are not repeated. What it is doing is printed as it goes.
@@ -49,16 +58,24 @@ def make_report(config_path: Path, out: Path | None = None) -> Path:
     Args:
         config_path: see `vptlib.report.config`.
         out: the report's folder, by default `reports/<name of the YAML file>`.
+        time_given: how long it may take, such as "30m"; by default the file's `time`, if it has one.
 
     Raises:
         UserError: anything wrong with the file, the folder, the tasks, the backbone, a notebook or Chromium.
     """
+    begun = time.time()
     config = read_config(config_path)
+    given = time_given or config.settings.time
+    deadline = begun + seconds_of(given) if given else None
     folder = (out or repository() / "reports" / config_path.stem).resolve()
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
         check_material(config)
-        run_studies([*config.studies(), *config.harder_studies()])
+        studies = [*config.studies(), *config.harder_studies()]
+        if deadline is None:
+            run_studies(studies)
+        else:
+            run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
         write_notebooks(config, draft)
         write_page(config, draft)
         write_summary(config, draft)
@@ -87,8 +104,12 @@ def summary(study: Study, margin: float) -> dict[str, Any]:
         "image_size": preprocessing(study.build("linear").vit).size,
         "margin": margin,
     }
-    found |= summarise(study.runs(), margin)
-    return found | {"recommendation": recommendation_in_words(found["recommendation"]), "versions": versions()}
+    runs, about = study.runs(), load_task(study.task)
+    found |= summarise(runs, margin)
+    found |= {"recommendation": recommendation_in_words(found["recommendation"]), "versions": versions()}
+    findings = audit(runs, commonest_share(about))
+    not_made = [asdict(cell) for cell in study.missing()]
+    return found | {"input": input_size_summary(study), "audit": audit_summary(findings), "not_made": not_made}
 
 
 def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +133,22 @@ def run_studies(studies: list[Study]) -> None:
         harder = words.sentence(study.conditions.statement()).rstrip(".")
         _say(f"[{number}/{len(studies)}] {study.task}{f' ({harder})' if harder else ''}: {state}")
         study.run(progress=True)
+
+
+def run_in_time(studies: list[Study], deadline: float) -> None:
+    """Run what fits until `deadline` (seconds as `time.time` counts them), and say before what does and what does not.
+
+    Raises:
+        UserError: not even the two methods that are compared fit.
+    """
+    for number, study in enumerate(studies):
+        seconds = (deadline - time.time()) / (len(studies) - number)
+        missing = study.missing()
+        table = check_time(study, missing, seconds, default_jobs())
+        _say(f"[{number + 1}/{len(studies)}] {study.task}")
+        for statement in planned(table, len(missing)):
+            _say(f"  {words.sentence(statement)}")
+        study.run(progress=True, seconds=seconds)
 
 
 def write_notebooks(config: ReportConfig, draft: Path) -> None:

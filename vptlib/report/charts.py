@@ -7,6 +7,7 @@ Colour-blind people can distinguish the colours (Okabe & Ito). A line is labelle
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from scipy.optimize import isotonic_regression
 
-from vptlib.report.style import COLOURS, LABEL, LINE, MARKERS, OPEN, SOFT, TITLES, styled_figure, styled_panels
+from vptlib.report.style import (
+    COLOURS,
+    DPI,
+    INK,
+    LABEL,
+    LINE,
+    MARKERS,
+    OPEN,
+    SOFT,
+    TITLES,
+    WIDTH,
+    styled_figure,
+    styled_panels,
+)
 from vptlib.report.words import in_language
-from vptlib.wording import duration, exact_points, per_cent, points, short_points, storage
+from vptlib.wording import duration, exact_points, per_cent, plain, points, short_points, storage
 
 words = in_language()
+NARROW = 4.9  # inches: a figure that is read at its own size on a phone too
 
 
 def learning_curve_figure(curves: pd.DataFrame, title: str) -> Figure:
@@ -137,12 +152,57 @@ def _tasks_of_column(ax: Axes, column: int, rows: pd.DataFrame) -> None:
         ax.text(column + 0.1, height, f"{short}: {lead}", va="center", color=colour, fontsize=10)
 
 
+def input_size_figure(sizes: pd.DataFrame) -> Figure:
+    """Accuracy of frozen features at each input size, with its cost; narrow, so that a phone shows it legibly.
+
+    A size whose line reaches the dashed one is within one standard error of the best.
+
+    Args:
+        sizes: from `vptlib.study.input_size.InputSizes.table`.
+    """
+    with styled_figure(4.3) as (fig, ax):
+        fig.set_size_inches(NARROW, fig.get_figheight())
+        low, high = (sizes["accuracy"] - sizes["behind_error"]).min(), sizes["accuracy"].max()
+        high = max(high, (sizes["accuracy"] + sizes["behind_error"]).max())
+        ax.axhline(sizes["accuracy"].max(), color=OPEN, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+        for place, row in enumerate(sizes.itertuples()):
+            _draw_size(ax, place, row)
+        ax.set_xlim(-0.5, len(sizes) - 0.5)
+        ax.set_xticks(range(len(sizes)), [_size_and_cost(row) for row in sizes.itertuples()], linespacing=1.4)
+        ax.grid(False, axis="x")
+        ax.tick_params(length=0)
+        sns.despine(ax=ax, left=True, bottom=True)
+        room = max(high - low, 0.01)
+        _per_cent_axis(ax, low, high + 0.28 * room)
+        subtitle = "Of frozen features, on labelled images. Lines: one standard error of the difference from the best."
+        _head(fig, ax, "Accuracy against input size", subtitle)
+        fig.subplots_adjust(left=0.13, right=0.98, bottom=_inches(fig, 0.72))
+    fig.set_dpi(DPI * WIDTH / NARROW)  # after pyplot has closed it, which sets back the resolution
+    return fig
+
+
+def _draw_size(ax: Axes, place: int, row: Any) -> None:
+    top = row.accuracy + row.behind_error
+    ax.plot([place, place], [row.accuracy - row.behind_error, top], color=SOFT, linewidth=2, zorder=2)
+    ax.plot(place, row.accuracy, "o", color=INK if row.chosen else "white", markeredgecolor=INK, markersize=9, zorder=3)
+    text = per_cent(row.accuracy) + ("\nchosen" if row.chosen else "")
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    style = {"fontsize": 11, "fontweight": "bold" if row.chosen else "normal", "bbox": behind}
+    ax.annotate(text, (place, top), (0, 8), textcoords="offset points", ha="center", **style)
+
+
+def _size_and_cost(row: Any) -> str:
+    """Size, cost of a training step relative to the smallest, and time of the forward pass."""
+    return f"{row.size} px\ncost ×{plain(row.relative_cost)}\n{duration(100 * row.seconds_per_image)}"
+
+
 # ---- the frame of a figure --------------------------------------------------------------------------------------
 
 
 def _head(fig: Figure, ax: Axes, title: str, subtitle: str) -> None:
     """Title and subtitle, left, above the axes; the axes make room."""
-    title, subtitle = textwrap.fill(title, 72), textwrap.fill(subtitle, 98)
+    across = fig.get_figwidth() / WIDTH
+    title, subtitle = textwrap.fill(title, round(72 * across)), textwrap.fill(subtitle, round(98 * across))
     lines = subtitle.count("\n") + 1
     ax.annotate(subtitle, (0, 1), (0, 10), "axes fraction", "offset points", va="bottom", color=SOFT, fontsize=10.5)
     above = 14 + 13.5 * lines

@@ -1,10 +1,18 @@
 """The YAML file behind a report: read, checked, and each mistake reported as one sentence with its line and its fix.
 
-The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. The report adds a title,
-the tasks, the margin of the decision and the size of the GradCAM page.
+The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. One default differs: a
+report trains every run until it is done. The report adds a title, the tasks, the margin of the decision and the size of
+the GradCAM page.
+
+Paths in `tasks`, `reference` and `backbone: file:...` mean the same as on the command line: `~` and `~user` are home
+folders. A relative path counts from the YAML's folder; on the command line, from the working directory. A name with
+`hf:` is a folder if one is there, or if it begins with `.`, `/` or `~`.
 """
 
-from collections.abc import Collection, Mapping
+import os
+import re
+import shlex
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from json import dumps
 from pathlib import Path
@@ -14,11 +22,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from vptlib.data.conditions import Conditions
-from vptlib.data.readers import expanded, is_spec, resolved
-from vptlib.data.tasks import PHOTOGRAPHS, TASKS, task_is_available
+from vptlib.data.possible_sizes import Labelled
+from vptlib.data.readers import TABLES, expanded, is_spec, located, resolved
+from vptlib.data.tasks import PHOTOGRAPHS, TASKS, load_task, task_is_available
 from vptlib.errors import UserError
 from vptlib.evidence.decision import FULL, PROMPT
+from vptlib.report.init import as_typed, usual_config
+from vptlib.study.published_rules import DONE, VTAB
 from vptlib.study.study import Study
+from vptlib.study.time_budget import seconds_of
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import did_you_mean
 
@@ -36,6 +48,7 @@ class _ReportOnly(BaseModel):
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
         images_per_cell: test images in each of the four cells of the GradCAM page.
         conditions: harder ones (`vptlib.data.conditions.Conditions`); the largest size is run under each of them too.
+        time: how long the report may take, such as "30m" or "2h"; "" makes all runs. `vpt report --time` overrides it.
         reference: images to measure the tasks' distance from, "photographs" or a task; "" for none. See
             `vptlib.evidence.pretraining_distance`.
     """
@@ -48,15 +61,21 @@ class _ReportOnly(BaseModel):
     images_per_cell: int = Field(2, ge=1, le=4)
     conditions: tuple[dict[str, str | int | float], ...] = ()
     reference: str = ""
+    time: str = ""
+
+
+# Where a report's default is not that of `Study`.
+_OTHER_DEFAULTS: dict[str, Any] = {"rules": DONE}
 
 
 def _study_fields() -> dict[str, Any]:
     """Type and default of each field of `Study`, except the task: a report may have several."""
-    types = get_type_hints(Study)
-    return {field.name: (types[field.name], field.default) for field in fields(Study) if field.name != "task"}
+    types, defaults = get_type_hints(Study), {field.name: field.default for field in fields(Study)} | _OTHER_DEFAULTS
+    return {name: (types[name], default) for name, default in defaults.items() if name != "task"}
 
 
 _Settings = create_model("_Settings", __base__=_ReportOnly, **_study_fields())
+_FILE = "file:"  # how the name of a backbone on disk begins
 
 
 @dataclass(frozen=True)
@@ -98,9 +117,10 @@ def read_config(path: Path) -> ReportConfig:
     try:
         settings = _Settings.model_validate_json(dumps(values, default=str))
     except ValidationError as error:
-        findings = sorted(error.errors(), key=lambda finding: finding["type"] != "extra_forbidden")
-        raise UserError(_sentence(path, lines, findings[0])) from error
+        raise UserError(_sentence(path, lines, error.errors())) from error
     own: dict[str, Any] = {"tasks": _tasks(settings.tasks, path, lines)}
+    if (backbone := settings.model_dump()["backbone"]).startswith(_FILE):
+        own["backbone"] = _FILE + os.path.abspath(located(backbone.removeprefix(_FILE), path.parent))
     if is_spec(settings.reference):
         own["reference"] = resolved(settings.reference, path.parent)
     config = ReportConfig(path, settings.model_copy(update=own))
@@ -113,13 +133,34 @@ def check_material(config: ReportConfig) -> None:
 
     Raises:
         UserError: a task or backbone that cannot be had, an image size or depth that the backbone does not have,
-            sizes larger than the data, classes with too few images.
+            sizes larger than the data (the message gives sizes that would do), classes with too few images.
     """
-    for study in [*config.studies(), *config.harder_studies()]:
-        try:
-            study.check()
-        except UserError as error:
-            raise UserError(f"{config.path}: task {study.task!r}: {error}") from error
+    studies = [*config.studies(), *config.harder_studies()]
+    for check in (lambda study: _check_sizes(study, config, studies), Study.check):  # the quick check first
+        for study in studies:
+            try:
+                check(study)
+            except UserError as error:
+                raise UserError(f"{config.path}: task {study.task!r}: {error}") from error
+
+
+def _check_sizes(study: Study, config: ReportConfig, studies: Sequence[Study]) -> None:
+    """Raise unless the labels of the task can give the sizes of `study`; say which would do for all `studies`."""
+    if study.rules == VTAB:  # it takes published lists as they are
+        return
+    try:
+        for n in study.sizes:
+            _labelled(study).check(n)
+    except UserError as error:
+        sizes = list(config.study_settings["sizes"])
+        for each in studies:
+            sizes = _labelled(each).nearest(sizes)
+        raise UserError(f"{str(error).rstrip('.')}; `sizes: {sizes}` would do." if sizes else str(error)) from error
+
+
+def _labelled(study: Study) -> Labelled:
+    task = load_task(study.task)
+    return Labelled(task.train.labels, task.train_groups, study.seeds, study.imbalance)
 
 
 def _tasks(names: tuple[str, ...], path: Path, lines: dict[str, int]) -> tuple[str, ...]:
@@ -136,17 +177,33 @@ def _tasks(names: tuple[str, ...], path: Path, lines: dict[str, int]) -> tuple[s
 
 
 def _read(path: Path) -> str:
+    if path.suffix.lower() in TABLES or path.is_dir():
+        kind = "folder" if path.is_dir() else "table"
+        raise UserError(f"{path} is a {kind}, not a YAML file: {_report_on(path)}.")
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        others, in_folder = [p.name for p in path.parent.glob("*.y*ml")], lambda name: str(path.parent / name)
-        hint = did_you_mean(path.name, others, "name an existing YAML file.", written=in_folder)
-        raise UserError(f"there is no file {path}: {hint}") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a folder: name a YAML file.") from error
+        raise UserError(f"there is no file {path}: {_instead(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise UserError(f"{path} cannot be read ({reason}): name a YAML file that can.") from error
+
+
+def _report_on(images: Path) -> str:
+    """The commands that make a report on a folder or a table of images."""
+    then = f"`vpt report {as_typed(usual_config(images))}`"
+    return then if usual_config(images).exists() else f"first `vpt init {shlex.quote(str(images))}`, then {then}"
+
+
+def _instead(path: Path) -> str:
+    """What to do where there is no file."""
+    if str(path) in TASKS:
+        return f"{path} is a task, so write `tasks: [{path}]` into a YAML file, or let `vpt init {path}` write one."
+    images = [place for place in (path.with_suffix(""), *map(path.with_suffix, TABLES)) if place.exists()]
+    if images and not usual_config(images[0]).exists():
+        return f"{_report_on(images[0])}."
+    others, in_folder = [p.name for p in path.parent.glob("*.y*ml")], lambda name: str(path.parent / name)
+    return did_you_mean(path.name, others, "name an existing YAML file.", written=in_folder)
 
 
 def _parse(path: Path, text: str) -> tuple[dict, dict[str, int]]:
@@ -202,8 +259,11 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
         _check_known(where, "reference", (settings.reference,), known, f"take {PHOTOGRAPHS!r} or a task")
     try:
         config.studies()
+        if settings.time:
+            seconds_of(settings.time)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        key = str(error).partition(" ")[0]  # what `Study` says of a setting begins with its name
+        raise UserError(f"{_where(path, lines, key)}: {error}") from error
 
 
 def _check_conditions(config: ReportConfig, where: str) -> None:
@@ -229,7 +289,13 @@ def _check_known(where: str, kind: str, names: Collection[str], known: Collectio
 
 
 def _hint(name: str, known: Collection[str], otherwise: str) -> str:
-    return did_you_mean(name.lower(), known, f"{otherwise}.", least=0.5)
+    """The known name that is the same but for capitals, "_", "-" and spaces; else a similar one."""
+    same = [right for right in known if _letters(right) == _letters(name)]
+    return did_you_mean(same[0] if same else name.lower(), known, f"{otherwise}.", least=0.5)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower())
 
 
 # ---- pydantic's findings as sentences -------------------------------------------------------------------------
@@ -251,18 +317,27 @@ _EXPECTED = {
 }
 
 
-def _sentence(path: Path, lines: dict[str, int], finding: Mapping[str, Any]) -> str:
-    """One finding of pydantic as one sentence with file, line, key and fix."""
+def _sentence(path: Path, lines: dict[str, int], findings: Sequence[Mapping[str, Any]]) -> str:
+    """The first of pydantic's findings as one sentence with file, line, key and fix; unknown keys come first."""
+    finding, *_ = sorted(findings, key=lambda finding: finding["type"] != "extra_forbidden")
     key, *rest = finding["loc"]
     where = _where(path, lines, key)
     if finding["type"] == "extra_forbidden":
         return f"{where}: `{key}` is not a setting: {_hint(str(key), _Settings.model_fields, _all_settings())}"
     if finding["type"] == "missing":
         return f"{where}: `{key}` is missing: add a line such as `{key}: {_example(key)}`."
-    message: str = finding["msg"]
-    expected = _EXPECTED.get(finding["type"], message).format(example=_example(key), **finding.get("ctx", {}))
-    which = f"value {rest[0] + 1} of `{key}`" if rest and isinstance(rest[0], int) else f"`{key}`"
+    of_one_type = rest and isinstance(rest[0], int)  # else the type is one of several, each with a finding
+    of_key = [finding] if of_one_type else [other for other in findings if other["loc"][0] == key]
+    which = f"value {rest[0] + 1} of `{key}`" if of_one_type else f"`{key}`"
+    expected = " or ".join(dict.fromkeys(_expected(key, each) for each in of_key))
     return f"{where}: {which} must be {expected}, but is {dumps(finding['input'])}."
+
+
+def _expected(key: str, finding: Mapping[str, Any]) -> str:
+    if key == "time":
+        return "a number and a unit, such as 30m or 2h"
+    message: str = finding["msg"]
+    return _EXPECTED.get(finding["type"], message).format(example=_example(key), **finding.get("ctx", {}))
 
 
 def _where(path: Path, lines: dict[str, int], key) -> str:
@@ -276,5 +351,7 @@ def _all_settings() -> str:
 def _example(key: str) -> str:
     if key == "tasks":
         return f"[{_example_task()}]"
+    if key == "conditions":
+        return "[{corruption: blur}]"
     default = _Settings.model_fields[key].default
     return f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else str(default)

@@ -23,6 +23,7 @@ from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.words import in_language
 from vptlib.study.study import Study
+from vptlib.study.time_budget import left_out
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, exact_points, per_cent, points, storage
 
@@ -101,6 +102,12 @@ def answer(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
 def commonest_share(task: Task) -> float:
     """Accuracy (fraction) of always naming the commonest class of the test images."""
     return float(np.bincount(task.test.labels).max() / len(task.test))
+
+
+def not_made(study: Study) -> list[HTML]:
+    """The runs of the study that there was no time for; nothing if all are there."""
+    missing = study.missing()
+    return [facts({"Not made": words.sentence(left_out(missing))})] if missing else []
 
 
 def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:

@@ -33,6 +33,9 @@ def harder_conditions(study: Study, conditions: Sequence[dict]) -> list[HTML]:
     if not conditions:
         return []
     harder = [study.under(**changes) for changes in conditions]
+    harder = [one for one in harder if not one.missing()]  # there may have been no time for some
+    if not harder:
+        return []
     clean = study.under().runs()
     rows = [["As above", *_accuracies(clean, clean)]]
     rows += [

@@ -6,6 +6,7 @@ parameters are the values of that statement. Numbers are written by `vptlib.word
 
 from collections.abc import Callable, Iterable
 
+from vptlib.evidence.audit import NOTE, WARNING
 from vptlib.evidence.curves import A_AHEAD, B_AHEAD, CROSSES, OPEN
 from vptlib.evidence.decision import (
     BELOW_MARGIN,
@@ -485,13 +486,128 @@ def one_model_examined() -> str:
     return "one model examined"
 
 
+# ---- the audit of a study's runs (vptlib.evidence.audit) ----------------------------------------------------------
+
+AUDIT = {WARNING: "Warning", NOTE: "Note", "clean": "No warning"}
+_FINDINGS = {
+    "collapsed": "{runs} of {methods} are not clearly better than always naming the commonest class.",
+    "seeds_diverge": "{runs} of {methods} are far below the other seeds.",
+    "accuracy_falls": "Accuracy falls with more labelled images: {methods} ({runs}).",
+    "best_at_last_step": (
+        "Training was cut short in {runs} of {methods}: their last step was their best one. Give more steps."
+    ),
+    "choice_at_edge": "{runs} of {methods} chose at the edge of what was tried. Try further values.",
+    "candidate_diverged": "Some learning rates diverged in {runs} of {methods}. Others were chosen.",
+}
+
+
+def audit_is_clean() -> str:
+    """Where the audit has no warning."""
+    return (
+        "The audit looks for runs cut short, choices at the edge of what was tried, accuracy that falls with more "
+        "labels, and seeds far below the others. It found none."
+    )
+
+
+def findings_together(code: str, methods: list[str], runs: int) -> str:
+    """Several findings of one code, about so many runs, in one sentence."""
+    return _FINDINGS[code].format(methods=listed(map(in_prose, methods)), runs=many(runs, "run"))
+
+
+def _at(method: str, n: int) -> str:
+    return f"{in_prose(method)} with {n:,} labelled images"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
+
+
+@_says
+def best_at_last_step(method: str, n: int, seeds: list[int], steps: int) -> str:
+    return (
+        f"{_capital(_at(method, n))} is best at its last step, step {steps:,} ({_seeds(seeds)}): training was cut "
+        "short. Give more steps."
+    )
+
+
+@_says
+def choice_at_edge(
+    method: str, n: int, side: str, chosen: float, tried: list[float], further: float, solved: bool
+) -> str:
+    who = _capital(_at(method, n))
+    if solved:
+        return f"{who} chose the {side} strength of its path, {chosen:g} (of {tried[0]:g} to {tried[-1]:g})."
+    each = listed(f"{rate:g}" for rate in tried)
+    return f"{who} chose the {side} learning rate, {chosen:g}, of those tried ({each}). Try {further:g} too."
+
+
+@_says
+def candidate_diverged(method: str, n: int, rates: list[float]) -> str:
+    several = "s" if len(rates) > 1 else ""
+    each = listed(f"{rate:g}" for rate in rates)
+    return f"Training of {_at(method, n)} diverged with learning rate{several} {each}. Another was chosen."
+
+
+@_says
+def accuracy_falls(method: str, smaller: int, larger: int, before: float, after: float, seeds: int, images: int) -> str:
+    chance = "seeds and the choice of test images" if seeds > 1 else "the choice of test images"
+    return (
+        f"{title(method)} falls from {per_cent(before)} with {smaller:,} labelled images to {per_cent(after)} with "
+        f"{larger:,}, on the same {images:,} test images ({many(seeds, 'seed')}): more than {chance} explains."
+    )
+
+
+@_says
+def seeds_diverge(method: str, n: int, seeds: list[int], accuracy: float, others: float) -> str:
+    each = " on average" if len(seeds) > 1 else ""
+    return (
+        f"{_capital(_at(method, n))}: {_seeds(seeds)} reached {per_cent(accuracy)}{each}, the rest {per_cent(others)}. "
+        "The choice of test images does not explain that."
+    )
+
+
+@_says
+def collapsed(method: str, n: int, seeds: list[int], accuracy: float, without_looking: float) -> str:
+    return (
+        f"{_capital(_at(method, n))} is right on {per_cent(accuracy)} of the test images ({_seeds(seeds)}). That is "
+        f"not clearly more than by always naming the commonest class ({per_cent(without_looking)})."
+    )
+
+
+@_says
+def trained_out(runs: int) -> str:
+    ended = "The only run ended by itself" if runs == 1 else f"All {runs:,} runs ended by themselves"
+    return f"{ended}, not because the steps were used up."
+
+
+@_says
+def not_trained_out(cut: int, runs: int, methods: list[str]) -> str:
+    return (
+        f"{cut:,} of {many(runs, 'run')} ended because the steps were used up, not by themselves: "
+        f"{listed(map(in_prose, methods))}."
+    )
+
+
+@_says
+def length_is_fixed(runs: int) -> str:
+    ran = "The only run" if runs == 1 else f"All {runs:,} runs"
+    return f"{ran} had the length that the rules fix. Whether training was done is not known."
+
+
 # ---- protocol, rules and conditions (vptlib.study.protocol, vptlib.data.conditions) -------------------------------
 
 RULES = {
     "images": "Images",
+    "input": "Input",
     "tuning": "Tuning",
     "final_run": "Final run",
     "training": "Training",
+    "solved": "Solved",
+    "strong": "Strong form",
     "prompts": "Prompts",
     "test": "Test",
     "seeds": "Seeds",
@@ -533,6 +649,62 @@ def training_of_equal_budget(steps: int, batch_size: int) -> str:
         f"{steps} optimiser steps of up to {batch_size} images for every run of every method (AdamW, linear warm-up, "
         "cosine decay, no augmentation); the weights best on validation images are kept."
     )
+
+
+_ASPECTS = {
+    "squash": "scaled to the square",
+    "crop": "the short side is scaled and the middle is cut out",
+    "pad": "the long side is scaled and bars are added",
+}
+
+
+@_says
+def input_given(size: int, aspect: str, chosen: bool, precision: str) -> str:
+    how = "chosen on the labelled images before any training" if chosen else "given"
+    arithmetic = " Computed in bfloat16." if precision == "bf16" else ""
+    return f"{size} × {size} px, {how}; {_ASPECTS[aspect]}; no augmentation.{arithmetic}"
+
+
+@_says
+def tuning_until_done(candidates: int, growth: int, seeds: int) -> str:
+    others = " The other seeds take the rate over." if seeds > 1 else ""
+    return (
+        f"{many(candidates, 'learning rate')} per method and size, a factor of √10 apart, the same number for every "
+        "method. Validation images of the first seed decide; after each round the worse half stops. If the best rate "
+        f"is at the edge, the next one is tried too, at most {growth} times.{others}"
+    )
+
+
+@_says
+def training_until_done(steps: int, batch_size: int, patience: int, between: int) -> str:
+    return (
+        f"Until {patience} evaluations in a row, {between} steps apart, show no progress on validation images, or "
+        f"{steps:,} steps of up to {batch_size} images, the same for every method (AdamW: linear warm-up, constant "
+        "rate, linear fall at the end). The weights best on validation images are kept."
+    )
+
+
+@_says
+def solved_methods(methods: list[str]) -> str:
+    return (
+        f"{listed([title(method) for method in methods])}: solved to convergence on the frozen features; the strength "
+        "is chosen from a whole path on validation images."
+    )
+
+
+_STRENGTHS = {
+    "layer_decay": "lower layers learn more slowly (factor {:g} a layer)",
+    "drop_path": "blocks are skipped at random (drop-path up to {:g})",
+}
+
+
+@_says
+def strong_methods(options: dict[str, dict]) -> str:
+    parts = [
+        f"{title(method)}: {listed([_STRENGTHS[name].format(value) for name, value in own.items()])}"
+        for method, own in options.items()
+    ]
+    return "; ".join(parts) + "."
 
 
 @_says
@@ -588,6 +760,21 @@ def prompts_of_published_rules(lengths: list[int], dropout: float) -> str:
 
 
 @_says
+def time_fits(runs: int, missing: int, seconds: float) -> str:
+    return f"{runs} of {many(missing, 'run')} fit into the time; they should take {duration(seconds)}."
+
+
+@_says
+def runs_left_out(runs: int, by_size: list[dict]) -> str:
+    parts = [
+        f"{listed([title(method) for method in part['methods']])} with {part['n']:,} images "
+        f"({'seed' if len(part['seeds']) == 1 else 'seeds'} {_in_a_row(part['seeds'])})"
+        for part in by_size
+    ]
+    return f"{many(runs, 'run')} not made, for want of time: {'; '.join(parts)}. More time makes them."
+
+
+@_says
 def tested_once(images: int) -> str:
     return f"{images} test images, the same for all runs, looked at once a run and never for a choice."
 
@@ -611,6 +798,79 @@ def conditions(label_noise: float, noise: str, imbalance: float, corruption: str
         parts.append(f"test images suffer {corruption}, severity {severity} of 5")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+# ---- the input size (vptlib.study.input_size) -----------------------------------------------------------------------
+
+
+@_says
+def input_size_chosen(
+    size: int, accuracy: float, best: int, best_accuracy: float, error: float, sizes: list[int]
+) -> str:
+    looked = f"{listed(sizes)} px"
+    if size == best:
+        return (
+            f"{size} px is the best of {looked}, with {per_cent(accuracy)} accuracy. No smaller size is within one "
+            "standard error of it."
+        )
+    return (
+        f"{size} px is the smallest of {looked} within one standard error ({in_points(error)}) of the best. It has "
+        f"{per_cent(accuracy)} accuracy; {best} px has {per_cent(best_accuracy)}."
+    )
+
+
+@_says
+def input_size_probe(n: int, folds: int, kind: str) -> str:
+    how = {
+        "stratified": "each part has all classes as far as possible",
+        "groups": "whole groups stay together",
+        "plain": "no class has two images, so classes are not balanced",
+    }[kind]
+    return (
+        f"A logistic regression on frozen features of {n:,} labelled images, cross-validated in {folds} parts "
+        f"({how}). No test image is used."
+    )
+
+
+@_says
+def input_size_only(size: int, images: list[int]) -> str:
+    return (
+        f"{size} px, the backbone's own size. The images are {_by(*images)} (median), so a larger input would show "
+        "nothing more."
+    )
+
+
+@_says
+def input_size_fixed(size: int) -> str:
+    return f"{size} px: this backbone takes no other input size, so none was compared."
+
+
+@_says
+def input_size_by_hand(size: int) -> str:
+    return f"{size} px, given as image_size: other sizes were not compared."
+
+
+@_says
+def larger_input(size: int, smaller: int, gain: float, error: float, rising: bool) -> str:
+    if rising:
+        found = (
+            f"Accuracy still rises with the input size: from {smaller} px to the largest one compared it gains "
+            f"{in_points(gain)} (standard error {in_points(error)})."
+        )
+    else:
+        found = (
+            f"At {size} px the probe is {in_points(gain)} ahead of {smaller} px, which is within one standard error "
+            f"({in_points(error)})."
+        )
+    return f"{found} Setting image_size to {size} may do better, at a higher cost."
+
+
+@_says
+def input_sizes_mixed(least: int, median: int, most: int) -> str:
+    return (
+        f"The images differ much in size: their short sides run from {least:,} to {most:,} px. The sizes to compare "
+        f"follow the median, {median:,} px."
+    )
 
 
 # ---- the check of images (vptlib.data.check) ------------------------------------------------------------------------
@@ -666,6 +926,69 @@ def image_modes(modes: dict[str, int]) -> str:
 @_says
 def small_images(images: int, side: int) -> str:
     return f"{images} images are smaller than {side} px on a side, and will be enlarged."
+
+
+def _by(width: int, height: int) -> str:
+    """(480, 360) → "480 × 360 px"."""
+    return f"{width:,} × {height:,} px"
+
+
+@_says
+def image_sizes(typical: list[int], widths: list[int], heights: list[int], model: list[int]) -> str:
+    one_size = widths[0] == widths[1] and heights[0] == heights[1]
+    ends = [f"{name} {low:,} to {high:,}" for name, (low, high) in (("width", widths), ("height", heights))]
+    images = _by(*typical) if one_size else f"{_by(*typical)} (median; {', '.join(ends)})"
+    smallest, *_, largest = model
+    return (
+        f"Your images are {images}. The model will see a square of {_by(smallest, smallest)} to "
+        f"{_by(largest, largest)}."
+    )
+
+
+@_says
+def nothing_lost(size: int) -> str:
+    return f"No image is larger than {_by(size, size)}: the model loses no detail, and larger input sizes add none."
+
+
+@_says
+def detail_lost(covered: list[list[float]], whole_at: int | None) -> str:
+    if not covered:
+        return f"At {whole_at} px and above the typical image keeps all its detail; larger ones lose some."
+    each = listed(f"{plain(across)} × {plain(down)} px at {size:.0f} px" for size, across, down in covered)
+    gone = listed(plain(2 * max(across, down)) for _, across, down in covered)
+    above = f" At {whole_at} px nothing is lost." if whole_at else ""
+    return (
+        f"One pixel of the model covers, of the typical image without a crop, {each}. Details thinner than about "
+        f"{gone} px vanish.{above}"
+    )
+
+
+@_says
+def shape_lost(oblong: int, images: int, typical: float, most: float, over: float, above: int) -> str:
+    rest = f", and more than {per_cent(over, 0)} of {above:,} images" if above else ""
+    return (
+        f"Not square: {oblong:,} of {images:,} images. A crop of the middle loses {per_cent(typical, 0)} of a typical "
+        f"image, {per_cent(most, 0 if most < 0.99 else 1)} at most{rest}. Padding leaves the same share of the model's "
+        "square empty."
+    )
+
+
+@_says
+def sizes_mixed(smallest: list[int], largest: list[int], times: int, below: int, above: int, images: int) -> str:
+    return (
+        f"Sizes are mixed, from {_by(*smallest)} to {_by(*largest)}. Less than 1/{times} of the median side: {below:,} "
+        f"of {images:,} images; more than {times} times it: {above:,}. The model sees fine detail in some and not in "
+        "others: check that size does not give the class away."
+    )
+
+
+@_says
+def below_a_patch(tiny: int, images: int, patch: int, names: list[str]) -> str:
+    more = f" and {tiny - len(names):,} more" if tiny > len(names) else ""
+    return (
+        f"Smaller than one patch of the model ({patch} px): {tiny:,} of {images:,} images, {', '.join(names)}{more}. "
+        "They show it very little: replace them by larger ones, or take them out."
+    )
 
 
 @_says
