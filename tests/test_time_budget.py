@@ -7,9 +7,11 @@ import pytest
 from vptlib.errors import UserError
 from vptlib.report.words.en import sentence
 from vptlib.study import time_budget
+from vptlib.study.input_size import InputSizes, SizeSeen, within
 from vptlib.study.plan import Cell
 from vptlib.study.study import Study
 from vptlib.study.time_budget import (
+    affordable_size,
     by_importance,
     check_time,
     forecast,
@@ -147,3 +149,35 @@ def test_a_run_whose_time_is_up_is_kept_half_done_and_ends_as_if_never_stopped(m
 
     whole = runner.run_until_done(alone, Cell("full", 40, 0), alone.to_try("full"))
     assert stopped.predictions.tolist() == whole.test.predictions.tolist() and stopped.tried == whole.tried
+
+
+# ---- the input size that the time allows --------------------------------------------------------------------------
+
+
+def seen(chosen: int = 42) -> InputSizes:
+    accuracy = {14: 0.5, 28: 0.7, 42: 0.8}
+    rows = tuple(SizeSeen(size, value, 0.02, 0.8 - value, 0.02, 0.01, 5, 1.0) for size, value in accuracy.items())
+    return InputSizes(rows, chosen, 14, False, "squash", (64, 64), (64, 64, 64), 40, 5, "stratified", None)
+
+
+def test_a_limit_takes_the_best_size_below_it():
+    assert within(None, seen()).chosen == 42 and within(42, seen()).chosen == 42
+    assert within(30, seen()).chosen == 28 and within(10, seen()).chosen == 14, "the smallest, if all are above"
+    assert within(30, seen(chosen=14)).chosen == 14, "a smaller choice stays"
+    assert [reason.code for reason in within(30, seen()).findings()] == ["larger_input"], "and a reader learns of it"
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(50, 42), (35, 28), (20, 14), (10, None)])
+def test_a_time_too_short_for_the_chosen_size_takes_the_largest_that_fits(monkeypatch, seconds, size):
+    """A run takes as many seconds as an image has pixels on a side; two runs at the same time."""
+    ours = study(image_size=None, methods=("vpt-deep", "full"))
+    look = lambda plan: within(plan.image_size_limit, seen())  # noqa: E731
+    monkeypatch.setattr(time_budget, "sizes_seen", look)
+    monkeypatch.setattr("vptlib.study.material.chosen_size", lambda plan: look(plan).chosen)
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell: float(look(plan).chosen))
+    assert affordable_size(ours, seconds, jobs=2) == size
+
+
+def test_a_size_given_by_hand_is_never_replaced():
+    assert affordable_size(study(methods=("vpt-deep", "full")), 1e6, jobs=2) == 14
+    assert affordable_size(study(methods=("vpt-deep", "full")), 0.0, jobs=2) is None

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ from vptlib.report.pages import find_chromium, join, page, print_pdf
 from vptlib.report.sections.basic import commonest_share
 from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.words import in_language
-from vptlib.statement import Statement
+from vptlib.statement import Statement, statement
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
-from vptlib.study.time_budget import check_time, planned, seconds_of
+from vptlib.study.time_budget import affordable_size, check_time, planned, seconds_of
 from vptlib.tuning.backbones import preprocessing
 
 words = in_language()
@@ -71,6 +71,8 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
         check_material(config)
+        if deadline is not None:
+            config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]
         if deadline is None:
             run_studies(studies)
@@ -135,6 +137,19 @@ def run_studies(studies: list[Study]) -> None:
         study.run(progress=True)
 
 
+def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
+    """The configuration with a limit of the input size, if the sizes chosen by looking take too long."""
+    studies = config.studies()
+    share = (deadline - len(studies) * SECONDS_TO_WRITE - time.time()) / len(studies)
+    chosen = [preprocessing(study.build("linear").vit).size for study in studies]
+    fitting = [affordable_size(study, share, default_jobs()) for study in studies]
+    smaller = [fit for fit, size in zip(fitting, chosen, strict=True) if fit is not None and fit < size]
+    if not smaller:
+        return config
+    _say(words.sentence(statement("size_for_the_time", size=min(smaller), wanted=max(chosen))))
+    return replace(config, settings=config.settings.model_copy(update={"image_size_limit": min(smaller)}))
+
+
 def run_in_time(studies: list[Study], deadline: float) -> None:
     """Run what fits until `deadline` (seconds as `time.time` counts them), and say before what does and what does not.
 
@@ -146,8 +161,8 @@ def run_in_time(studies: list[Study], deadline: float) -> None:
         missing = study.missing()
         table = check_time(study, missing, seconds, default_jobs())
         _say(f"[{number + 1}/{len(studies)}] {study.task}")
-        for statement in planned(table, len(missing)):
-            _say(f"  {words.sentence(statement)}")
+        for line in planned(table, len(missing)):
+            _say(f"  {words.sentence(line)}")
         study.run(progress=True, seconds=seconds)
 
 

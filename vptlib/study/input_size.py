@@ -201,7 +201,15 @@ def sizes_seen(plan: Plan) -> InputSizes | None:
     if plan.rules != DONE or plan.image_size is not None:
         return None
     about = (plan.task, plan.backbone, plan.depth, plan.sizes[-1], plan.seeds[0])
-    return look(*about, plan.aspect, precision=plan.precision)
+    return within(plan.image_size_limit, look(*about, plan.aspect, precision=plan.precision))
+
+
+def within(limit: int | None, seen: InputSizes) -> InputSizes:
+    """What was seen; if the choice is above `limit`, the best size up to it is chosen, or the smallest of all."""
+    if limit is None or seen.chosen <= limit or not seen.rows:
+        return seen
+    allowed = [row for row in seen.rows if row.size <= limit] or [seen.rows[0]]
+    return replace(seen, chosen=max(allowed, key=lambda row: (row.accuracy, -row.size)).size)
 
 
 def reasons_for(plan: Plan) -> list[Statement]:

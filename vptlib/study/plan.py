@@ -37,6 +37,7 @@ class Plan:
         backbone, depth: as in `load_backbone`.
         image_size: side in pixels of what the model sees. By default that of the backbone, or under the rules "until
             done" one that is chosen by looking (`vptlib.study.input_size`).
+        image_size_limit: the largest input size in pixels that may be chosen by looking; by default there is none.
         aspect: how an image becomes a square: "squash", "crop" (its middle) or "pad" (with bars). "auto" is as the
             backbone was pre-trained under the rules "until done", else "squash".
         precision: "fp32", "bf16", or "auto": bf16 where this machine is faster with it. Only "until done" uses it.
@@ -72,6 +73,7 @@ class Plan:
     epochs: int = 100
     aspect: str = "auto"
     precision: str = "auto"
+    image_size_limit: int | None = None
 
     def __post_init__(self):
         done = self.rules == DONE

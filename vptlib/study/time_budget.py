@@ -9,7 +9,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -19,17 +19,20 @@ from torch.nn import functional as F
 from vptlib.errors import UserError
 from vptlib.statement import Statement, statement
 from vptlib.study import done_rules
+from vptlib.study.input_size import sizes_seen
 from vptlib.study.material import build_model, is_solved, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, VTAB
+from vptlib.study.store import finished_runs, run_key
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.precision import resolved
 from vptlib.tuning.training import best_device
 from vptlib.wording import duration
 
-# Expected share of the largest number of steps until training is done, before any run of the study has shown it.
-EXPECTED_SHARE = 0.6
+# Expected steps until training is done, before any run of the study has shown it: most runs of the embedded tasks take
+# 150 to 260.
+EXPECTED_STEPS = 240
 COMPARED = ("vpt-deep", "full")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -152,6 +155,26 @@ def check_time(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int) -
     return table
 
 
+def affordable_size(plan: Plan, seconds: float, jobs: int) -> int | None:
+    """The largest input size, up to the chosen one, at which the methods that are compared fit; None if none does.
+
+    Under the rules "until done" without a given size only; elsewhere the plan's own size is given back if it fits.
+    """
+    seen = sizes_seen(plan)
+    sizes = [] if seen is None else [row.size for row in seen.rows if row.size < seen.chosen]
+    for limit in (plan.image_size_limit, *reversed(sizes)):
+        smaller = replace(plan, image_size_limit=limit)
+        if all(cell not in _beyond(smaller, seconds, jobs) for cell in needed_first(smaller)):
+            return preprocessing(material_of(smaller).vit).size
+    return None
+
+
+def _beyond(plan: Plan, seconds: float, jobs: int) -> list[Cell]:
+    done = finished_runs(plan)
+    missing = [cell for cell in needed_first(plan) if run_key(plan, cell) not in done]
+    return timetable(plan, missing, seconds, jobs).beyond
+
+
 def forecast(plan: Plan, cell: Cell) -> float:
     """Seconds that a run will take, in a process with one thread."""
     test, validation = len(material_of(plan).test_items), cell.n / 5
@@ -168,7 +191,7 @@ def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
     if plan.rules != DONE:
         tried = len(plan.to_try(cell.method)) if tuned else 1
         return tried * plan.most_steps, 5 * tried
-    steps = EXPECTED_SHARE * plan.most_steps
+    steps = float(min(EXPECTED_STEPS, plan.most_steps))
     if tuned:
         rates = done_rules.first_rates(cell.method, cast(int, plan.most_candidates))
         recipe = done_rules.recipe_until_done(rates[0], plan.most_steps, plan.batch_size, cell.seed, bf16=False)

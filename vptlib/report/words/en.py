@@ -765,6 +765,11 @@ def time_fits(runs: int, missing: int, seconds: float) -> str:
 
 
 @_says
+def size_for_the_time(size: int, wanted: int) -> str:
+    return f"Images of {wanted} px would be better, but take too long for this time: they are {size} px here."
+
+
+@_says
 def runs_left_out(runs: int, by_size: list[dict]) -> str:
     parts = [
         f"{listed([title(method) for method in part['methods']])} with {part['n']:,} images "
