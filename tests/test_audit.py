@@ -248,3 +248,12 @@ def test_a_fall_is_told_with_both_sizes_and_what_chance_covers():
     assert text.endswith(
         "with 400, on the same 400 test images (1 seed): more than the choice of test images explains."
     )
+
+
+def test_a_solved_method_has_no_rate_that_could_diverge():
+    """With four validation images, a penalty may well get none of them right."""
+    runs = clean()
+    runs.at[at(runs, "linear", 50, 0), "tried"] = {"0.001": 0.0, "0.01": 0.5, "0.1": 0.25}
+    runs.at[at(runs, "linear", 50, 0), "learning_rate"] = 0.01
+    runs.at[at(runs, "linear", 50, 0), "stopped"] = "solved"
+    assert "candidate_diverged" not in {finding.what.code for finding in audit(runs)}

@@ -164,7 +164,13 @@ def test_a_limit_takes_the_best_size_below_it():
     assert within(None, seen()).chosen == 42 and within(42, seen()).chosen == 42
     assert within(30, seen()).chosen == 28 and within(10, seen()).chosen == 14, "the smallest, if all are above"
     assert within(30, seen(chosen=14)).chosen == 14, "a smaller choice stays"
-    assert [reason.code for reason in within(30, seen()).findings()] == ["larger_input"], "and a reader learns of it"
+    limited = within(30, seen())
+    assert sentence(limited.statement()) == (
+        "28 px, with 70.0\u202f% accuracy, is the best that the time or image_size_limit allows. Without that limit "
+        "42 px would be taken, with 80.0\u202f%."
+    )
+    assert [finding.code for finding in limited.findings()] == ["larger_input_needs_time"]
+    assert within(30, seen(chosen=14)).statement().code == "input_size_chosen"
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(50, 42), (35, 28), (20, 14), (10, None)])

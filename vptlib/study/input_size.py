@@ -101,6 +101,7 @@ class InputSizes:
         folds: of the cross-validation.
         kind: of the folds: "stratified", "groups" (whole groups stay together), or "plain" (no class has two images).
         further: the next larger size that the images have pixels for and that was not looked at, or None.
+        without_limit: the size that would be taken if a limit did not forbid it, or None if no limit does.
     """
 
     rows: tuple[SizeSeen, ...]
@@ -114,6 +115,7 @@ class InputSizes:
     folds: int
     kind: str
     further: int | None
+    without_limit: int | None = None
 
     @property
     def best(self) -> int:
@@ -137,6 +139,15 @@ class InputSizes:
         if not self.rows:
             return statement("input_size_only", size=self.chosen, images=list(self.images_px))
         chosen, best = self.at(self.chosen), self.at(self.best)
+        if self.without_limit is not None:
+            wanted = self.at(self.without_limit)
+            return statement(
+                "input_size_limited",
+                size=self.chosen,
+                accuracy=chosen.accuracy,
+                wanted=wanted.size,
+                wanted_accuracy=wanted.accuracy,
+            )
         return statement(
             "input_size_chosen",
             size=self.chosen,
@@ -150,7 +161,10 @@ class InputSizes:
     def findings(self) -> list[Statement]:
         """What a reader should know beyond the choice: a larger input may do better, or images differ much in size."""
         found = []
-        if self.best > self.chosen:
+        if self.without_limit is not None:
+            row = self.at(self.chosen)
+            found.append(statement("larger_input_needs_time", size=self.without_limit, smaller=row.size))
+        elif self.best > self.chosen:
             row = self.at(self.chosen)
             found.append(self._larger(self.best, self.chosen, row.behind, row.behind_error, rising=False))
         elif self.further and (before := self._last_step_up()):
@@ -209,7 +223,8 @@ def within(limit: int | None, seen: InputSizes) -> InputSizes:
     if limit is None or seen.chosen <= limit or not seen.rows:
         return seen
     allowed = [row for row in seen.rows if row.size <= limit] or [seen.rows[0]]
-    return replace(seen, chosen=max(allowed, key=lambda row: (row.accuracy, -row.size)).size)
+    chosen = max(allowed, key=lambda row: (row.accuracy, -row.size)).size
+    return replace(seen, chosen=chosen, without_limit=seen.chosen if chosen != seen.chosen else None)
 
 
 def reasons_for(plan: Plan) -> list[Statement]:

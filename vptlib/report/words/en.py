@@ -825,6 +825,22 @@ def input_size_chosen(
 
 
 @_says
+def input_size_limited(size: int, accuracy: float, wanted: int, wanted_accuracy: float) -> str:
+    return (
+        f"{size} px, with {per_cent(accuracy)} accuracy, is the best that the time or image_size_limit allows. Without "
+        f"that limit {wanted} px would be taken, with {per_cent(wanted_accuracy)}."
+    )
+
+
+@_says
+def larger_input_needs_time(size: int, smaller: int) -> str:
+    return (
+        f"These results are those of {smaller} px. More time, or a GPU, allows {size} px, and the order of the methods "
+        "may then be another."
+    )
+
+
+@_says
 def input_size_probe(n: int, folds: int, kind: str) -> str:
     how = {
         "stratified": "each part has all classes as far as possible",
