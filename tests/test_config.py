@@ -187,6 +187,7 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "epochs": 3,
         "aspect": "pad",
         "precision": "bf16",
+        "image_size_limit": 112,
     }
     assert set(values) | {"task"} == {field.name for field in fields(Study)}
     lines = [f"{key}: {list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]
