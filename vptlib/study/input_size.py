@@ -38,7 +38,7 @@ from vptlib.paths import cache_folder
 from vptlib.statement import Statement, statement
 from vptlib.study.plan import Plan
 from vptlib.study.published_rules import DONE
-from vptlib.tuning.backbones import default_aspect, fingerprint, load_backbone, preprocessing
+from vptlib.tuning.backbones import default_aspect, fingerprint, load_backbone, preprocessing, set_aspect
 from vptlib.tuning.methods import build_method
 from vptlib.tuning.precision import resolved
 from vptlib.tuning.training import best_device
@@ -433,7 +433,7 @@ class _Looks:
             ) from error
 
     def _found(self, size: int, vit: VisionTransformer, bar: tqdm) -> dict:
-        vit.aspect = self._aspect  # pyright: ignore[reportArgumentType]  (`preprocessing` reads it)
+        set_aspect(vit, self._aspect)
         images = self._task.train.select(self.chosen)
         features, seconds = _features(vit, self._task.num_classes, images, self._bf16, bar)
         correct, strength = _cross_validated(features, images.labels, self.folds)

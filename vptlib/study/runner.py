@@ -223,7 +223,10 @@ class _Race:
         """The best rate after rates beyond the edge have been tried too."""
         for _ in range(MOST_GROWTH):
             further = next_rate(dict.fromkeys(self._all_rates(), 0.0), best)
-            if further is None or self._score(further, steps) <= self._score(best, steps):
+            if further is None:
+                return best
+            if self._score(further, steps) <= self._score(best, steps):
+                self._drop(further)
                 return best
             self._drop(best)
             best = further
