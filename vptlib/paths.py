@@ -36,3 +36,11 @@ def store_folder() -> Path:
 def free_bytes(folder: Path) -> int:
     """Free space on the disk of `folder`, which need not exist yet."""
     return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file under a temporary name and rename it: no reader ever finds half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(path)

@@ -11,7 +11,6 @@ Answers are kept in the cache folder, one file for each size, so that other proc
 import hashlib
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -34,7 +33,7 @@ from vptlib.data.preparing import ImageSet, aspect_in_effect, prepare
 from vptlib.data.splits import few_shot, folds_of_groups
 from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
-from vptlib.paths import cache_folder
+from vptlib.paths import cache_folder, write_whole
 from vptlib.statement import Statement, statement
 from vptlib.study.plan import Plan
 from vptlib.study.published_rules import DONE
@@ -424,7 +423,7 @@ class _Looks:
             with FileLock(f"{path}.lock"):
                 if (answer := _read(path)) is None:
                     answer = self._found(size, vit, bar)
-                    _write_whole(path, answer)
+                    write_whole(path, json.dumps(answer))
                 return answer
         except OSError as error:
             raise UserError(
@@ -464,12 +463,6 @@ def _read(path: Path) -> dict | None:
 
 
 _KEPT = {"size", "correct", "strength", "seconds_per_image", "tokens", "operations"}
-
-
-def _write_whole(path: Path, answer: dict) -> None:
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(answer))
-    part.replace(path)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.errors import UserError
-from vptlib.paths import store_folder
+from vptlib.paths import store_folder, write_whole
 from vptlib.prompting.blocks import heads
 from vptlib.study.done_rules import MOST_GROWTH, lower_rate, next_rate, recipe_until_done, rounds
 from vptlib.study.material import build_model, is_solved, material_of
@@ -298,7 +298,7 @@ class _Race:
 
     def _note(self, rate: float, steps: int, score: tuple[float, float]) -> None:
         self._scores.setdefault(str(steps), {})[f"{rate:g}"] = score
-        _write_whole(self._file, json.dumps(self._scores))
+        write_whole(self._file, json.dumps(self._scores))
 
     def _all_rates(self) -> list[float]:
         return sorted({float(rate) for scores in self._scores.values() for rate in scores})
@@ -396,14 +396,7 @@ class _Tuned:
         return history.best_val_accuracy, history.best_val_loss
 
     def _keep(self) -> None:
-        _write_whole(self._file, json.dumps(self.scores))
-
-
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
+        write_whole(self._file, json.dumps(self.scores))
 
 
 def _score(history: History) -> tuple[float, float]:

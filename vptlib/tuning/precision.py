@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
-from vptlib.paths import cache_folder
+from vptlib.paths import cache_folder, write_whole
 
 PRECISIONS = ("auto", "fp32", "bf16")
 # "auto" takes bfloat16 where it needs at most this share of the time of float32.
@@ -92,9 +92,7 @@ def _kept(path: Path) -> dict[str, float]:
 def _keep(path: Path, share: float) -> None:
     """Write the answer, unless another process was first."""
     answers = {machine(): round(share, 3)} | _kept(path)
-    part = path.with_suffix(f".{time.time_ns()}.part")
-    part.write_text(json.dumps(answers, indent=1))
-    part.replace(path)
+    write_whole(path, json.dumps(answers, indent=1))
 
 
 # ---- the measurement --------------------------------------------------------------------------------------------
