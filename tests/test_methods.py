@@ -15,8 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from vptlib.errors import UserError
+from vptlib.prompting.blocks import embed
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import BACKBONE_SHARE, METHODS, build_method, find_method
+from vptlib.tuning.promptfile import load_prompts, save_prompts
 
 WIDTH, DEPTH, CLASSES, PROMPTS, PATCHES = 16, 3, 5, 4, 4  # 28 px in patches of 14: a grid of 2 × 2
 PROMPTED = tuple(name for name, method in METHODS.items() if method.uses_prompts)
@@ -74,6 +76,7 @@ EXTRA_NUMBERS = {
     "lora": DEPTH * 8 * (WIDTH + 3 * WIDTH),
     "ssf": 2 * (WIDTH + DEPTH * (2 * WIDTH + 3 * WIDTH + WIDTH + 4 * WIDTH + WIDTH) + WIDTH),
     "vpt-deep+bias": DEPTH * PROMPTS * WIDTH + BIASES,
+    "vpt-late": PROMPTS * WIDTH,  # the last third of three blocks is one
     "full+prompts": DEPTH * PROMPTS * WIDTH + vit_numbers(),
     "full-then-prompts": DEPTH * PROMPTS * WIDTH + vit_numbers(),
     "lp-ft": vit_numbers(),
@@ -120,6 +123,7 @@ def test_only_the_method_s_parameters_require_gradients(method):
         "mlp-k": head,
         "vpt-shallow": head | prompts,
         "vpt-deep": head | prompts,
+        "vpt-late": head | prompts,
         "partial-k": head | {n for n in everything if n.startswith(("net.blocks.2.", "net.norm."))},
         "bias": head | bias,
         "adapter": head | {n for n in everything if ".down." in n or ".up." in n},
@@ -196,7 +200,8 @@ def test_stem_and_rest_give_the_logits(method):
     options = {"layers": "last 2"} if method == "vpt-deep" else {}
     model = build(method, **options).eval()
     torch.testing.assert_close(model.rest(model.stem(draw_images())), model(draw_images()))
-    assert model.stem_is_frozen == (method in ("linear", "mlp-k", "partial-k", "vpt-deep", "attentive-probe", "knn"))
+    frozen = ("linear", "mlp-k", "partial-k", "vpt-deep", "vpt-late", "attentive-probe", "knn")
+    assert model.stem_is_frozen == (method in frozen)
     if model.stem_is_frozen:
         assert not model.stem(draw_images()).requires_grad
 
@@ -285,6 +290,51 @@ def test_a_model_that_is_no_vit_is_named(name):
     for method in ("linear", "full", "lora", "vpt-deep"):
         with pytest.raises(UserError, match=type(other).__name__):
             build_method(method, other, CLASSES)
+
+
+# ---- late prompts -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("depth", "prompted"), [(1, (0,)), (2, (1,)), (4, (2, 3)), (9, (6, 7, 8)), (10, (6, 7, 8, 9))])
+def test_late_prompts_are_in_the_last_third_of_the_blocks(depth, prompted):
+    model = build_method("vpt-late", build_vit(depth=depth), CLASSES, num_prompts=PROMPTS)
+    assert model.net.layers == prompted and model.frozen_blocks == prompted[0]
+    assert model.net.prompts.shape == (len(prompted), PROMPTS, WIDTH)
+    assert set(model.trained_state()) == {"net.prompts", "net.vit.head.weight", "net.vit.head.bias"}
+
+
+def test_late_prompts_give_the_logits_and_gradients_of_the_equations():
+    """Equations 7 and 8 of Jia et al. (arXiv 2203.12119) in blocks 3 and 4 of five, plain blocks below."""
+    model = build_method("vpt-late", build_vit(depth=5).double(), CLASSES, num_prompts=PROMPTS).train()
+    vit, prompts, images = model.vit, model.net.prompts, draw_images(dtype=torch.float64)
+    tokens = embed(vit, images)  # B 1+N D
+    for number, block in enumerate(vit.blocks):
+        fresh = prompts[number - 3].expand(len(images), -1, -1) if number >= 3 else tokens[:, :0]  # B P D, or none
+        tokens = block(torch.cat([tokens[:, :1], fresh, tokens[:, 1:]], dim=1))  # B 1+P+N D
+        tokens = torch.cat([tokens[:, :1], tokens[:, 1 + fresh.shape[1] :]], dim=1)  # B 1+N D
+    wanted = vit.head(vit.norm(tokens)[:, 0])
+    found = model.rest(model.stem(images))
+    assert model.net.uses_fast_form
+    trained = list(model.trained_state())
+    for logits in (found, model(images)):
+        torch.testing.assert_close(logits, wanted, rtol=1e-10, atol=1e-10)
+    gradients = []
+    for logits in (wanted, found):
+        model.zero_grad()
+        F.cross_entropy(logits, torch.tensor([0, 1])).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert list(gradients[1]) == trained and all(gradient.any() for gradient in gradients[1].values())
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-10)
+
+
+def test_late_prompts_come_back_from_their_file(tmp_path):
+    model = build("vpt-late").eval()
+    with torch.no_grad():
+        model.net.prompts.normal_()
+    save_prompts(model, tmp_path / "late.safetensors")
+    again = load_prompts(tmp_path / "late.safetensors", build_vit())
+    assert again.method == "vpt-late" and again.net.layers == (DEPTH - 1,)
+    torch.testing.assert_close(again(draw_images()), model(draw_images()), rtol=0, atol=0)
 
 
 # ---- phases -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 import time
 
 import pytest
+import torch
+from timm.layers.mlp import Mlp
 
 from vptlib.errors import UserError
 from vptlib.report.words.en import sentence
@@ -67,6 +69,16 @@ def test_an_answer_comes_before_further_sizes_and_seeds():
     assert needed_first(study()) == [Cell("vpt-deep", 60, 3), Cell("full", 60, 3)]
 
 
+def test_methods_trained_on_kept_tokens_come_right_after_the_solved_ones():
+    """They are found by what lies frozen below their first trained part, not by their names."""
+    ours = study(depth=3, methods=("bias", "partial-k", "full", "vpt-late", "linear", "vpt-deep"))
+    order = [cell.method for cell in by_importance(ours)]
+    assert order[:6] == ["linear", "partial-k", "vpt-late", "full", "vpt-deep", "bias"] and order == 4 * order[:6]
+    assert [cell.method for cell in needed_first(ours)] == ["vpt-deep", "full"]
+    all_trained = by_importance(study(depth=1, methods=("bias", "vpt-late", "full", "vpt-deep")))
+    assert [cell.method for cell in all_trained[:4]] == ["full", "vpt-deep", "bias", "vpt-late"]
+
+
 @pytest.fixture
 def a_second_a_run(monkeypatch):
     monkeypatch.setattr(time_budget, "forecast", lambda plan, cell: 0.1 if cell.method == "linear" else 1.0)
@@ -88,6 +100,14 @@ def test_a_time_too_short_for_the_two_that_are_compared_is_refused():
     with pytest.raises(UserError, match="time is too short for 'digits': vpt-deep with 60 images of 14 px need about"):
         check_time(ours, ours.missing(), 1.5, jobs=1)
     assert check_time(ours, [Cell("bias", 60, 3)], 0.5, jobs=1).within == [], "those two are finished already"
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+@pytest.mark.parametrize(("seconds", "made"), [(2, ["full", "vpt-deep"]), (3, ["vpt-late", "full", "vpt-deep"])])
+def test_an_early_method_never_takes_the_time_of_the_two_that_are_compared(seconds, made):
+    ours = study(depth=3, methods=("full", "vpt-late", "vpt-deep"))
+    table = check_time(ours, ours.missing(), seconds, jobs=1)
+    assert [cell.method for cell in table.within] == made and table.seconds == seconds
 
 
 def test_the_published_rules_have_no_time():
@@ -117,6 +137,42 @@ def test_the_forecast_counts_steps_and_candidates():
     assert forecast(ours, Cell("linear", 60, 3)) < later / 10
     assert forecast(study(steps=200), Cell("full", 60, 1)) > 1.5 * forecast(study(steps=100), Cell("full", 60, 1))
     assert forecast(study(steps=900), Cell("full", 60, 1)) == forecast(study(steps=600), Cell("full", 60, 1))
+
+
+@pytest.fixture
+def blocks_as_seconds(monkeypatch):
+    """A clock that ticks when the MLP of a block is run, so that what is measured does not depend on the machine.
+
+    What is measured is kept, so the tests with this clock have batch sizes of their own.
+    """
+    runs, forward = [], Mlp.forward
+    monkeypatch.setattr(Mlp, "forward", lambda self, tokens: runs.append(1) or forward(self, tokens))
+    monkeypatch.setattr("vptlib.study.time_budget.time.perf_counter", lambda: float(len(runs)))
+
+
+@pytest.mark.usefixtures("blocks_as_seconds")
+@pytest.mark.parametrize(
+    ("method", "below", "above"),
+    [("knn", 3, 0), ("linear", 3, 0), ("attentive-probe", 3, 0), ("vpt-late", 2, 1), ("vpt-deep", 0, 3)],
+)
+def test_the_forecast_has_the_frozen_blocks_once_per_image_and_the_others_at_each_step(method, below, above):
+    """60 images, of which 12 validate, and 30 test images."""
+    batch = 5
+    ours, cell = study(depth=3, methods=("full", "vpt-deep"), batch_size=batch), Cell(method, 60, 1)
+    steps, evaluations = 40, 40 / 20
+    wanted = below / batch * (60 + 30) + above * steps + above / batch * (evaluations * 12 + 30)
+    assert forecast(ours, cell) == pytest.approx(wanted)
+
+
+@pytest.mark.usefixtures("blocks_as_seconds")
+def test_where_memory_cannot_keep_the_tokens_all_blocks_count_at_each_step(monkeypatch):
+    ours = study(depth=3, methods=("vpt-late", "full", "vpt-deep"), batch_size=6)
+    one = ours.build("vpt-late").stem(torch.zeros(1, 3, 14, 14)).nbytes
+    monkeypatch.setattr("vptlib.tuning.training.MOST_KEPT_BYTES", 50 * one)
+    of_40, of_60 = (forecast(ours, Cell("vpt-late", n, 1)) for n in (40, 60))
+    assert of_40 == pytest.approx(2 / 6 * (40 + 30) + 40 + 1 / 6 * (2 * 8 + 30))
+    assert of_60 == pytest.approx(3 * 40 + 3 / 6 * (2 * 12 + 30))
+    assert [cell.method for cell in by_importance(ours)[:3]] == ["full", "vpt-deep", "vpt-late"]
 
 
 def test_a_study_stops_in_time_and_a_later_one_goes_on(monkeypatch):

@@ -1,7 +1,8 @@
 """Time as a setting: in which order runs are made so that an answer exists early, and which of them fit.
 
-The order: solved probes and the two methods that are compared at the largest size; then other methods, smaller sizes,
-and further seeds. A step of each method is measured on this machine before the start. Every finished run corrects the
+The order at the largest size: solved probes, methods trained on kept tokens (their frozen part is computed once per
+image), the two methods that are compared, and others. Then come smaller sizes and further seeds. So an answer exists
+early and improves. A step of each method is measured on this machine before the start. Every finished run corrects the
 forecast.
 """
 
@@ -10,11 +11,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
 from vptlib.statement import Statement, statement
@@ -27,13 +30,15 @@ from vptlib.study.store import finished_runs, run_key
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.precision import resolved
-from vptlib.tuning.training import best_device
+from vptlib.tuning.training import best_device, may_be_kept
 from vptlib.wording import duration
 
 # Expected steps until training is done, before any run of the study has shown it: most runs of the embedded tasks take
 # 150 to 260.
 EXPECTED_STEPS = 240
 COMPARED = ("vpt-deep", "full")
+# After so many seconds a step is measured well enough: large images take seconds a step.
+ENOUGH_SECONDS = 2.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -72,8 +77,9 @@ def needed_first(plan: Plan) -> list[Cell]:
 
 
 def _of_methods(plan: Plan) -> list[str]:
-    """The methods in order of importance: solved ones, which cost next to nothing, then those that are compared."""
-    ranks = [lambda m: is_solved(plan, m), lambda m: m in COMPARED]
+    """The methods in order of importance: first the cheap ones, which answer early, then those that are compared."""
+    largest = plan.sizes[-1]
+    ranks = [lambda m: is_solved(plan, m), lambda m: _keeps_tokens(plan, m, largest), lambda m: m in COMPARED]
     return sorted(plan.methods, key=lambda m: next((k for k, holds in enumerate(ranks) if holds(m)), len(ranks)))
 
 
@@ -94,21 +100,23 @@ class Timetable:
 def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, correction: float = 1.0) -> Timetable:
     """Which of the missing cells fit into so many seconds with `jobs` runs at the same time.
 
+    Those that an answer needs get their time first, although cheaper ones are made before them.
+
     Args:
         correction: measured seconds of finished runs, relative to their forecast.
     """
-    wanted = set(missing)
-    within, beyond, busy = [], [], [0.0] * max(1, jobs)
-    for cell in (cell for cell in by_importance(plan) if cell in wanted):
+    wanted, needed = set(missing), needed_first(plan)
+    order = [cell for cell in by_importance(plan) if cell in wanted]
+    beyond, busy = set(), [0.0] * max(1, jobs)
+    for cell in sorted(order, key=lambda cell: cell not in needed):
         cost = correction * forecast(plan, cell)
         core = min(range(len(busy)), key=busy.__getitem__)
         tuned = cell.seed == plan.seeds[0] or plan.tuning_cell(cell) not in beyond
         if tuned and busy[core] + cost <= seconds:
             busy[core] += cost
-            within.append(cell)
         else:
-            beyond.append(cell)
-    return Timetable(within, beyond, max(busy))
+            beyond.add(cell)
+    return Timetable([c for c in order if c not in beyond], [c for c in order if c in beyond], max(busy))
 
 
 def planned(table: Timetable, missing: int) -> list[Statement]:
@@ -178,11 +186,12 @@ def _beyond(plan: Plan, seconds: float, jobs: int) -> list[Cell]:
 def forecast(plan: Plan, cell: Cell) -> float:
     """Seconds that a run will take, in a process with one thread."""
     test, validation = len(material_of(plan).test_items), cell.n / 5
-    step, look = _step_seconds(plan, cell.method)
+    pace = _pace(plan, cell.method, cell.n)
+    once = pace.stem * (cell.n + test)
     if is_solved(plan, cell.method):
-        return look * (cell.n + test)
+        return once
     steps, evaluations = _steps_of(plan, cell)
-    return steps * step + look * (evaluations * validation + test)
+    return once + steps * pace.step + pace.look * (evaluations * validation + test)
 
 
 def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
@@ -200,45 +209,74 @@ def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
     return steps, steps / done_rules.STEPS_BETWEEN_EVALUATIONS
 
 
-_MEASURED: dict[tuple, tuple[float, float]] = {}
+@cache
+def _keeps_tokens(plan: Plan, method: str, n: int) -> bool:
+    """Whether `method` trains on what its frozen part makes of n images, computed once per image and kept."""
+    model = build_model(plan, method)
+    size = preprocessing(model.vit).size
+    images = torch.zeros(1, 3, size, size).expand(n, -1, -1, -1)  # n 3 S S, of which one is in memory
+    return model.stem_is_frozen and may_be_kept(model, TensorDataset(images, torch.zeros(n)), None)
 
 
-def _step_seconds(plan: Plan, method: str) -> tuple[float, float]:
-    """Seconds of a training step, and of the forward pass of one image, with one thread; measured once."""
+@dataclass(frozen=True)
+class _Pace:
+    """Seconds with one thread: of an image on its way to what is kept, of a step, and of an image from there on."""
+
+    stem: float
+    step: float
+    look: float
+
+
+_MEASURED: dict[tuple, _Pace] = {}
+
+
+def _pace(plan: Plan, method: str, n: int) -> _Pace:
+    """The pace of a method, measured once for each input size, on kept tokens if those of n images may be kept."""
     material = material_of(plan)
     size, bf16 = preprocessing(material.vit).size, plan.rules == DONE and resolved(plan.precision) == "bf16"
-    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules)
+    kept = _keeps_tokens(plan, method, n)
+    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules, kept)
     if key not in _MEASURED:
         device, threads = best_device(), torch.get_num_threads()
         model = build_model(plan, method).to(device).train()
         images = torch.randn(plan.batch_size, 3, size, size, device=device)
         torch.set_num_threads(1)
         try:
+            inputs, stem = _through_stem(model, images) if kept else (images, 0.0)
+            net = model.rest if kept else model
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                _MEASURED[key] = _measured(model, images)
+                step, look = (0.0, 0.0) if is_solved(plan, method) else _measured(model, net, inputs)
         finally:
             torch.set_num_threads(threads)
+        _MEASURED[key] = _Pace(stem, step, look)
     return _MEASURED[key]
 
 
-def _measured(model: AdaptedModel, images: Tensor) -> tuple[float, float]:
-    labels = torch.zeros(len(images), dtype=torch.long, device=images.device)
+@torch.no_grad()
+def _through_stem(model: AdaptedModel, images: Tensor) -> tuple[Tensor, float]:
+    """What is kept of the images, in float32, and the seconds that one of them takes."""
+    return model.stem(images), _median_seconds(lambda: model.stem(images), 2) / len(images)
+
+
+def _measured(model: AdaptedModel, net: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[float, float]:
+    """Seconds of a training step, and of the forward pass of one input of `net`, the part of `model` that is run."""
+    labels = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
     optimiser = torch.optim.AdamW(model.parameter_groups(0.01), lr=1e-6, fused=True)
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        F.cross_entropy(model(images), labels).backward()
+        F.cross_entropy(net(inputs), labels).backward()
         optimiser.step()
 
     whole = _median_seconds(step, 3)
     with torch.no_grad():
-        return whole, _median_seconds(lambda: model(images), 2) / len(images)
+        return whole, _median_seconds(lambda: net(inputs), 2) / len(inputs)
 
 
 def _median_seconds(work: Callable[[], object], times: int) -> float:
-    """Median seconds of `times` calls, after one that does not count."""
+    """Median seconds of `times` calls, or of fewer if they take long, after one that does not count."""
     seconds = []
-    for _ in range(times + 1):
+    while len(seconds) < 2 or (len(seconds) <= times and sum(seconds) < ENOUGH_SECONDS):
         start = time.perf_counter()
         work()
         if torch.cuda.is_available():

@@ -10,6 +10,7 @@ To add a method, write a builder and a row in `METHODS`. Figures, reports and th
 # pyright: reportArgumentType=false, reportCallIssue=false
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
@@ -348,6 +349,12 @@ def _vpt_deep(vit: ViT, **options) -> AdaptedModel:
     return AdaptedModel("vpt-deep", net, frozen_blocks=net.layers[0])
 
 
+def _vpt_late(vit: ViT, **options) -> AdaptedModel:
+    last_third = f"last {math.ceil(len(vit.blocks) / 3)}"
+    net = _prompted(vit, deep=True, **{"layers": last_third} | options)
+    return AdaptedModel("vpt-late", net, frozen_blocks=net.layers[0])
+
+
 def _vpt_deep_bias(vit: ViT, **options) -> AdaptedModel:
     net = _prompted(vit, deep=True, **options)
     _unfreeze_biases(vit)
@@ -521,6 +528,9 @@ METHODS = {
         "Basu et al., AAAI 2024, arXiv 2304.01917 (LN-Tune)",
         "#7A3E9D",
         (5, 0, 180),
+    ),
+    "vpt-late": Method(  # VPT-deep in the last third of the blocks; the blocks below are computed once per image
+        "VPT-late", _vpt_late, (2e-3, 6e-3, 5e-4), f"{_JIA}, section 4.3 (prompt depth)", "#7A3E9D", (8, 1, 0)
     ),
 }
 # What a study compares by default.
