@@ -32,11 +32,19 @@ from vptlib.report.explanation_charts import (
 from vptlib.report.sections import basic
 from vptlib.report.words.en import QUESTIONS, VERDICTS, sentence
 from vptlib.statement import statement
+from vptlib.study.published_rules import EQUAL
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
 SETTINGS = dict(
-    sizes=(40,), image_size=28, depth=2, steps=2, candidates=1, test_images=30, methods=("vpt-deep", "full")
+    methods=("vpt-deep", "full"),
+    sizes=(40,),
+    image_size=28,
+    depth=2,
+    rules=EQUAL,
+    steps=2,
+    candidates=1,
+    test_images=30,
 )
 
 

@@ -9,6 +9,7 @@ from vptlib import Study
 from vptlib.data.conditions import CORRUPTIONS, Conditions, corrupt, long_tail, wrong_labels
 from vptlib.errors import UserError
 from vptlib.report.words.en import protocol
+from vptlib.study.published_rules import EQUAL
 from vptlib.study.store import run_key
 
 LABELS = np.arange(600) % 5
@@ -89,7 +90,8 @@ def test_an_imbalance_that_the_data_cannot_give_is_named():
 
 
 def study(**options):
-    small = {"task": "digits", "methods": ("linear",), "sizes": (60,), "steps": 3, "candidates": 1, "test_images": 50}
+    small = {"task": "digits", "methods": ("linear",), "sizes": (60,), "test_images": 50}
+    small |= {"rules": EQUAL, "steps": 3, "candidates": 1}
     return Study(**small | options)
 
 

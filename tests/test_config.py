@@ -7,11 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 from pictures import put
 
 from vptlib.errors import UserError
 from vptlib.paths import repository
 from vptlib.report.config import check_material, read_config
+from vptlib.study.published_rules import DONE
 from vptlib.study.study import Study
 
 MISTAKES = {
@@ -25,6 +27,7 @@ MISTAKES = {
     "tasks: [digits]\nsteps: 2.5": ("line 2", "`steps` must be a whole number", "2.5"),
     "tasks: [digits]\nnum_prompts: null": ("line 2", "`num_prompts` must be a whole number", "null"),
     "tasks: [digits]\nprecision: fp16": ("line 2", "precision is 'fp16'", "auto, fp32", "bf16"),
+    "tasks: [digits]\naugmentation: strong": ("line 2", "augmentation is 'strong'", "none, light", "light+mirror"),
     "tasks: [digits]\nprecision: 16": ("line 2", "`precision` must be text", "but is 16"),
     "tasks: [digits]\naspect: crops": ("line 2", "aspect is 'crops'", "squash, crop, pad"),
     "tasks: [digits]\ntime: 30": ("line 2", "`time` must be a number and a unit, such as 30m", "but is 30"),
@@ -154,15 +157,24 @@ def test_another_users_home_is_expanded_too(tmp_path):
     assert config.settings.tasks == (f"folder:{own}", f"{tmp_path}/~nobody-of-this-name/b")
 
 
-def test_settings_that_are_not_named_are_those_of_the_study_trained_until_done(tmp_path):
+def test_settings_that_are_not_named_are_those_of_the_study(tmp_path):
     config = read_config(written(tmp_path, "tasks: [digits, object-count]"))
-    assert config.studies() == [Study("digits", rules="until done"), Study("object-count", rules="until done")]
+    assert config.studies() == [Study("digits"), Study("object-count")]
+
+
+def test_the_values_of_a_configuration_mean_the_same_in_python():
+    path = repository() / "reports" / "configs" / "quickstart.yaml"
+    values = yaml.safe_load(path.read_text())
+    settings = {name: value for name, value in values.items() if name in {field.name for field in fields(Study)}}
+    assert "rules" not in settings, "the default is compared here"
+    studies = [Study(task, **settings) for task in values["tasks"]]
+    assert studies == read_config(path).studies() and {study.rules for study in studies} == {DONE}
 
 
 @pytest.mark.parametrize("key", ["steps", "candidates", "image_size", "depth"])
 def test_null_is_the_same_as_nothing(tmp_path, key):
     config = read_config(written(tmp_path, f"tasks: [digits]\n{key}: null"))
-    assert config.studies() == [Study("digits", rules="until done")]
+    assert config.studies() == [Study("digits")]
 
 
 def test_every_field_of_a_study_can_be_set(tmp_path):
@@ -188,6 +200,7 @@ def test_every_field_of_a_study_can_be_set(tmp_path):
         "aspect": "pad",
         "precision": "bf16",
         "image_size_limit": 112,
+        "augmentation": "none",
     }
     assert set(values) | {"task"} == {field.name for field in fields(Study)}
     lines = [f"{key}: {list(value) if isinstance(value, tuple) else value}" for key, value in values.items()]

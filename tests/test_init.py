@@ -2,7 +2,6 @@
 
 import re
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,13 +237,13 @@ def test_a_name_that_no_text_can_hold_is_named(here):
 def test_every_line_behind_a_hash_shows_the_default(photos):
     text = config_text(check_data("photos", (), progress=False), "photos", photos.with_suffix(".yaml"))
     switched = re.findall(r"^# ([a-z_]+): (.+)$", text, flags=re.MULTILINE)
-    keys = ["time", "image_size", "aspect", "precision", "steps", "candidates", "methods"]
+    keys = ["time", "image_size", "aspect", "precision", "augmentation", "steps", "candidates", "methods"]
     assert [key for key, _ in switched] == keys
     for name, changed in (("off", text), ("on", re.sub(r"^# ([a-z_]+: )", r"\1", text, flags=re.MULTILINE))):
         (photos.parent / f"{name}.yaml").write_text(changed)
     off, on = (read_config(photos.parent / f"{name}.yaml") for name in ("off", "on"))
     assert (on.studies(), on.settings.time) == (off.studies(), off.settings.time)
-    assert off.studies() == [replace(Study(str(photos), rules="until done"), **fitted(photos))]
+    assert off.studies() == [Study(str(photos), **fitted(photos))]
 
 
 def fitted(photos):

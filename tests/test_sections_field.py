@@ -12,9 +12,10 @@ from vptlib.evidence import pretraining_distance
 from vptlib.evidence.similarity import frechet_distance_at_infinity, transfer_table
 from vptlib.report.charts import quadrant_figure
 from vptlib.report.sections import field
+from vptlib.study.published_rules import EQUAL
 
 SMALL = {"methods": ("linear", "vpt-deep", "full"), "sizes": (40, 60), "steps": 2, "candidates": 1, "test_images": 40}
-SMALL |= {"image_size": 28, "depth": 1, "num_prompts": 2}
+SMALL |= {"image_size": 28, "depth": 1, "num_prompts": 2, "rules": EQUAL}
 NOISY = {"label_noise": 0.5}
 
 

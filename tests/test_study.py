@@ -17,6 +17,7 @@ from vptlib.report.words.en import protocol
 from vptlib.statement import statement
 from vptlib.study import runner
 from vptlib.study.plan import Cell
+from vptlib.study.published_rules import EQUAL
 from vptlib.study.store import mlflow_client, run_key
 from vptlib.study.study import Study
 from vptlib.tuning.methods import METHODS, STANDARD
@@ -32,6 +33,7 @@ TINY = {
     "steps": 3,
     "batch_size": 8,
     "test_images": 30,
+    "rules": EQUAL,
 }
 
 
@@ -249,7 +251,14 @@ def test_the_protocol_in_english_has_the_same_rows_and_figures():
 # ---- a store of an earlier version ------------------------------------------------------------------------------
 
 # What vptlib wrote before its modules moved into sub-packages, for `EARLIER` below, copied from its store.
-EARLIER = {"methods": ("linear", "vpt-deep"), "sizes": (40,), "steps": 3, "candidates": 1, "test_images": 30}
+EARLIER = {
+    "methods": ("linear", "vpt-deep"),
+    "sizes": (40,),
+    "steps": 3,
+    "candidates": 1,
+    "test_images": 30,
+    "rules": EQUAL,
+}
 STORED = {
     "linear": {
         "key": "7261b1cc9f8718af72ea7f0e6213f3c8",

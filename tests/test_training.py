@@ -71,11 +71,12 @@ def test_weights_best_on_validation_remain(monkeypatch):
         assert not torch.equal(tensor, seen[3][name])
 
 
+@pytest.mark.parametrize("augmentation", ["none", "light+mirror"])
 @pytest.mark.parametrize("method", STEPPED)
-def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, method):
+def test_a_stopped_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch, method, augmentation):
     monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
     options = {"dropout": 0.2} if METHODS[method].uses_prompts else {}
-    recipe = Recipe(1e-2, steps=12, batch_size=8, seed=5)
+    recipe = Recipe(1e-2, steps=12, batch_size=8, seed=5, augmentation=augmentation)
     whole = model(method, **options)
     uninterrupted = fit(whole, bright_and_dark(20), bright_and_dark(10), recipe)
 
@@ -277,7 +278,7 @@ def test_patience_without_validation_images_is_refused():
 
 def test_a_training_taken_in_parts_is_the_training_taken_at_once():
     """Another training between the parts draws random numbers of its own; dropout draws them here."""
-    recipe = Recipe(1e-2, steps=30, evaluations=6, patience=3)
+    recipe = Recipe(1e-2, steps=30, evaluations=6, patience=3, augmentation="light")
     data = bright_and_dark(20), bright_and_dark(10, seed=2)
     torch.manual_seed(0)
     whole = fit(model(dropout=0.5), *data, recipe)

@@ -56,6 +56,25 @@ def test_a_grid_grows_only_from_its_edges():
     assert next_rate(tried, 1e-3) is None
 
 
+def test_the_usual_rate_stays_unless_another_is_clearly_better():
+    close, clear = {1e-3: (0.80, -0.6), 3e-3: (0.84, -0.5)}, {1e-3: (0.80, -0.6), 3e-3: (0.86, -0.5)}
+    assert done_rules.standard_error(0.85, 80) == pytest.approx(0.04, abs=0.002)
+    assert done_rules.ranked(close, 1e-3, images=80) == [1e-3, 3e-3]
+    assert done_rules.ranked(clear, 1e-3, images=80) == [3e-3, 1e-3]
+    assert done_rules.ranked(close, 1e-3, images=400) == [3e-3, 1e-3], "with more images 4 points are clear"
+    assert done_rules.ranked({1e-3: (0.9, -0.2), 3e-3: (0.8, -0.1)}, 3e-3, images=10) == [3e-3, 1e-3]
+    assert done_rules.ranked(close, 1e-2, images=80) == [3e-3, 1e-3], "the preferred one is no longer there"
+    diverged = {1e-3: (0.0, -math.inf), 3e-3: (0.1, -2.3)}
+    assert done_rules.ranked(diverged, 1e-3, images=8) == [3e-3, 1e-3]
+
+
+def test_ten_validation_images_do_not_move_a_rate_by_one_image(monkeypatch):
+    middle = usual_rate("vpt-deep")
+    planted(monkeypatch, lambda rate, step: 0.75 if rate < middle * 0.9 else 0.625)  # one of 8 images
+    row = only_run(study(methods=("vpt-deep",)))
+    assert row.learning_rate == pytest.approx(middle, rel=0.05) and len(row.tried) == 3
+
+
 def test_rounds_end_at_evaluations():
     recipe = recipe_until_done(1e-3, steps=600, batch_size=16, seed=0, bf16=False)
     assert rounds(recipe, 3) == [60, 120] and rounds(recipe, 5) == [60, 120, 240] and rounds(recipe, 1) == [60]
@@ -90,7 +109,8 @@ def runner_evaluation(accuracy):
 
 
 def near(best: float):
-    return lambda rate, step: 0.9 - 0.1 * abs(math.log10(rate / best)) + 1e-4 * step
+    """A step on the grid costs 10 points: more than the standard error on 40 validation images."""
+    return lambda rate, step: 0.94 - 0.2 * abs(math.log10(rate / best)) + 1e-4 * step
 
 
 def only_run(study: Study) -> pd.Series:
@@ -101,7 +121,7 @@ def only_run(study: Study) -> pd.Series:
 def test_the_grid_grows_towards_the_best_rate_but_not_without_end(monkeypatch, best, tried):
     middle = usual_rate("vpt-deep")
     planted(monkeypatch, near(middle * 10 ** (best / 2)))
-    row = only_run(study(methods=("vpt-deep",)))
+    row = only_run(study(methods=("vpt-deep",), sizes=(200,)))
     assert len(row.tried) == tried
     reached = min(abs(best), 1 + done_rules.MOST_GROWTH)
     assert row.learning_rate == pytest.approx(middle * 10 ** (math.copysign(reached, best) / 2 if best else 0), rel=0.1)
@@ -213,8 +233,8 @@ def test_keys_depend_on_what_determines_a_run_and_on_nothing_else():
 
 
 def test_defaults_depend_on_the_rules():
-    assert (Study("digits").steps, Study("digits").candidates) == (60, 2)
-    done = Study("digits", rules="until done")
+    equal, done = Study("digits", rules="equal budget"), Study("digits")
+    assert (equal.steps, equal.candidates) == (60, 2) and done.rules == "until done"
     assert (done.steps, done.candidates) == (done_rules.MOST_STEPS, done_rules.CANDIDATES)
 
 

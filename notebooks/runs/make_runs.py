@@ -2,9 +2,9 @@
 
     python notebooks/runs/make_runs.py notebooks/03_data_scaling.ipynb
 
-The notebook's parameters cell describes the study. Runs that are already in the store are not repeated. Without any,
-it takes about five minutes on two idle CPU cores. Do it when the rules of a study, the learning rates or the embedded
-backbone change. Then run the notebook and its solutions again.
+The notebook's parameters cell describes the study; its rules are "equal budget". Runs that are already in the
+store are not repeated. Without any, it takes about five minutes on two idle CPU cores. Do it when the rules of a study,
+the learning rates or the embedded backbone change. Then run the notebook and its solutions again.
 """
 
 import ast
@@ -29,7 +29,8 @@ def study_of(notebook: str) -> Study:
     """The study that a notebook's parameters describe; parameters that are not fields of a study are ignored."""
     parameters = inspect_notebook(notebook).values()
     known = {field.name for field in fields(Study)}
-    return Study(**{p["name"]: ast.literal_eval(p["default"]) for p in parameters if p["name"] in known})
+    settings = {p["name"]: ast.literal_eval(p["default"]) for p in parameters if p["name"] in known}
+    return Study(**settings, rules="equal budget")
 
 
 def main(notebook: str) -> None:

@@ -25,6 +25,7 @@ def studies(p: dict) -> list[Study]:
     """All studies of the notebook: plain on every task, hard conditions on the first, mixtures on the last."""
     shared = {name: p[name] for name in ("backbone", "image_size", "depth", "steps", "batch_size", "candidates")}
     shared |= {"sizes": (p["n"],), "seeds": tuple(p["seeds"]), "test_images": p["test_images"]}
+    shared |= {"rules": "equal budget"}
     first, *_, last = p["tasks"]
     pair = ("vpt-deep", "full")
     return [

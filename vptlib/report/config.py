@@ -1,8 +1,7 @@
 """The YAML file behind a report: read, checked, and each mistake reported as one sentence with its line and its fix.
 
-The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. One default differs: a
-report trains every run until it is done. The report adds a title, the tasks, the margin of the decision and the size of
-the GradCAM page.
+The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. The report adds a
+title, the tasks, the margin of the decision and the size of the GradCAM page.
 
 Paths in `tasks`, `reference` and `backbone: file:...` mean the same as on the command line: `~` and `~user` are home
 folders. A relative path counts from the YAML's folder; on the command line, from the working directory. A name with
@@ -28,7 +27,7 @@ from vptlib.data.tasks import PHOTOGRAPHS, TASKS, load_task, task_is_available
 from vptlib.errors import UserError
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.report.init import as_typed, usual_config
-from vptlib.study.published_rules import DONE, VTAB
+from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
 from vptlib.study.time_budget import seconds_of
 from vptlib.tuning.methods import METHODS
@@ -64,14 +63,10 @@ class _ReportOnly(BaseModel):
     time: str = ""
 
 
-# Where a report's default is not that of `Study`.
-_OTHER_DEFAULTS: dict[str, Any] = {"rules": DONE}
-
-
 def _study_fields() -> dict[str, Any]:
     """Type and default of each field of `Study`, except the task: a report may have several."""
-    types, defaults = get_type_hints(Study), {field.name: field.default for field in fields(Study)} | _OTHER_DEFAULTS
-    return {name: (types[name], default) for name, default in defaults.items() if name != "task"}
+    types = get_type_hints(Study)
+    return {field.name: (types[field.name], field.default) for field in fields(Study) if field.name != "task"}
 
 
 _Settings = create_model("_Settings", __base__=_ReportOnly, **_study_fields())

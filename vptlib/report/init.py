@@ -247,6 +247,11 @@ def _choices(found: DataCheck) -> list[list[str]]:
         (f"Side in pixels of the square that the model sees{yours}. null: chosen by looking", "image_size", None),
         ("How an image becomes a square: auto, squash, crop (its middle) or pad (with bars)", "aspect", "auto"),
         ("Arithmetic: fp32, bf16, or auto (bf16 where this machine is faster with it)", "precision", "auto"),
+        (
+            "Small changes to training images: none, light, or light+mirror if no label depends on left and right",
+            "augmentation",
+            "none",
+        ),
         ("The largest number of training steps; a run ends early when it makes no more progress", "steps", MOST_STEPS),
         ("Learning rates that each method tries first", "candidates", CANDIDATES),
         ("Ways to adapt the backbone; `vpt methods` lists them all", "methods", list(STANDARD)),

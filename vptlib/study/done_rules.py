@@ -4,7 +4,10 @@ One rule for all methods that are trained by steps:
 
 - Each tries `candidates` learning rates around its usual one, a factor of √10 apart. All train side by side; after each
   round the worse half stops (successive halving: Jamieson and Talwalkar, AISTATS 2016, arXiv 1502.07943).
-- If the best rate lies at the edge of those tried, the next one beyond is tried too, at most `MOST_GROWTH` times.
+- Few validation images choose by luck. So the usual rate stays unless another is better by more than one standard error
+  (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984, section 3.4.3).
+- If the best rate lies at the edge of those tried, the next one beyond is tried too, at most `MOST_GROWTH` times. It
+  must be better by as much.
 - The best goes on until `PATIENCE` evaluations bring no progress, or to `steps`, the same for all. Then its rate falls.
 
 Methods with a solver (`vptlib.tuning.solved`) are solved to convergence instead.
@@ -26,7 +29,7 @@ WARMUP = 0.05
 # Share of the largest number of steps after which the worse half of the candidates stops; each later round doubles it.
 FIRST_ROUND = 0.1
 # Part of every key of these rules. Increase it when the meaning of a run changes.
-EDITION = 1
+EDITION = 2
 
 
 def usual_rate(method: str) -> float:
@@ -51,6 +54,29 @@ def next_rate(tried: Mapping[float, float], best: float) -> float | None:
     if best == min(tried):
         return lower_rate(best)
     return _neat(best * FACTOR) if best == max(tried) else None
+
+
+def ranked(scores: Mapping[float, tuple[float, float]], preferred: float, images: int) -> list[float]:
+    """Rates, the best first; the preferred one comes first unless another is better by more than one standard error.
+
+    Args:
+        scores: rate → validation accuracy and negative loss; the loss is infinite if training diverged.
+        preferred: one of the rates, or one that is no longer there.
+        images: validation images.
+    """
+    order = sorted(scores, key=scores.__getitem__, reverse=True)
+    if preferred not in scores or math.isinf(scores[preferred][1]):
+        return order
+    best = scores[order[0]][0]
+    if best - scores[preferred][0] > standard_error(best, images):
+        return order
+    return [preferred, *(rate for rate in order if rate != preferred)]
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Of an accuracy on so many images; one right and one wrong image are added, so that it is never 0."""
+    share = (accuracy * images + 1) / (images + 2)
+    return math.sqrt(share * (1 - share) / images)
 
 
 def lower_rate(rate: float) -> float:

@@ -8,6 +8,7 @@ from vptlib.data.files import ASPECTS
 from vptlib.errors import UserError
 from vptlib.study import done_rules
 from vptlib.study.published_rules import ALL, DONE, EQUAL, RULES, Setting, published_settings
+from vptlib.tuning.augmentation import AUGMENTATIONS, NONE
 from vptlib.tuning.backbones import EMBEDDED
 from vptlib.tuning.methods import STANDARD, find_method
 from vptlib.tuning.precision import PRECISIONS
@@ -46,10 +47,14 @@ class Plan:
         candidates: how many learning rates (published rules: settings) are tried per method and size, or "all".
         test_images: how many of the task's test images are used, always the same ones; or "all".
         label_noise, noise, imbalance, corruption, severity: as in `vptlib.data.conditions.Conditions`.
-        rules: "equal budget"; "until done", to train every run until it is done (`vptlib.study.done_rules`); or
-            "vtab-1k" for the published protocol (`vptlib.study.published_rules`). Under "vtab-1k" all n images train
-            in the final run, `epochs` replaces `steps`, and the prompt length is chosen with the learning rate.
+        rules: "until done", to train every run until it is done (`vptlib.study.done_rules`); "equal budget", to give
+            every run the same number of steps; or "vtab-1k" for the published protocol
+            (`vptlib.study.published_rules`). Under "vtab-1k" all n images train in the final run, `epochs` replaces
+            `steps`, and the prompt length is chosen with the learning rate.
         epochs: passes over the images in every training run, under the rules "vtab-1k".
+        augmentation: "none"; "light", which shifts training images a little and changes their brightness and contrast;
+            or "light+mirror", which also mirrors half of them: take it only if no label depends on left and right.
+            Under "until done" only. Methods that are solved, or with frozen lower layers, train without.
     """
 
     task: str
@@ -69,11 +74,12 @@ class Plan:
     imbalance: float = 1.0
     corruption: str = ""
     severity: int = 3
-    rules: str = EQUAL
+    rules: str = DONE
     epochs: int = 100
     aspect: str = "auto"
     precision: str = "auto"
     image_size_limit: int | None = None
+    augmentation: str = NONE
 
     def __post_init__(self):
         done = self.rules == DONE
@@ -92,9 +98,19 @@ class Plan:
             if not (may_be_all and value == ALL) and (isinstance(value, str) or value < 1):
                 raise UserError(f"{name} is {value!r}, but must be 1 or more{' or all' * may_be_all}.")
         _ = self.conditions  # checks itself
-        for name, offered in (("rules", RULES), ("aspect", ("auto", *ASPECTS)), ("precision", PRECISIONS)):
+        for name, offered in (
+            ("rules", RULES),
+            ("aspect", ("auto", *ASPECTS)),
+            ("precision", PRECISIONS),
+            ("augmentation", AUGMENTATIONS),
+        ):
             if getattr(self, name) not in offered:
                 raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(offered)}.")
+        if self.augmentation != NONE and not done:
+            raise UserError(
+                f"augmentation is {self.augmentation!r}, but the rules {self.rules!r} have none: take the rules "
+                f"{DONE!r}, or augmentation {NONE!r}."
+            )
         for method in self.methods:
             _ = self.to_try(method)
 

@@ -2,7 +2,7 @@
 
 from vptlib.statement import Statement, statement
 from vptlib.study import done_rules
-from vptlib.study.material import is_solved, material_of
+from vptlib.study.material import build_model, is_solved, material_of
 from vptlib.study.plan import Plan
 from vptlib.study.published_rules import (
     ALL,
@@ -13,6 +13,7 @@ from vptlib.study.published_rules import (
     VTAB,
     published_optimiser,
 )
+from vptlib.tuning.augmentation import CHANGE, MIRROR, NONE, SHIFT
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import find_method
 from vptlib.tuning.precision import resolved
@@ -53,7 +54,9 @@ def _until_done(plan: Plan) -> dict[str, Statement]:
             aspect=prepared.aspect,
             chosen=plan.image_size is None,
             precision=resolved(plan.precision),
+            augmentation=plan.augmentation,
         ),
+        **({} if plan.augmentation == NONE else {"augmentation": _augmentation(plan)}),
         "tuning": statement(
             "tuning_until_done", candidates=plan.candidates, growth=done_rules.MOST_GROWTH, seeds=len(plan.seeds)
         ),
@@ -67,6 +70,25 @@ def _until_done(plan: Plan) -> dict[str, Statement]:
         **({"solved": statement("solved_methods", methods=solved)} if solved else {}),
         **({"strong": statement("strong_methods", options=_options_of(strong))} if strong else {}),
     }
+
+
+def _augmentation(plan: Plan) -> Statement:
+    """Which augmentation there is, and for which methods there is none."""
+    of_each = {method: _frozen_and_first(plan, method) for method in plan.methods}
+    return statement(
+        "augmentation_given",
+        shift=SHIFT,
+        change=CHANGE,
+        mirror=plan.augmentation == MIRROR,
+        without=[method for method, (frozen, _) in of_each.items() if frozen],
+        head_solved=[method for method, (_, first) in of_each.items() if first == "head"],
+    )
+
+
+def _frozen_and_first(plan: Plan, method: str) -> tuple[bool, str]:
+    """Whether the lower layers of a method are frozen, and the first phase of its training."""
+    model = build_model(plan, method)
+    return model.stem_is_frozen, model.phases[0]
 
 
 def _options_of(methods: list[str]) -> dict[str, dict]:

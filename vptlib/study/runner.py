@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from vptlib.errors import UserError
 from vptlib.paths import store_folder, write_whole
 from vptlib.prompting.blocks import heads
-from vptlib.study.done_rules import MOST_GROWTH, lower_rate, next_rate, recipe_until_done, rounds
+from vptlib.study.done_rules import MOST_GROWTH, lower_rate, next_rate, ranked, recipe_until_done, rounds
 from vptlib.study.material import build_model, is_solved, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, EQUAL, VTAB, Setting, published_recipe
@@ -199,7 +199,7 @@ class _Race:
         Raises:
             Diverged: training diverges with every rate.
         """
-        best = rates[0]
+        best = rates[0]  # the usual one
         if len(rates) > 1:
             at = rounds(self._recipe(best), len(rates))
             best = self._grown(self._best_of(rates, at), at[-1])
@@ -210,12 +210,12 @@ class _Race:
         return _Found(self._running[best].model, history, best, tried)
 
     def _best_of(self, rates: list[float], at: list[int]) -> float:
-        """The best rate after the rounds of `at`, each a number of steps."""
+        """The best rate after the rounds of `at`, each a number of steps; `rates` begins with the usual one."""
+        usual = rates[0]
         for number, steps in enumerate(at):
-            scores = {rate: self._score(rate, steps) for rate in rates}
-            ranked = sorted(rates, key=scores.__getitem__, reverse=True)
-            rates = ranked[: 1 if number == len(at) - 1 else math.ceil(len(rates) / 2)]
-            for rate in ranked[len(rates) :]:
+            order = self._ranked(rates, usual, steps)
+            rates = order[: 1 if number == len(at) - 1 else math.ceil(len(rates) / 2)]
+            for rate in order[len(rates) :]:
                 self._drop(rate)
         return rates[0]
 
@@ -225,12 +225,16 @@ class _Race:
             further = next_rate(dict.fromkeys(self._all_rates(), 0.0), best)
             if further is None:
                 return best
-            if self._score(further, steps) <= self._score(best, steps):
+            if self._ranked([best, further], best, steps)[0] == best:
                 self._drop(further)
                 return best
             self._drop(best)
             best = further
         return best
+
+    def _ranked(self, rates: list[float], preferred: float, steps: int) -> list[float]:
+        """Rates by what they reach within so many steps, the best first."""
+        return ranked({rate: self._score(rate, steps) for rate in rates}, preferred, len(self._data[1]))
 
     def _to_the_end(self, rate: float) -> tuple[History, float]:
         """The training that goes on to its end. A rate that diverges late is divided by √10, twice at most."""
@@ -274,7 +278,8 @@ class _Race:
 
     def _recipe(self, rate: float) -> Recipe:
         plan = self._plan
-        return recipe_until_done(rate, plan.most_steps, plan.batch_size, self._cell.seed, self._bf16)
+        recipe = recipe_until_done(rate, plan.most_steps, plan.batch_size, self._cell.seed, self._bf16)
+        return replace(recipe, augmentation=plan.augmentation)
 
     def _training(self, rate: float) -> Training:
         if rate not in self._running:
@@ -286,7 +291,10 @@ class _Race:
         return self._running[rate]
 
     def _solve_head(self, model: AdaptedModel) -> None:
-        """The first phase of LP-FT: the head of a linear probe, solved; only the second phase is left to train."""
+        """The first phase of LP-FT: the head of a linear probe, solved; only the second phase is left to train.
+
+        The head is solved on the images as they are; augmentation is for the second phase.
+        """
         probe = build_model(self._plan, "linear", self._cell.seed)
         _solved(probe, *self._data)
         for head, solved in zip(heads(model.vit), heads(probe.vit), strict=True):

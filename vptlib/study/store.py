@@ -21,9 +21,10 @@ from torch import Tensor
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.study import done_rules
-from vptlib.study.material import material_of
+from vptlib.study.material import is_solved, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import ALL, DONE, VTAB, Setting, published_settings
+from vptlib.tuning.augmentation import NONE
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import find_method
 from vptlib.tuning.precision import resolved
@@ -90,6 +91,7 @@ def _facts_until_done(plan: Plan, cell: Cell) -> dict:
         "learning_rates": plan.to_try(cell.method),
         "options": dict(find_method(cell.method).strong_options),
         "precision": resolved(plan.precision),
+        **({} if plan.augmentation == NONE or is_solved(plan, cell.method) else {"augmentation": plan.augmentation}),
     }
 
 

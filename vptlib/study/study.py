@@ -1,9 +1,10 @@
 """A fair comparison on one task: methods × sizes × seeds. Every run is kept in MLflow and never repeated.
 
-All methods get the same images and the same number of candidate learning rates. They train for the same number of
-optimiser steps, or until they are done (`vptlib.study.done_rules`). The learning rate is chosen on validation images,
-which are part of the labelled budget n. Each run uses the test images once. `Study.protocol` states these rules for
-every report. To repeat the papers, use the published rules of VTAB-1k (`vptlib.study.published_rules`).
+All methods get the same images and the same number of candidate learning rates. They train until they are done
+(`vptlib.study.done_rules`), or with `rules="equal budget"` for the same number of optimiser steps. The learning rate is
+chosen on validation images, which are part of the labelled budget n. Each run uses the test images once.
+`Study.protocol` states these rules for every report. To repeat the papers, use the published rules of VTAB-1k
+(`vptlib.study.published_rules`).
 """
 
 import time

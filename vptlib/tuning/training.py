@@ -26,6 +26,8 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
+from vptlib.tuning.augmentation import AUGMENTATIONS, NONE, augmented
+from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.precision import frozen_in_bfloat16
 
@@ -64,6 +66,8 @@ class Recipe:
             accuracy, or a loss lower by `LEAST_PROGRESS`) before the rate falls and training ends.
         cooldown: with patience, the steps in which the rate falls, as a share of the steps before.
         fused: one kernel for all of AdamW: the same numbers but for rounding, in less time.
+        augmentation: one of `vptlib.tuning.augmentation.AUGMENTATIONS`, of training images. A model with a frozen stem
+            trains without, also where its images are too many to keep the stem's output of all.
     """
 
     learning_rate: float
@@ -80,10 +84,12 @@ class Recipe:
     patience: int | None = None
     cooldown: float = 0.2
     fused: bool = False
+    augmentation: str = NONE
 
     def __post_init__(self):
-        if self.optimiser not in OPTIMISERS:
-            raise UserError(f"optimiser is {self.optimiser!r}, but must be one of {', '.join(OPTIMISERS)}.")
+        for name, offered in (("optimiser", OPTIMISERS), ("augmentation", AUGMENTATIONS)):
+            if getattr(self, name) not in offered:
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(offered)}.")
 
     def rate_at(self, step: int, falls_from: int | None = None) -> float:
         """Learning rate of step 0, 1, ... steps - 1.
@@ -243,6 +249,7 @@ class Training:
         self._device = best_device()
         model.to(self._device)
         model.vit.set_grad_checkpointing(recipe.checkpointing)
+        self._augmented = _augmentation(model, train, recipe)
         net, self._train, self._val = _what_trains(model, train, val)
         self._net = torch.compile(net) if recipe.compile else net
         self._at_once = recipe.batch_size  # fewer where the GPU has no memory for so many images
@@ -332,10 +339,10 @@ class Training:
 
     def _one_step(self, step: int) -> float:
         rate = self._run.enter_phase(step)
-        batch = [t[next_].to(self._device) for t, next_ in _pair(self._train, self._batches)]
+        inputs, labels = (t[next_].to(self._device) for t, next_ in _pair(self._train, self._batches))
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        loss = self._loss(*batch)
+        loss = self._loss(self._augmented(inputs, step), labels)
         self._optimiser.step()
         loss = loss.item()
         if not math.isfinite(loss):
@@ -458,6 +465,19 @@ def _what_trains(
     if not given and not (model.stem_is_frozen and may_be_kept(model, train, val)):
         return model, train, val
     return model.rest, _on_stem(model, train), None if val is None else _on_stem(model, val)
+
+
+def _augmentation(model: AdaptedModel, train: TensorDataset, recipe: Recipe) -> Callable[[Tensor, int], Tensor]:
+    """What makes of the images of a step, `B 3 H W`, those that the model sees.
+
+    A frozen stem sees each image once, so a model that has one trains on the images as they are. The same holds where
+    memory is too small to keep the stem's output: the result must not depend on memory.
+    """
+    if recipe.augmentation == NONE or model.stem_is_frozen or isinstance(train, FrozenFeatures):
+        return lambda images, _: images
+    expected = preprocessing(model.vit)
+    black = -torch.tensor(expected.mean) / torch.tensor(expected.std)  # 3
+    return lambda images, step: augmented(images, recipe.augmentation, recipe.seed, step, black)
 
 
 def _on_stem(model: AdaptedModel, data: TensorDataset) -> FrozenFeatures:

@@ -603,6 +603,7 @@ def length_is_fixed(runs: int) -> str:
 RULES = {
     "images": "Images",
     "input": "Input",
+    "augmentation": "Augmentation",
     "tuning": "Tuning",
     "final_run": "Final run",
     "training": "Training",
@@ -659,10 +660,28 @@ _ASPECTS = {
 
 
 @_says
-def input_given(size: int, aspect: str, chosen: bool, precision: str) -> str:
+def input_given(size: int, aspect: str, chosen: bool, precision: str, augmentation: str) -> str:
     how = "chosen on the labelled images before any training" if chosen else "given"
     arithmetic = " Computed in bfloat16." if precision == "bf16" else ""
-    return f"{size} × {size} px, {how}; {_ASPECTS[aspect]}; no augmentation.{arithmetic}"
+    plain = "; no augmentation" if augmentation == "none" else ""
+    return f"{size} × {size} px, {how}; {_ASPECTS[aspect]}{plain}.{arithmetic}"
+
+
+@_says
+def augmentation_given(shift: int, change: float, mirror: bool, without: list[str], head_solved: list[str]) -> str:
+    half = (
+        "Half of the images, at random, are mirrored left to right."
+        if mirror
+        else "No image is mirrored, because a label may depend on left and right."
+    )
+    frozen, heads = (listed([title(method) for method in of]) if of else "" for of in (without, head_solved))
+    none = f" None for {frozen}, whose frozen layers need to see each image only once." if frozen else ""
+    solved = f" {heads}: the head is first solved without." if heads else ""
+    return (
+        f"At each training step an image is shifted by up to 1/{shift} of its side, and its brightness and contrast "
+        f"change by up to {per_cent(change, 0)}; every method gets the same images. {half}{none}{solved} Validation "
+        "and test images stay as they are."
+    )
 
 
 @_says
@@ -670,8 +689,9 @@ def tuning_until_done(candidates: int, growth: int, seeds: int) -> str:
     others = " The other seeds take the rate over." if seeds > 1 else ""
     return (
         f"{many(candidates, 'learning rate')} per method and size, a factor of √10 apart, the same number for every "
-        "method. Validation images of the first seed decide; after each round the worse half stops. If the best rate "
-        f"is at the edge, the next one is tried too, at most {growth} times.{others}"
+        "method. Validation images of the first seed decide; after each round the worse half stops. The usual rate "
+        "stays unless another is better by more than one standard error. If the best rate is at the edge, the next one "
+        f"is tried too, at most {growth} times.{others}"
     )
 
 
