@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vptlib.bench import arithmetic
+from vptlib.bench import arithmetic, parity
 from vptlib.bench import prompting as bench
 from vptlib.paths import repository
 from vptlib.prompting.vit import PromptedViT
@@ -58,11 +58,11 @@ def test_the_benchmark_of_the_arithmetic_runs_and_names_what_the_machine_lacks(m
     monkeypatch.setattr(arithmetic, "embedded", lambda size: small_vit(ClsMeanViT, **sizes))
     monkeypatch.setattr(arithmetic, "resolved", lambda wanted: precision)
     threads = torch.get_num_threads()
-    table, milliseconds = arithmetic.measure(rounds=1, large_batch=2, small_batch=2)
+    table, milliseconds = arithmetic.measure(rounds=1, large_batch=2, small_batch=2, labelled=40)
     assert torch.get_num_threads() == threads and milliseconds["case"].is_unique
-    assert list(table["target"]) == [0.4, 0.4, 0.5, 0.5, 0.28, 1.5, 1.6, 1.5]
+    assert list(table["target"]) == [0.4, 0.4, 0.5, 0.5, 0.28, 1.5, 1.6, 1.5, 1.5]
     lacking = table["ratio"] == arithmetic.NO_BF16
-    assert list(lacking) == [precision == "fp32"] * 4 + [False] * 4
+    assert list(lacking) == [precision == "fp32"] * 4 + [False] * 5
     assert (table["met"][lacking] == "–").all() and (table["ratio"][~lacking].astype(float) > 0).all()
     assert (table["met"][~lacking] == "yes").equals(table["ratio"][~lacking].astype(float) <= table["target"][~lacking])
 
@@ -114,3 +114,13 @@ def test_the_readme_shows_the_measured_table():
         return [line for line in lines if line.endswith(("| yes |", "| no |"))]
 
     assert rows("README.md") == rows("reports", "benchmarks", "prompting.md") != []
+
+
+def test_parity_compares_the_precisions_and_names_the_winner_of_each():
+    rows = [("bf16", "full", 0.70), ("bf16", "full", 0.736), ("bf16", "vpt-deep", 0.715)]
+    rows += [("fp32", "full", 0.70), ("fp32", "full", 0.73), ("fp32", "vpt-deep", 0.725)]
+    runs = pd.DataFrame(rows, columns=["precision", "method", "accuracy"]).assign(task="a")
+    table = parity.compared(runs)
+    assert list(table["difference"]) == [0.3, -1.0] and list(table["met"]) == ["yes", "no"]
+    assert table["spread of seeds"][0] == pytest.approx(2.1)
+    assert parity.winners(table) == "a: the winner is not the same (vpt-deep, full)."

@@ -169,7 +169,7 @@ def test_imports_point_downwards_and_in_no_circle():
             "import vptlib.explanations.maps",
             "evidence is not allowed to import vptlib.explanations",
         ),
-        ("bench/prompting.py", "import vptlib.study.store", "bench is not allowed to import vptlib.study"),
+        ("study/store.py", "import vptlib.bench.prompting", "study is not allowed to import vptlib.bench"),
         ("wording.py", "def late():\n    import vptlib.data.files", "wording is not allowed to import vptlib.data"),
         ("data/files.py", "import vptlib.data.check", "No cycles are allowed in vptlib.data"),
         ("elsewhere.py", "", "vptlib.elsewhere"),

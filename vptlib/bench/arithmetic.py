@@ -1,11 +1,13 @@
 """What a training step costs in the arithmetic of this machine, for `make bench`.
 
-Three questions: what bfloat16 saves at 224 px, how far a step at 56 px is above its arithmetic floor on one thread, and
-what late prompts on kept tokens save. All cases of a question are timed in turn, as in `vptlib.bench.prompting`.
+Four questions: what bfloat16 saves at 224 px, how far a step at 56 px is above its arithmetic floor on one thread, what
+late prompts on kept tokens save, and what it costs to choose the input size. All cases of a question are timed in turn,
+as in `vptlib.bench.prompting`; only the choice of the input size is timed once.
 """
 
 import copy
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -27,8 +29,10 @@ from vptlib.bench.prompting import (
     paired,
     shallow_step_flops,
 )
+from vptlib.data.tasks import load_task
 from vptlib.prompting.blocks import tokens_read
-from vptlib.tuning.backbones import EMBEDDED_IMAGE_SIZE, load_backbone
+from vptlib.study.input_size import look
+from vptlib.tuning.backbones import EMBEDDED, EMBEDDED_IMAGE_SIZE, load_backbone
 from vptlib.tuning.methods import AdaptedModel, build_method
 from vptlib.tuning.precision import frozen_in_bfloat16, resolved
 from vptlib.tuning.training import best_device
@@ -37,10 +41,14 @@ CLASSES, PROMPTS, LARGE = 10, 10, 224
 NO_BF16 = "no fast bfloat16 here"
 FLOOR_TARGETS = {"vpt-deep": 1.5, "full": 1.6, "vpt-shallow": 1.5}
 LATE = "VPT on the last third of the blocks, kept tokens"
+CHOICE, EPOCH = "choosing among four input sizes up to 224 px", "one epoch of full at 224 px"
+CHOICE_TASK, CHOICE_BATCH = "surface-inspection", 16
 
 
-def measure(rounds: int = 7, large_batch: int = 8, small_batch: int = 32) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Ratios with their targets, and the milliseconds behind them."""
+def measure(
+    rounds: int = 7, large_batch: int = 8, small_batch: int = 32, labelled: int = 400
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Ratios with their targets, and the milliseconds behind them; `labelled` images choose the input size."""
     seconds: Seconds = {}
     rows = []
     for name, vit, target in (("ViT-B/16", Setting().vit(), 0.40), ("embedded", embedded(LARGE), 0.50)):
@@ -51,7 +59,9 @@ def measure(rounds: int = 7, large_batch: int = 8, small_batch: int = 32) -> tup
     rows.append((f"embedded at {LARGE} px, {LATE} ÷ VPT-deep", f"{paired(late, LATE, 'VPT-deep'):.2f}", 0.28))
     small, floors = _on_one_thread(partial(_small_seconds, small_batch, rounds))
     rows += [_floor_row(small, floors, method) for method in FLOOR_TARGETS]
-    return _table(rows), _milliseconds(seconds | late | small)
+    choice = _choice_seconds(labelled, rounds)
+    rows.append((f"{CHOICE} ÷ {EPOCH}", f"{choice[CHOICE][0] / choice[EPOCH][0]:.2f}", 1.5))
+    return _table(rows), _milliseconds(seconds | late | small | choice)
 
 
 def embedded(image_size: int) -> VisionTransformer:
@@ -82,7 +92,7 @@ def _late_steps(vit: VisionTransformer, batch: int) -> dict[str, Callable[[], No
     """VPT-deep, and prompts in the last third of the blocks alone, on the tokens that enter them."""
     images, labels = _batch(vit, batch)
     deep = _model("vpt-deep", vit)
-    late = _model("vpt-deep", vit, layers=f"last {-(-len(vit.blocks) // 3)}")
+    late = _model("vpt-late", vit)
     with torch.no_grad():
         kept = late.stem(images)
     return {
@@ -100,6 +110,20 @@ def _small_seconds(batch: int, rounds: int) -> tuple[Seconds, dict[str, float]]:
     seconds = alternated(steps, rounds, f"embedded at {EMBEDDED_IMAGE_SIZE} px, one thread")
     peak = matmul_peak()
     return seconds, {_small(method): flops / peak for method, flops in step_flops(vit, batch).items()}
+
+
+def _choice_seconds(labelled: int, rounds: int) -> Seconds:
+    """Seconds of choosing the input size on images of 256 px, and of an epoch of full fine-tuning on as many."""
+    load_task(CHOICE_TASK)
+    start = time.perf_counter()
+    unused = int(time.time())  # answers are kept, so another choice of images is looked at in each run
+    look(CHOICE_TASK, EMBEDDED, None, labelled, unused, precision="auto")
+    seconds = time.perf_counter() - start
+    vit = embedded(LARGE)
+    model = _model("full", vit)
+    step = training_step(model, model, *_batch(vit, CHOICE_BATCH), resolved("auto") == "bf16")
+    steps = alternated({EPOCH: step}, rounds, EPOCH)[EPOCH]
+    return {CHOICE: [seconds], EPOCH: [statistics.median(steps) * labelled / CHOICE_BATCH]}
 
 
 def step_flops(vit: VisionTransformer, batch: int) -> dict[str, float]:
@@ -130,8 +154,8 @@ def training_step(
     return step
 
 
-def _model(method: str, vit: VisionTransformer, **options) -> AdaptedModel:
-    options |= {"num_prompts": PROMPTS} if "vpt" in method else {}
+def _model(method: str, vit: VisionTransformer) -> AdaptedModel:
+    options = {"num_prompts": PROMPTS} if "vpt" in method else {}
     return build_method(method, copy.deepcopy(vit), CLASSES, **options).to(best_device()).train()
 
 
