@@ -34,7 +34,7 @@ from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import LIMIT, History
 
 # Time of a run relative to full fine-tuning; used only for the progress bar and the order of work.
-STEP_COST = {"linear": 0.02, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
+STEP_COST = {"linear": 0.02, "vpt-late": 0.2, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
 
 
 @dataclass(frozen=True)
