@@ -22,6 +22,7 @@ from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
 from vptlib.report.sections.input_size import input_size_part, input_size_summary
 from vptlib.report.words import in_language
+from vptlib.report.words.en import protocol
 from vptlib.study import input_size
 from vptlib.study.input_size import (
     STRENGTHS,
@@ -35,6 +36,7 @@ from vptlib.study.input_size import (
     smallest_within_error,
 )
 from vptlib.study.plan import Plan
+from vptlib.study.protocol import protocol_of
 from vptlib.study.published_rules import DONE, EQUAL
 from vptlib.study.study import Study
 from vptlib.tuning import backbones
@@ -440,6 +442,16 @@ def test_a_report_on_small_images_has_one_sentence(place, tmp_path):
     html = texts_of(input_size_part(plan))
     assert html.count("<dd>") == 1 and "32 px, the backbone&#39;s own size" in html
     assert "<img" not in html and "<table" not in html
+
+
+def test_the_rules_say_where_the_input_size_comes_from(place, tmp_path):
+    class_folders(tmp_path / "small", {"a": 8, "b": 8}, draw=lambda number: smooth(number, 24))
+    plan = plan_of(place, methods=("linear", "full"))
+    small = replace(plan, task=str(tmp_path / "small"), sizes=(8,))
+    said = [protocol(protocol_of(a_plan))["Input"] for a_plan in (plan, replace(plan, image_size=96), small)]
+    assert said[0].startswith("64 × 64 px, chosen on the labelled images before any training;")
+    assert said[1].startswith("96 × 96 px, given;")
+    assert said[2].startswith("32 × 32 px, the backbone's own size, because no other is possible or would show more;")
 
 
 def test_a_report_on_a_given_size_states_that_and_shows_images(place):

@@ -304,8 +304,8 @@ _ARITHMETIC_TEXT = (
 _PARITY_TEXT = (
     f"Per cent of 400 test images that are right, with {parity.LABELLED} labelled images; means of "
     f"{len(parity.SEEDS)} seeds, every run trained until it is done. *Spread of seeds*: standard deviation over the "
-    "seeds in float32. A mean of three seeds moves by about 0.6 of it from rounding alone, because two trainings that "
-    "round differently part as two seeds do."
+    "seeds in float32. Two trainings that round differently part as two seeds do, so the difference of two such means "
+    "moves by about 0.8 of that spread from luck alone. A difference within it is no sign of the precision."
 )
 _STEPS_TEXT = (
     f"Forward, backward and AdamW on 32 images of {EMBEDDED_IMAGE_SIZE} px, first {EMBEDDED_DEPTH} blocks of ViT-S/14, "

@@ -2,6 +2,7 @@
 
 from vptlib.statement import Statement, statement
 from vptlib.study import done_rules
+from vptlib.study.input_size import sizes_seen
 from vptlib.study.material import build_model, is_solved, material_of
 from vptlib.study.plan import Plan
 from vptlib.study.published_rules import (
@@ -52,7 +53,7 @@ def _until_done(plan: Plan) -> dict[str, Statement]:
             "input_given",
             size=prepared.size,
             aspect=prepared.aspect,
-            chosen=plan.image_size is None,
+            origin=_origin_of_size(plan),
             precision=resolved(plan.precision),
             augmentation=plan.augmentation,
         ),
@@ -70,6 +71,14 @@ def _until_done(plan: Plan) -> dict[str, Statement]:
         **({"solved": statement("solved_methods", methods=solved)} if solved else {}),
         **({"strong": statement("strong_methods", options=_options_of(strong))} if strong else {}),
     }
+
+
+def _origin_of_size(plan: Plan) -> str:
+    """Whether the input size was "given", "chosen" among several, or is the backbone's "own" for want of others."""
+    seen = sizes_seen(plan)
+    if seen is None:
+        return "given"
+    return "chosen" if seen.rows else "own"
 
 
 def _augmentation(plan: Plan) -> Statement:

@@ -660,8 +660,12 @@ _ASPECTS = {
 
 
 @_says
-def input_given(size: int, aspect: str, chosen: bool, precision: str, augmentation: str) -> str:
-    how = "chosen on the labelled images before any training" if chosen else "given"
+def input_given(size: int, aspect: str, origin: str, precision: str, augmentation: str) -> str:
+    how = {
+        "chosen": "chosen on the labelled images before any training",
+        "own": "the backbone's own size, because no other is possible or would show more",
+        "given": "given",
+    }[origin]
     arithmetic = " Computed in bfloat16." if precision == "bf16" else ""
     plain = "; no augmentation" if augmentation == "none" else ""
     return f"{size} × {size} px, {how}; {_ASPECTS[aspect]}{plain}.{arithmetic}"
