@@ -68,7 +68,7 @@ def test_the_usual_rate_stays_unless_another_is_clearly_better():
     assert done_rules.ranked(diverged, 1e-3, images=8) == [3e-3, 1e-3]
 
 
-def test_ten_validation_images_do_not_move_a_rate_by_one_image(monkeypatch):
+def test_few_validation_images_do_not_move_a_rate_by_one_image(monkeypatch):
     middle = usual_rate("vpt-deep")
     planted(monkeypatch, lambda rate, step: 0.75 if rate < middle * 0.9 else 0.625)  # one of 8 images
     row = only_run(study(methods=("vpt-deep",)))

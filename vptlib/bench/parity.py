@@ -7,7 +7,6 @@ spread of the seeds.
 import pandas as pd
 
 from vptlib.study.study import Study
-from vptlib.tuning.precision import has_bfloat16, resolved
 
 TASKS = ("fashion-mnist", "dsprites-location")
 METHODS = ("vpt-deep", "full")
@@ -15,28 +14,19 @@ LABELLED, SEEDS = 400, (0, 1, 2)
 MOST_POINTS = 0.5
 
 
-def measure(**settings) -> tuple[pd.DataFrame, str]:
+def measure() -> tuple[pd.DataFrame, str]:
     """Mean accuracy of each method in both precisions, and whether the winner is the same.
-
-    Args:
-        **settings: of the studies, in place of the defaults.
 
     Raises:
         UserError: as `Study.run`.
     """
-    runs = pd.concat([_runs(task, precision, settings) for task in TASKS for precision in ("fp32", "bf16")])
-    table = compared(runs)
+    table = compared(pd.concat([_runs(task, precision) for task in TASKS for precision in ("fp32", "bf16")]))
     return table, winners(table)
 
 
-def can_be_measured() -> bool:
-    """Whether this machine is faster in bfloat16; elsewhere a study in it takes hours and nobody would use it."""
-    return has_bfloat16() and resolved("auto") == "bf16"
-
-
-def _runs(task: str, precision: str, settings: dict) -> pd.DataFrame:
-    shared = {"methods": METHODS, "sizes": (LABELLED,), "seeds": SEEDS} | settings
-    return Study(task, precision=precision, **shared).run().assign(task=task, precision=precision)
+def _runs(task: str, precision: str) -> pd.DataFrame:
+    study = Study(task, METHODS, sizes=(LABELLED,), seeds=SEEDS, precision=precision)
+    return study.run().assign(task=task, precision=precision)
 
 
 def compared(runs: pd.DataFrame) -> pd.DataFrame:
@@ -61,8 +51,6 @@ def winners(table: pd.DataFrame) -> str:
 
 
 def _winner(task: str, part: pd.DataFrame) -> str:
-    best = {precision: part.loc[part[precision].idxmax(), "method"] for precision in ("float32", "bfloat16")}
-    same = len(set(best.values())) == 1
-    return (
-        f"{task}: the winner is {'the same' if same else 'not the same'} ({', '.join(dict.fromkeys(best.values()))})."
-    )
+    best = [part.loc[part[precision].idxmax(), "method"] for precision in ("float32", "bfloat16")]
+    methods = list(dict.fromkeys(best))
+    return f"{task}: the winner is {'the same' if len(methods) == 1 else 'not the same'} ({', '.join(methods)})."
