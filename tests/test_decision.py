@@ -8,7 +8,7 @@ from planted import SIZES_OF_METHODS, planted_runs
 
 from vptlib.errors import UserError
 from vptlib.evidence.curves import learning_curves, paired_difference
-from vptlib.evidence.decision import Recommendation, costs, recommend, summarise
+from vptlib.evidence.decision import Recommendation, advice_so_far, costs, recommend, summarise
 from vptlib.statement import Statement
 
 SIZES = (50, 150, 400)
@@ -64,6 +64,46 @@ def test_prompts_need_not_win_but_fine_tuning_must():
     low = -paired_difference(swapped).iloc[-1]["low"]
     assert recommend(swapped, 0.95 * low).choice == "collect_more"
     assert recommend(swapped, 1.05 * low).choice == "no_difference"
+
+
+# ---- a study that had too little time ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("truth", "lacking", "n", "best"),
+    [
+        ({"linear": {400: 0.9}, "vpt-deep": {400: 0.7}}, ["full"], 400, "linear"),
+        ({"linear": {100: 0.9, 400: 0.6}, "full": {400: 0.7}}, ["vpt-deep"], 400, "full"),
+        ({"linear": {400: 0.9}}, ["vpt-deep", "full"], 400, "linear"),
+        ({"vpt-deep": {400: 0.7}, "full": {100: 0.9}}, ["full"], 400, "vpt-deep"),
+    ],
+)
+def test_without_runs_of_both_there_is_no_answer_but_what_there_is(truth, lacking, n, best):
+    runs = planted_runs(truth, images=2000)
+    advice = advice_so_far(runs)
+    assert (advice.choice, advice.confidence, advice.n, advice.decide_again_at) == ("no_answer", "low", n, None)
+    missing, so_far = advice.reasons
+    assert (missing.code, missing.values["lacking"], missing.values["n"]) == ("not_compared_yet", lacking, n)
+    assert (so_far.code, so_far.values["method"]) == ("best_so_far", best)
+    assert so_far.values["low"] < truth[best][n] < so_far.values["high"]
+    found = json.loads(json.dumps(summarise(runs), allow_nan=False))
+    assert found["recommendation"]["choice_code"] == "no_answer" and found["crossover"] is None
+    assert len(found["curves"]) == sum(map(len, truth.values()))
+    with pytest.raises(UserError):
+        recommend(runs)
+
+
+def test_runs_of_both_without_a_common_seed_are_no_answer():
+    runs = planted_runs({"vpt-deep": {400: 0.7}, "full": {400: 0.7}})
+    apart = runs[(runs["method"] == "full") == (runs["seed"] == 0)]
+    assert advice_so_far(apart).choice == "no_answer"
+    assert advice_so_far(apart).reasons[0].values["lacking"] == []
+
+
+def test_where_both_are_comparable_at_a_smaller_size_that_is_the_answer():
+    runs = planted_runs({"vpt-deep": {100: 0.9, 400: 0.9}, "full": {100: 0.6}})
+    assert advice_so_far(runs, 0.02) == recommend(runs, 0.02)
+    assert (advice_so_far(runs).choice, advice_so_far(runs).n) == ("prompt", 100)
 
 
 def test_the_margin_decides_what_matters():

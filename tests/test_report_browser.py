@@ -70,6 +70,24 @@ def test_the_notebooks_ran_without_an_error_or_a_path_of_this_machine(made):
         assert str(made) not in path.read_text()
 
 
+def test_a_report_whose_time_was_up_shows_what_there_is(tmp_path, monkeypatch):
+    """Linear probe and VPT-deep are finished, full fine-tuning is not."""
+    settings = {"sizes": (40, 60), "image_size": 28, "depth": 1, "steps": 2, "candidates": 1, "test_images": 30}
+    monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "store"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    Study("digits", methods=("linear", "vpt-deep"), **settings).run(progress=False, jobs=1)
+    (tmp_path / "small.yaml").write_text(SETTINGS.replace("[digits, dsprites-location]", "[digits]"))
+    monkeypatch.setattr(build, "run_in_time", lambda studies, deadline: None)
+    page = build.make_report(tmp_path / "small.yaml", tmp_path / "out", time_given="1h").read_text()
+    assert "No answer yet: it needs more time" in page
+    assert "Full fine-tuning has no finished run with 60 labelled images" in page
+    assert "4 runs not made, for want of time" in page and "What the audit of the runs found" in page
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["recommendation"]["choice_code"] == "no_answer" and summary["crossover"] is None
+    assert {cell["method"] for cell in summary["not_made"]} == {"vpt-shallow", "full"}
+    assert (tmp_path / "out" / "notebooks" / "report_digits.ipynb").is_file()
+
+
 def test_the_summary_keeps_the_contract(with_its_store):
     summary = json.loads((with_its_store / "out" / "summary.json").read_text())
     assert [part["task"] for part in summary["tasks"]] == list(TASKS)

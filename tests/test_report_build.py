@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import nbformat
@@ -146,6 +147,53 @@ def test_a_swap_cut_short_by_a_kill_is_undone(config, earlier, monkeypatch):
     assert hidden(earlier.parent) == []
 
 
+# ---- time -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def timed(monkeypatch, own_store):
+    """Two studies whose runs take a second each by forecast, and what was run with how many seconds."""
+    ran = []
+    monkeypatch.setattr("vptlib.study.time_budget.forecast", lambda plan, cell, jobs: 1.0)
+    monkeypatch.setattr(build, "default_jobs", lambda: 1)
+    monkeypatch.setattr(Study, "run", lambda self, progress, seconds: ran.append((self.task, round(seconds, -1))))
+    tiny = {"methods": ("vpt-deep", "full"), "sizes": (40,), "image_size": 14, "depth": 1}
+    return [Study(task, **tiny) for task in ("digits", "dsprites-location")], ran
+
+
+def test_each_study_has_its_share_of_the_time(timed, capsys):
+    studies, ran = timed
+    build.run_in_time(studies, time.time() + 100)
+    assert ran == [("digits", 50), ("dsprites-location", 100)], "what the first left is there for the second"
+    assert "[2/2] dsprites-location\n  2 of 2 runs fit into the time" in capsys.readouterr().out
+
+
+def test_a_time_that_is_too_short_is_refused_before_the_first_run(timed):
+    studies, ran = timed
+    with pytest.raises(UserError, match="time is too short for 'digits'"):
+        build.run_in_time(studies, time.time() + 3)
+    assert ran == []
+
+
+def test_a_later_study_without_time_is_begun_all_the_same(timed, monkeypatch):
+    """What it finishes is in the report, and what it begins is kept."""
+    studies, ran = timed
+
+    def late(self, progress, seconds):
+        ran.append(self.task)
+        monkeypatch.setattr(build.time, "time", lambda: 1e12)
+
+    monkeypatch.setattr(Study, "run", late)
+    build.run_in_time(studies, time.time() + 100)
+    assert ran == ["digits", "dsprites-location"]
+
+
+def test_a_report_without_a_single_run_says_what_to_do(config, tmp_path, monkeypatch, own_store):
+    steps(monkeypatch, _affordable=lambda config, deadline: config, run_in_time=lambda studies, deadline: None)
+    with pytest.raises(UserError, match="before any run of 'digits' was finished: give more time"):
+        build.make_report(config, tmp_path / "out", time_given="5m")
+
+
 # ---- a notebook -----------------------------------------------------------------------------------------------
 
 
@@ -206,13 +254,15 @@ def test_a_kernel_that_dies_is_reported(notebook, tmp_path):
 # ---- the summary ----------------------------------------------------------------------------------------------
 
 
-def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("is_there, name", [(True, "report_task"), (False, "report_task_so_far")])
+def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tmp_path, monkeypatch, is_there, name):
     given = {}
+    monkeypatch.setattr(build, "has_answer", lambda study: is_there)
     monkeypatch.setattr(build, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
     settings = build.read_config(config)
     build.write_notebooks(settings, tmp_path)
-    assert set(given) == {"report_overview", "report_task"}
-    for name, parameters in given.items():
-        build.check_parameters(build.repository() / "notebooks" / f"{name}.ipynb", parameters)
-    task = given["report_task"]
+    assert set(given) == {"report_overview", name}
+    for notebook, parameters in given.items():
+        build.check_parameters(build.repository() / "notebooks" / f"{notebook}.ipynb", parameters)
+    task = given[name]
     assert [Study(task["task"], **task["settings"])] == settings.studies()

@@ -45,6 +45,15 @@ def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs
     assert "Confidence: low (one seed)" in html
 
 
+def test_a_card_without_an_answer_says_what_is_missing_and_shows_what_there_is(task, runs):
+    some = runs[(runs["method"] == "linear") | ((runs["method"] == "vpt-deep") & (runs["n"] == 20))]
+    html = basic.answer(task, some, margin=0.01)
+    assert "No answer yet: it needs more time" in html.data and "Confidence" not in html.data
+    assert "Full fine-tuning has no finished run with 20 labelled images" in html.data
+    glance = html.data[html.data.index('<div class="glance">') :]
+    assert "VPT-deep</th><td>75.0\u202f%" in glance and "Linear probe" not in glance, "at the largest size only"
+
+
 def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
     html = basic.accuracy_table(basic.learning_curves(runs)).data
     row = html[html.index('<th scope="row">20</th>') :]

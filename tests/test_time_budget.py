@@ -19,9 +19,11 @@ from vptlib.study.time_budget import (
     forecast,
     left_out,
     needed_first,
+    next_run,
     seconds_of,
     timetable,
 )
+from vptlib.study.timed_runs import results_in_time
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -81,7 +83,7 @@ def test_methods_trained_on_kept_tokens_come_right_after_the_solved_ones():
 
 @pytest.fixture
 def a_second_a_run(monkeypatch):
-    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell: 0.1 if cell.method == "linear" else 1.0)
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell, jobs: 0.1 if cell.method == "linear" else 1.0)
 
 
 @pytest.mark.usefixtures("a_second_a_run")
@@ -108,6 +110,105 @@ def test_an_early_method_never_takes_the_time_of_the_two_that_are_compared(secon
     ours = study(depth=3, methods=("full", "vpt-late", "vpt-deep"))
     table = check_time(ours, ours.missing(), seconds, jobs=1)
     assert [cell.method for cell in table.within] == made and table.seconds == seconds
+
+
+# ---- which run starts next ----------------------------------------------------------------------------------------
+
+
+def cell(method: str, n: int = 60, seed: int = 3) -> Cell:
+    return Cell(method, n, seed)
+
+
+def started(ours: Study, running: dict[Cell, float], seconds: float, jobs: int, correction: float = 1.0) -> list[str]:
+    """The methods that start one after the other until no core is free or no run fits."""
+    running, waiting, found = dict(running), [c for c in ours.missing() if c not in running], []
+    while len(running) < jobs and (chosen := next_run(ours, waiting, running, seconds, jobs, correction)):
+        found.append(chosen)
+        waiting.remove(chosen)
+        running[chosen] = 0.0
+    return [f"{c.method} {c.n} {c.seed}" for c in found]
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_the_two_that_are_compared_start_side_by_side_before_other_sizes_and_seeds():
+    ours = study(depth=3, methods=("bias", "full", "linear", "vpt-deep"))
+    assert started(ours, {}, seconds=100, jobs=3) == ["linear 60 3", "full 60 3", "vpt-deep 60 3"]
+    assert started(ours, {}, seconds=100, jobs=4)[3:] == ["bias 60 3"]
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+@pytest.mark.parametrize(
+    ("seconds", "jobs", "first"),
+    [
+        (3.4, 1, "full 60 3"),  # 1 for VPT-late and 1.25 for each of the two are more than there is
+        (3.5, 1, "vpt-late 60 3"),
+        (2.2, 2, "full 60 3"),
+        (2.3, 2, "vpt-late 60 3"),  # one of the two starts beside it, the other after it
+        (0.1, 1, "full 60 3"),  # they begin in any case: what is begun is kept for a later call
+    ],
+)
+def test_an_early_method_starts_only_if_the_two_keep_their_time_with_a_margin(seconds, jobs, first):
+    ours = study(depth=3, methods=("full", "vpt-late", "vpt-deep"))
+    assert started(ours, {}, seconds, jobs)[0] == first
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_a_solved_method_answers_first_even_where_the_two_do_not_fit():
+    assert started(study(), {}, seconds=0.3, jobs=1) == ["linear 60 3"]
+    assert started(study(), {}, seconds=0.0, jobs=1) == [], "no run starts after the time"
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_what_runs_already_keeps_its_core_and_its_time_counts():
+    """Full fine-tuning has 0.25 s of its 1.25 left, so one core is free for VPT-deep after that, or now."""
+    ours = study(depth=3, methods=("full", "vpt-late", "vpt-deep"))
+    assert started(ours, {cell("full"): 1.0}, seconds=1.6, jobs=2) == ["vpt-late 60 3"]
+    assert started(ours, {cell("full"): 1.0}, seconds=1.4, jobs=2) == ["vpt-deep 60 3"]
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_runs_that_took_longer_than_forecast_make_later_ones_wait():
+    ours = study(methods=("bias", "full", "vpt-deep"))
+    both = {cell("full"): 0.0, cell("vpt-deep"): 0.0}
+    assert started(ours, both, seconds=1.9, jobs=3) == ["bias 60 3"]
+    assert started(ours, both, seconds=1.9, jobs=3, correction=2.0) == []
+
+
+@pytest.mark.usefixtures("a_second_a_run")
+def test_a_later_seed_waits_for_the_run_that_tunes_it():
+    ours = study(methods=("full",), sizes=(60,))
+    assert started(ours, {}, seconds=100, jobs=2) == ["full 60 3"]
+    assert started(study(methods=("full",), sizes=(60,), seeds=(1,)), {}, seconds=100, jobs=2) == ["full 60 1"]
+
+
+def test_a_step_is_measured_with_as_many_beside_it_as_there_will_be(monkeypatch):
+    """But with no more than fit into memory; the forecast has their mean."""
+    ours, steps = study(batch_size=7, methods=("full", "vpt-deep")), iter(range(1, 100))
+    pace = lambda *_: time_budget.Pace(0.0, float(next(steps)), 0.0)  # noqa: E731
+    monkeypatch.setattr("vptlib.study.time_budget.pace_of", pace)
+    assert forecast(ours, cell("full", seed=1), jobs=1) == pytest.approx(40 * 1)
+    assert forecast(ours, cell("full", seed=1), jobs=2) == pytest.approx(40 * (2 + 3) / 2)
+    assert forecast(ours, cell("full", seed=1), jobs=64) == pytest.approx(40 * (4 + 5 + 6 + 7) / 4)
+
+
+def test_runs_beside_each_other_are_stored_as_they_end(monkeypatch):
+    """Real processes: later seeds find the rate that the first one chose."""
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell, jobs: 1.0)
+    ours = study(methods=("full", "linear", "vpt-deep"), sizes=(40,), steps=2)
+    made = ours.run(progress=False, jobs=2, seconds=600)
+    assert len(made) == 6 and not ours.missing()
+    by_seed = made[made.method == "full"].set_index("seed").learning_rate
+    assert by_seed[3] == by_seed[1]
+
+
+@pytest.mark.parametrize(("method", "extra"), [("full", 10.0), ("bias", 0.0)])
+def test_only_runs_that_an_answer_needs_have_a_little_more_time(monkeypatch, method, extra):
+    ours, deadlines = study(methods=(method,), sizes=(40,), seeds=(0,)), []
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell, jobs: 1.0)
+    monkeypatch.setattr("vptlib.study.timed_runs.run_here", lambda *job: deadlines.append(job[-1]) or (job[1], None))
+    now = time.time()
+    assert list(results_in_time(ours, ours.missing(), 1, 100.0)) == [(Cell(method, 40, 0), None)]
+    assert deadlines == [pytest.approx(now + 100 + extra, abs=5)]
 
 
 def test_the_published_rules_have_no_time():
@@ -178,12 +279,18 @@ def test_where_memory_cannot_keep_the_tokens_all_blocks_count_at_each_step(monke
 def test_a_study_stops_in_time_and_a_later_one_goes_on(monkeypatch):
     ours = study()
     with monkeypatch.context() as patch:
-        patch.setattr(time_budget, "forecast", lambda plan, cell: 0.0 if cell.method == "linear" else 1e6)
+        long = {"linear": 0.0, "bias": 1e15}
+        patch.setattr(time_budget, "forecast", lambda plan, cell, jobs: long.get(cell.method, 1e6))
         few = ours.run(progress=False, jobs=1, seconds=60)
-    assert set(few.method) == {"linear"} and len(few) == 4, "the solved ones fit, the others do not"
+    made = {(run.method, run.n, run.seed) for run in few.itertuples()}
+    solved = {("linear", n, seed) for n in (40, 60) for seed in (3, 1)}
+    assert made == solved | {("vpt-deep", 60, 3), ("full", 60, 3)}, "what fits, and what an answer needs is tried"
     again = study(sizes=(60,), seeds=(3,)).run(progress=False, jobs=1, seconds=3600)
     assert set(again.method) == set(ours.methods), "with more time all of them are there"
-    assert again[again.method == "linear"].run_id.tolist() == few[(few.n == 60) & (few.seed == 3)].run_id.tolist()
+    assert (
+        again[again.method == "linear"].run_id.tolist()
+        == few[(few.method == "linear") & (few.n == 60) & (few.seed == 3)].run_id.tolist()
+    )
 
 
 def test_a_run_whose_time_is_up_is_kept_half_done_and_ends_as_if_never_stopped(monkeypatch):
@@ -195,7 +302,7 @@ def test_a_run_whose_time_is_up_is_kept_half_done_and_ends_as_if_never_stopped(m
         return now() + clock[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(time_budget, "forecast", lambda plan, cell: 0.0)
+        patch.setattr(time_budget, "forecast", lambda plan, cell, jobs: 0.0)
         patch.setattr("vptlib.study.runner.time.time", ticking)
         assert "full" not in set(ours.run(progress=False, jobs=1, seconds=30).get("method", []))
     resumed = ours.run(progress=False, jobs=1)
@@ -230,14 +337,17 @@ def test_a_limit_takes_the_best_size_below_it():
     assert within(30, seen(chosen=14)).statement().code == "input_size_chosen"
 
 
-@pytest.mark.parametrize(("seconds", "size"), [(50, 42), (35, 28), (20, 14), (10, None)])
+@pytest.mark.parametrize(("seconds", "size"), [(53, 42), (52, 28), (36, 28), (34, 14), (15, 14), (10, None)])
 def test_a_time_too_short_for_the_chosen_size_takes_the_largest_that_fits(monkeypatch, seconds, size):
-    """A run takes as many seconds as an image has pixels on a side; two runs at the same time."""
+    """A run takes as many seconds as an image has pixels on a side; two runs at the same time.
+
+    A quarter more must be there for it, but at the smallest size.
+    """
     ours = study(image_size=None, methods=("vpt-deep", "full"))
     look = lambda plan: within(plan.image_size_limit, seen())  # noqa: E731
     monkeypatch.setattr(time_budget, "sizes_seen", look)
     monkeypatch.setattr("vptlib.study.material.chosen_size", lambda plan: look(plan).chosen)
-    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell: float(look(plan).chosen))
+    monkeypatch.setattr(time_budget, "forecast", lambda plan, cell, jobs: float(look(plan).chosen))
     assert affordable_size(ours, seconds, jobs=2) == size
 
 

@@ -158,6 +158,27 @@ def law(a: float, b: float) -> dict[int, float]:
 
 
 @pytest.mark.parametrize(
+    "lacking, text",
+    [
+        (["full"], "Full fine-tuning has no finished run with 400 labelled images, for want of time."),
+        (["vpt-deep", "full"], "VPT-deep and full fine-tuning have no finished run with 400 labelled images, for"),
+        ([], "VPT-deep and full fine-tuning have no seed in common yet, so they cannot be compared."),
+    ],
+)
+def test_what_lacks_for_an_answer_is_named(lacking, text):
+    assert en.sentence(statement("not_compared_yet", n=400, lacking=lacking)).startswith(text)
+    assert en.HEADLINES["no_answer"] == "No answer yet: it needs more time"
+
+
+def test_the_best_so_far_has_its_interval():
+    so_far = statement("best_so_far", method="linear", n=400, accuracy=0.803, low=0.7519, high=0.8478)
+    assert en.sentence(so_far) == (
+        "The best of what is finished: linear probe, right on 80.3\u202f% of the test images with 400 labelled images "
+        "(95\u202f% interval: 75.2 to 84.8\u202f%)."
+    )
+
+
+@pytest.mark.parametrize(
     "vpt, full, options, choice, headline, why",
     [
         (0.88, 0.80, QUIET, "prompt", "Use visual prompts",

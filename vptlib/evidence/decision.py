@@ -15,6 +15,8 @@ Prompts are right if fine-tuning is not better by the margin or more. Fine-tunin
 difference that matters if neither is better by the margin. The confidence is the probability that the choice is right,
 as a share of the bootstrap replicates: from 0.95 on high, from 0.80 on medium, otherwise low. For `collect_more` it is
 the reverse: high if neither answer reaches 0.80, low if one reaches 0.95. With one seed it is always low: a quick look.
+
+A study that had too little time may lack the runs of one of the two. `advice_so_far` then gives the choice `no_answer`.
 """
 
 from dataclasses import dataclass
@@ -41,11 +43,12 @@ from vptlib.evidence.curves import (
 from vptlib.statement import Statement, statement
 
 PROMPT, FULL, LINEAR = "vpt-deep", "full", "linear"
-TO_PROMPT, TO_FINE_TUNE, COLLECT_MORE, NO_DIFFERENCE = CHOICES = (
+TO_PROMPT, TO_FINE_TUNE, COLLECT_MORE, NO_DIFFERENCE, NO_ANSWER = CHOICES = (
     "prompt",
     "fine_tune",
     "collect_more",
     "no_difference",
+    "no_answer",
 )
 LEVELS = ("low", "medium", "high")
 # What may be true of full fine-tuning and VPT-deep, and has a probability.
@@ -62,7 +65,8 @@ class Recommendation:
     """What to do, how sure that is, and why.
 
     Attributes:
-        choice: one of `CHOICES`: "prompt", "fine_tune", "collect_more" or "no_difference".
+        choice: one of `CHOICES`: "prompt", "fine_tune", "collect_more" or "no_difference"; of `advice_so_far` also
+            "no_answer", with probability, difference, low and high NaN.
         confidence: one of `LEVELS`: "low", "medium" or "high"; never above "low" with one seed.
         reasons: the findings with their numbers; `vptlib.report.words` makes sentences of them.
         decide_again_at: the number of labelled images at which to run the study again. Where both power laws can be
@@ -113,6 +117,39 @@ def recommend(runs: pd.DataFrame, margin: float = 0.01) -> Recommendation:
     )
 
 
+def are_comparable(runs: pd.DataFrame) -> bool:
+    """Whether VPT-deep and full fine-tuning have finished runs of the same size and seed."""
+    prompt, full = (set(zip(rows["n"], rows["seed"], strict=True)) for rows in _of_both(runs))
+    return bool(prompt & full)
+
+
+def advice_so_far(runs: pd.DataFrame, margin: float = 0.01) -> Recommendation:
+    """As `recommend`; where the two methods cannot be compared yet, the choice "no_answer" and what there is.
+
+    Raises:
+        UserError: as `recommend`, but not for a method that is missing.
+    """
+    if are_comparable(runs):
+        return recommend(runs, margin)
+    n = int(runs["n"].max())
+    lacking = [method for method, rows in zip((PROMPT, FULL), _of_both(runs), strict=True) if n not in set(rows["n"])]
+    curves = learning_curves(runs)
+    best = curves[curves["n"] == n].sort_values("mean").iloc[-1]
+    reasons = [
+        statement("not_compared_yet", n=n, lacking=lacking),
+        statement(
+            "best_so_far", method=str(best["method"]), n=n, accuracy=float(best["mean"]), low=float(best["low"]),
+            high=float(best["high"]),
+        ),
+    ]  # fmt: skip
+    nothing = dict.fromkeys(("probability", "difference", "low", "high"), float("nan"))
+    return Recommendation(NO_ANSWER, "low", reasons, None, n=n, seeds=int(best["seeds"]), **nothing)
+
+
+def _of_both(runs: pd.DataFrame) -> list[pd.DataFrame]:
+    return [runs[runs["method"] == method] for method in (PROMPT, FULL)]
+
+
 def costs(runs: pd.DataFrame) -> pd.DataFrame:
     """What each method costs at its largest size.
 
@@ -142,16 +179,20 @@ def summarise(runs: pd.DataFrame, margin: float = 0.01) -> dict[str, Any]:
     (group, backbone, image_size, versions).
 
     Raises:
-        UserError: as `recommend`.
+        UserError: as `advice_so_far`.
     """
-    advice, crossing = recommend(runs, margin), crossover(runs, PROMPT, FULL)
-    crosses = crossing.verdict == CROSSES
+    advice = advice_so_far(runs, margin)
+    crossing = crossover(runs, PROMPT, FULL) if are_comparable(runs) else None
     return {
         "task": str(runs["task"].iloc[0]),
         "methods": methods_of(runs),
         "runs": len(runs),
         "curves": _records(learning_curves(runs)),
-        "crossover": {"n": crossing.n, "low": crossing.low, "high": crossing.high} if crosses else None,
+        "crossover": (
+            {"n": crossing.n, "low": crossing.low, "high": crossing.high}
+            if crossing and crossing.verdict == CROSSES
+            else None
+        ),
         "recommendation": {
             "choice_code": advice.choice,
             "confidence": advice.confidence,

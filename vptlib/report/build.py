@@ -38,7 +38,7 @@ from vptlib.report.words import in_language
 from vptlib.statement import Statement, statement
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
-from vptlib.study.time_budget import affordable_size, check_time, planned, seconds_of
+from vptlib.study.time_budget import affordable_size, check_time, needed_first, planned, seconds_of, timetable
 from vptlib.tuning.backbones import preprocessing
 
 words = in_language()
@@ -78,6 +78,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
             run_studies(studies)
         else:
             run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
+            _check_begun(config.studies())
         write_notebooks(config, draft)
         write_page(config, draft)
         write_summary(config, draft)
@@ -153,17 +154,31 @@ def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
 def run_in_time(studies: list[Study], deadline: float) -> None:
     """Run what fits until `deadline` (seconds as `time.time` counts them), and say before what does and what does not.
 
+    Each study has an equal share of the time. The time is checked before the first run only: later nothing is lost.
+
     Raises:
-        UserError: not even the two methods that are compared fit.
+        UserError: not even the two methods that are compared fit into the share of a study.
     """
+    share, jobs = (deadline - time.time()) / len(studies), default_jobs()
+    for study in studies:
+        check_time(study, study.missing(), share, jobs)
     for number, study in enumerate(studies):
         seconds = (deadline - time.time()) / (len(studies) - number)
         missing = study.missing()
-        table = check_time(study, missing, seconds, default_jobs())
         _say(f"[{number + 1}/{len(studies)}] {study.task}")
-        for line in planned(table, len(missing)):
+        for line in planned(timetable(study, missing, seconds, jobs), len(missing)):
             _say(f"  {words.sentence(line)}")
         study.run(progress=True, seconds=seconds)
+
+
+def _check_begun(studies: list[Study]) -> None:
+    """A report needs at least one finished run of each task."""
+    for study in studies:
+        if not len(study.runs()):
+            raise UserError(
+                f"the time was up before any run of {study.task!r} was finished: give more time. What has begun is "
+                "kept."
+            )
 
 
 def write_notebooks(config: ReportConfig, draft: Path) -> None:
@@ -173,9 +188,11 @@ def write_notebooks(config: ReportConfig, draft: Path) -> None:
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
     overview["reference"] = settings.reference
     jobs = {"overview": ("report_overview", overview | shared)}
-    for task, name in zip(settings.tasks, _names(config), strict=True):
-        own = {"task": task, "images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
-        jobs[name] = ("report_task", own | shared)
+    for study, name in zip(config.studies(), _names(config), strict=True):
+        own: dict[str, Any] = {"task": study.task}
+        if has_answer(study):
+            own |= {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
+        jobs[name] = ("report_task" if has_answer(study) else "report_task_so_far", own | shared)
     folder.mkdir()
     # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))
@@ -187,6 +204,12 @@ def write_notebooks(config: ReportConfig, draft: Path) -> None:
             done.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def has_answer(study: Study) -> bool:
+    """Whether the two methods that are compared are finished at the largest size, with their models."""
+    missing = study.missing()
+    return not any(cell in missing for cell in needed_first(study))
 
 
 def _names(config: ReportConfig) -> list[str]:

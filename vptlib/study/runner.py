@@ -47,18 +47,18 @@ def default_jobs() -> int:
     return int(given or 0) or (1 if best_device().type == "cuda" else os.cpu_count() or 1)
 
 
-def run_alone(plan: Plan, cell: Cell, rates: list[float], deadline: float | None = None) -> tuple[Cell, Result | None]:
+def run_alone(plan: Plan, cell: Cell, rates: list, deadline: float | None = None) -> tuple[Cell, Result | None]:
     """One run in its own process, with one thread: more threads would wait for those of other runs."""
     torch.set_num_threads(1)
-    return cell, in_time(runner_of(plan, progress=False), plan, cell, rates, deadline)
+    return run_here(plan, cell, rates, deadline)
 
 
-def in_time(run: Callable[..., Result], *job) -> Result | None:
-    """A run's result, or None if its time was up before."""
+def run_here(plan: Plan, cell: Cell, rates: list, deadline: float | None = None) -> tuple[Cell, Result | None]:
+    """A run with its cell; None instead of the result if its time was up before (`deadline`, as `time.time` counts)."""
     try:
-        return run(*job)
+        return cell, runner_of(plan, progress=False)(plan, cell, rates, deadline)
     except OutOfTime:
-        return None
+        return cell, None
 
 
 def runner_of(plan: Plan, progress: bool) -> Callable[..., Result]:

@@ -7,7 +7,6 @@ chosen on validation images, which are part of the labelled budget n. Each run u
 (`vptlib.study.published_rules`).
 """
 
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,9 +25,9 @@ from vptlib.study.material import build_model, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.protocol import protocol_of
 from vptlib.study.published_rules import DONE, EQUAL
-from vptlib.study.runner import candidates_of, default_jobs, in_time, run_alone, runner_of
+from vptlib.study.runner import candidates_of, default_jobs, run_alone, runner_of
 from vptlib.study.store import Result, finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
-from vptlib.study.time_budget import forecast, timetable
+from vptlib.study.timed_runs import results_in_time
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import LIMIT, History
@@ -56,7 +55,8 @@ class Study(Plan):
             jobs: runs made at the same time, each in a process with one thread. The default is `$VPTLIB_JOBS`, or one
                 with a GPU, or the number of cores. With 1, runs are made in this process.
             seconds: the time it may take. Runs are then made in the order of their importance
-                (`vptlib.study.time_budget`), and those that do not fit are left for a later call.
+                (`vptlib.study.time_budget`), and those that do not fit are left for a later call. Only the runs that an
+                answer needs may take a little more (`vptlib.study.time_budget.GRACE`).
 
         Raises:
             UserError: the task cannot give these sizes, the store cannot be written, or a method always diverges.
@@ -66,7 +66,6 @@ class Study(Plan):
             self.check()
             self._decode(progress)
         jobs = jobs or default_jobs()
-        deadline = None if seconds is None else time.time() + seconds
         total = sum(self._cost(cell) for cell in missing)
         with (
             tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar,
@@ -75,51 +74,28 @@ class Study(Plan):
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
-            for cells in self._batches(missing, jobs, deadline):
-                for cell, result in self._results(cells, jobs, progress, deadline):
-                    if result is None:
-                        continue
-                    log_run(self, cell, result)
-                    bar.set_description(f"{self.task}: {cell.method} with {cell.n} images, seed {cell.seed}, is done")
-                    bar.update(self._cost(cell))
+            timed = seconds is not None
+            for cell, result in (
+                results_in_time(self, missing, jobs, seconds) if timed else self._in_grid(missing, jobs, progress)
+            ):
+                if result is None:
+                    continue
+                log_run(self, cell, result)
+                bar.set_description(f"{self.task}: {cell.method} with {cell.n} images, seed {cell.seed}, is done")
+                bar.update(self._cost(cell))
         return self.runs()
 
-    def _batches(self, missing: list[Cell], jobs: int, deadline: float | None) -> Iterator[list[Cell]]:
-        """Cells that may run at the same time: the first seed tunes for the others, so it comes before them."""
-        if deadline is not None:
-            yield from self._batches_in_time(missing, jobs, deadline)
-            return
+    def _in_grid(self, missing: list[Cell], jobs: int, progress: bool) -> Iterator[tuple[Cell, Result | None]]:
+        """Each cell with its result, as soon as it is finished. The first seed tunes for the others: it comes first."""
         for tunes in (True, False):
-            yield [cell for cell in missing if (cell.seed == self.seeds[0]) is tunes]
-
-    def _batches_in_time(self, missing: list[Cell], jobs: int, deadline: float) -> Iterator[list[Cell]]:
-        """The most important cells that fit; after each batch the forecast is corrected by what it took."""
-        forecasts, measured = 0.0, 0.0
-        while missing:
-            correction = measured / forecasts if measured else 1.0
-            fitting = timetable(self, missing, deadline - time.time(), jobs, correction).within
-            tuning = [cell for cell in fitting if cell.seed == self.seeds[0]]
-            batch = (tuning or fitting)[: 2 * jobs]
-            if not batch:
-                return
-            start = time.time()
-            yield batch
-            forecasts += sum(forecast(self, cell) for cell in batch) / min(jobs, len(batch))
-            measured += time.time() - start
-            missing = [cell for cell in missing if cell not in batch]
-
-    def _results(
-        self, cells: list[Cell], jobs: int, progress: bool, deadline: float | None = None
-    ) -> Iterator[tuple[Cell, Result | None]]:
-        """Each cell with its result, as soon as it is finished; None if its time was up before."""
-        until = () if deadline is None else (deadline,)
-        work = [(self, cell, candidates_of(self, cell), *until) for cell in cells]
-        if min(jobs, len(work)) <= 1:
-            run = runner_of(self, progress)
-            return ((cell, in_time(run, *job)) for cell, job in zip(cells, work, strict=True))
-        costliest_first = sorted(work, key=lambda job: -self._cost(job[1]))
-        parallel = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")
-        return parallel(delayed(run_alone)(*job) for job in costliest_first)
+            work = [(self, c, candidates_of(self, c)) for c in missing if (c.seed == self.seeds[0]) is tunes]
+            if min(jobs, len(work)) <= 1:
+                run = runner_of(self, progress)
+                yield from ((job[1], run(*job)) for job in work)
+                continue
+            costliest_first = sorted(work, key=lambda job: -self._cost(job[1]))
+            parallel = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")
+            yield from parallel(delayed(run_alone)(*job) for job in costliest_first)
 
     def check(self) -> None:
         """Check before any training that the task can give these sizes.

@@ -2,15 +2,17 @@
 
 The order at the largest size: solved probes, methods trained on kept tokens (their frozen part is computed once per
 image), the two methods that are compared, and others. Then come smaller sizes and further seeds. So an answer exists
-early and improves. A step of each method is measured on this machine before the start. Every finished run corrects the
+early and improves. A run starts before those two only if it leaves them their time. A step of each method is measured
+on this machine before the start, with as many others beside it as there will be. Every finished run corrects the
 forecast.
 """
 
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from typing import cast
 
@@ -39,6 +41,13 @@ EXPECTED_STEPS = 240
 COMPARED = ("vpt-deep", "full")
 # After so many seconds a step is measured well enough: large images take seconds a step.
 ENOUGH_SECONDS = 2.0
+# Time kept for the methods that are compared, relative to their forecast: training may go on for longer than expected,
+# and a better rate may lie beyond the edge of those tried.
+CAUTION = 1.25
+# They may go on for this share of the time after it is up.
+GRACE = 0.1
+# At most so many models are measured at the same time; more would need the memory of a whole study.
+MOST_MEASURED = 4
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -109,7 +118,7 @@ def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, co
     order = [cell for cell in by_importance(plan) if cell in wanted]
     beyond, busy = set(), [0.0] * max(1, jobs)
     for cell in sorted(order, key=lambda cell: cell not in needed):
-        cost = correction * forecast(plan, cell)
+        cost = correction * forecast(plan, cell, jobs)
         core = min(range(len(busy)), key=busy.__getitem__)
         tuned = cell.seed == plan.seeds[0] or plan.tuning_cell(cell) not in beyond
         if tuned and busy[core] + cost <= seconds:
@@ -117,6 +126,56 @@ def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, co
         else:
             beyond.add(cell)
     return Timetable([c for c in order if c not in beyond], [c for c in order if c in beyond], max(busy))
+
+
+def next_run(
+    plan: Plan,
+    waiting: Sequence[Cell],
+    running: Mapping[Cell, float],
+    seconds: float,
+    jobs: int,
+    correction: float = 1.0,
+) -> Cell | None:
+    """The run to start on a free core: the most important one that fits and leaves their time to those compared.
+
+    Solved methods leave it in any case: they take little, and are the first to answer.
+
+    Args:
+        waiting: cells that are neither finished nor running.
+        running: each running cell with the seconds that it has taken so far.
+        seconds: that are left.
+        correction: as for `timetable`.
+
+    Returns:
+        A cell of `waiting`, or None if none fits now. The methods that are compared start as long as any time is left.
+    """
+    if seconds <= 0:
+        return None
+    needed = [cell for cell in needed_first(plan) if cell in waiting]
+    untuned = {*waiting, *running}
+
+    def cost(cell: Cell, spent: float = 0.0) -> float:
+        caution = CAUTION if cell in needed_first(plan) else 1.0
+        return max(0.0, caution * correction * forecast(plan, cell, jobs) - spent)
+
+    busy = [cost(cell, spent) for cell, spent in running.items()] + [0.0] * (jobs - len(running))
+    for cell in by_importance(plan):
+        if cell not in waiting or (cell.seed != plan.seeds[0] and plan.tuning_cell(cell) in untuned):
+            continue
+        later = [] if is_solved(plan, cell.method) else sorted(map(cost, needed), reverse=True)
+        if cell in needed or _longest(busy, [cost(cell), *later]) <= seconds:
+            return cell
+    return None
+
+
+def _longest(busy: Sequence[float], costs: Sequence[float]) -> float:
+    """When the last of these runs ends, if each in turn starts on the core that is free first; seconds from now."""
+    cores, last = sorted(busy), 0.0
+    for cost in costs:
+        cores[0] += cost
+        last = max(last, cores[0])
+        cores.sort()
+    return last
 
 
 def planned(table: Timetable, missing: int) -> list[Statement]:
@@ -152,7 +211,7 @@ def check_time(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int) -
     table = timetable(plan, missing, seconds, jobs)
     late = [cell for cell in needed_first(plan) if cell in table.beyond]
     if late:
-        needed = max(table.seconds, sum(forecast(plan, cell) for cell in needed_first(plan)) / min(jobs, 2))
+        needed = max(table.seconds, sum(forecast(plan, cell, jobs) for cell in needed_first(plan)) / min(jobs, 2))
         size = preprocessing(material_of(plan).vit).size
         methods = " and ".join(cell.method for cell in late)
         raise UserError(
@@ -166,27 +225,31 @@ def check_time(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int) -
 def affordable_size(plan: Plan, seconds: float, jobs: int) -> int | None:
     """The largest input size, up to the chosen one, at which the methods that are compared fit; None if none does.
 
+    They must fit even if they take `CAUTION` times their forecast. At the smallest size it is enough that they fit.
+
     Under the rules "until done" without a given size only; elsewhere the plan's own size is given back if it fits.
     """
     seen = sizes_seen(plan)
     sizes = [] if seen is None else [row.size for row in seen.rows if row.size < seen.chosen]
-    for limit in (plan.image_size_limit, *reversed(sizes)):
+    limits = [plan.image_size_limit, *reversed(sizes)]
+    for limit, caution in (*((limit, CAUTION) for limit in limits), (limits[-1], 1.0)):
         smaller = replace(plan, image_size_limit=limit)
-        if all(cell not in _beyond(smaller, seconds, jobs) for cell in needed_first(smaller)):
+        if not _beyond(smaller, seconds, jobs, caution):
             return preprocessing(material_of(smaller).vit).size
     return None
 
 
-def _beyond(plan: Plan, seconds: float, jobs: int) -> list[Cell]:
+def _beyond(plan: Plan, seconds: float, jobs: int, caution: float) -> list[Cell]:
+    """The runs that an answer needs and that do not fit, each with `caution` times its forecast."""
     done = finished_runs(plan)
     missing = [cell for cell in needed_first(plan) if run_key(plan, cell) not in done]
-    return timetable(plan, missing, seconds, jobs).beyond
+    return timetable(plan, missing, seconds, jobs, caution).beyond
 
 
-def forecast(plan: Plan, cell: Cell) -> float:
-    """Seconds that a run will take, in a process with one thread."""
+def forecast(plan: Plan, cell: Cell, jobs: int = 1) -> float:
+    """Seconds that a run will take, in a process with one thread and with `jobs` such processes at work."""
     test, validation = len(material_of(plan).test_items), cell.n / 5
-    pace = _pace(plan, cell.method, cell.n)
+    pace = _pace(plan, cell.method, cell.n, jobs)
     once = pace.stem * (cell.n + test)
     if is_solved(plan, cell.method):
         return once
@@ -219,7 +282,7 @@ def _keeps_tokens(plan: Plan, method: str, n: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Pace:
+class Pace:
     """Seconds with one thread: of an image on its way to what is kept, of a step, and of an image from there on."""
 
     stem: float
@@ -227,29 +290,38 @@ class _Pace:
     look: float
 
 
-_MEASURED: dict[tuple, _Pace] = {}
+_MEASURED: dict[tuple, Pace] = {}
 
 
-def _pace(plan: Plan, method: str, n: int) -> _Pace:
+def _pace(plan: Plan, method: str, n: int, jobs: int) -> Pace:
     """The pace of a method, measured once for each input size, on kept tokens if those of n images may be kept."""
-    material = material_of(plan)
+    material, beside = material_of(plan), min(jobs, MOST_MEASURED)
     size, bf16 = preprocessing(material.vit).size, plan.rules == DONE and resolved(plan.precision) == "bf16"
     kept = _keeps_tokens(plan, method, n)
-    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules, kept)
+    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules, kept, beside)
     if key not in _MEASURED:
-        device, threads = best_device(), torch.get_num_threads()
-        model = build_model(plan, method).to(device).train()
-        images = torch.randn(plan.batch_size, 3, size, size, device=device)
+        models = [build_model(plan, method).to(best_device()).train() for _ in range(beside)]
+        images = torch.randn(plan.batch_size, 3, size, size, device=best_device())
+        solved, threads = is_solved(plan, method), torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            inputs, stem = _through_stem(model, images) if kept else (images, 0.0)
-            net = model.rest if kept else model
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                step, look = (0.0, 0.0) if is_solved(plan, method) else _measured(model, net, inputs)
+            with ThreadPoolExecutor(beside) as pool:
+                paces = list(pool.map(lambda model: pace_of(model, images, kept, solved, bf16), models))
         finally:
             torch.set_num_threads(threads)
-        _MEASURED[key] = _Pace(stem, step, look)
+        _MEASURED[key] = Pace(*(statistics.mean(values) for values in zip(*map(astuple, paces), strict=True)))
     return _MEASURED[key]
+
+
+def pace_of(model: AdaptedModel, images: Tensor, kept: bool, solved: bool, bf16: bool) -> Pace:
+    """The pace of one model, in the thread that calls: both the number of threads and autocast belong to a thread."""
+    torch.set_num_threads(1)
+    inputs, stem = _through_stem(model, images) if kept else (images, 0.0)
+    if solved:
+        return Pace(stem, 0.0, 0.0)
+    net = model.rest if kept else model
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        return Pace(stem, *_step_and_look(model, net, inputs))
 
 
 @torch.no_grad()
@@ -258,7 +330,7 @@ def _through_stem(model: AdaptedModel, images: Tensor) -> tuple[Tensor, float]:
     return model.stem(images), _median_seconds(lambda: model.stem(images), 2) / len(images)
 
 
-def _measured(model: AdaptedModel, net: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[float, float]:
+def _step_and_look(model: AdaptedModel, net: Callable[[Tensor], Tensor], inputs: Tensor) -> tuple[float, float]:
     """Seconds of a training step, and of the forward pass of one input of `net`, the part of `model` that is run."""
     labels = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
     optimiser = torch.optim.AdamW(model.parameter_groups(0.01), lr=1e-6, fused=True)

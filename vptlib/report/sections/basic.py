@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.curves import learning_curves
-from vptlib.evidence.decision import FULL, PROMPT, costs, recommend
+from vptlib.evidence.decision import FULL, NO_ANSWER, PROMPT, advice_so_far, costs
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.words import in_language
 from vptlib.study.study import Study
@@ -93,9 +93,13 @@ def opening(title: str, studies: list[Study]) -> HTML:
 
 
 def answer(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
-    """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures."""
-    advice = recommend(runs, margin)
-    glance = two_at_a_glance(runs, advice.n, commonest_share(task))
+    """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures.
+
+    Where the two cannot be compared yet, all that have a finished run are there in figures.
+    """
+    advice = advice_so_far(runs, margin)
+    at_a_glance = so_far_at_a_glance if advice.choice == NO_ANSWER else two_at_a_glance
+    glance = at_a_glance(runs, advice.n, commonest_share(task))
     return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=glance)
 
 
@@ -112,7 +116,7 @@ def not_made(study: Study) -> list[HTML]:
 
 def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
     """Heading and answer of one task's pages, with all reasons."""
-    return part("task_opening", task=task, advice=recommend(runs, margin))
+    return part("task_opening", task=task, advice=advice_so_far(runs, margin))
 
 
 def reading_guide(margin: float) -> HTML:
@@ -143,7 +147,20 @@ def two_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
         *([label, *(text(cost.loc[method, column]) for method in COMPARED)] for label, column, text in COST_ROWS),
     ]
     frame = pd.DataFrame(rows, columns=["", *(METHODS[method].title for method in COMPARED)])
-    return table(frame, f"With {n:,} labelled images. Without looking: {per_cent(without_looking, 0)} accuracy")
+    return table(frame, _glance_caption(n, without_looking))
+
+
+def so_far_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
+    """The accuracy of each method that has a finished run at `n` labelled images."""
+    curves = learning_curves(runs)
+    points = [(row["method"], row) for _, row in curves[curves["n"] == n].iterrows()]
+    rows = [[METHODS[method].title, per_cent(point["mean"]), _range(point)] for method, point in points]
+    frame = pd.DataFrame(rows, columns=["", "Accuracy", "95\u202f% interval"])
+    return table(frame, _glance_caption(n, without_looking))
+
+
+def _glance_caption(n: int, without_looking: float) -> str:
+    return f"With {n:,} labelled images. Without looking: {per_cent(without_looking, 0)} accuracy"
 
 
 def accuracy_table(curves: pd.DataFrame) -> HTML:

@@ -34,7 +34,7 @@ def harder_conditions(study: Study, conditions: Sequence[dict]) -> list[HTML]:
         return []
     harder = [study.under(**changes) for changes in conditions]
     harder = [one for one in harder if not one.missing()]  # there may have been no time for some
-    if not harder:
+    if not harder or study.under().missing():
         return []
     clean = study.under().runs()
     rows = [["As above", *_accuracies(clean, clean)]]

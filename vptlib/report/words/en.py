@@ -15,6 +15,7 @@ from vptlib.evidence.decision import (
     FULL_BETTER,
     FULL_NOT_BETTER,
     HIGH,
+    NO_ANSWER,
     NO_DIFFERENCE,
     PROMPT,
     TO_FINE_TUNE,
@@ -34,6 +35,7 @@ CHOICES = {
     TO_FINE_TUNE: "fine-tune",
     COLLECT_MORE: "collect more data",
     NO_DIFFERENCE: "no difference that matters",
+    NO_ANSWER: "no answer yet",
 }
 # A choice for someone who has to act on it.
 HEADLINES = {
@@ -41,6 +43,7 @@ HEADLINES = {
     TO_FINE_TUNE: "Fine-tune the whole model",
     COLLECT_MORE: "Collect more labelled images",
     NO_DIFFERENCE: "No difference that matters: let cost decide",
+    NO_ANSWER: "No answer yet: it needs more time",
 }
 LEVELS = {"low": "low", "medium": "medium", "high": "high"}
 STEPS = {OPERATE: "operate", PILOT: "pilot", LABEL_MORE: "label more", OUT_OF_SIGHT: "out of sight"}
@@ -120,6 +123,26 @@ def seen(n: int, images: int, prompt: float, full: float, difference: float, low
         f"With {n:,} labelled images {in_prose(PROMPT)} is right on {per_cent(prompt)} of the {images:,} test images "
         f"and {in_prose(FULL)} on {per_cent(full)}: {in_prose(PROMPT)} is {ahead(difference)} "
         f"({ahead_interval(low, high)})."
+    )
+
+
+@_says
+def not_compared_yet(n: int, lacking: list[str]) -> str:
+    if not lacking:
+        return f"{title(PROMPT)} and {in_prose(FULL)} have no seed in common yet, so they cannot be compared."
+    have = "has" if len(lacking) == 1 else "have"
+    return (
+        f"{_capital(listed([in_prose(method) for method in lacking]))} {have} no finished run with {n:,} labelled "
+        "images, for want of time. So the two ways cannot be compared. The same command with more time goes on from "
+        "here."
+    )
+
+
+@_says
+def best_so_far(method: str, n: int, accuracy: float, low: float, high: float) -> str:
+    return (
+        f"The best of what is finished: {in_prose(method)}, right on {per_cent(accuracy)} of the test images with "
+        f"{n:,} labelled images ({interval(decimals(100 * low, 1), per_cent(high))})."
     )
 
 
