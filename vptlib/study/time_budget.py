@@ -42,8 +42,9 @@ COMPARED = ("vpt-deep", "full")
 # After so many seconds a step is measured well enough: large images take seconds a step.
 ENOUGH_SECONDS = 2.0
 # Time kept for the methods that are compared, relative to their forecast: training may go on for longer than expected,
-# and a better rate may lie beyond the edge of those tried.
-CAUTION = 1.25
+# a better rate may lie beyond the edge of those tried, and a shared machine may have less to give than when it was
+# measured.
+CAUTION = 1.5
 # They may go on for this share of the time after it is up.
 GRACE = 0.1
 # At most so many models are measured at the same time; more would need the memory of a whole study.
