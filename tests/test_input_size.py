@@ -20,7 +20,7 @@ from vptlib.data.preparing import ImageSet
 from vptlib.data.splits import few_shot
 from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
-from vptlib.report.sections.input_size import input_size_part, input_size_summary
+from vptlib.report.sections.input_size import input_size_part, input_size_summary, size_warning
 from vptlib.report.words import in_language
 from vptlib.report.words.en import protocol
 from vptlib.study import input_size
@@ -462,6 +462,15 @@ def test_a_report_on_a_given_size_states_that_and_shows_images(place):
 
 def test_other_rules_have_no_such_part(place):
     assert input_size_part(plan_of(place, rules=EQUAL)) == []
+
+
+def test_a_first_page_warns_where_the_time_allowed_a_smaller_input_only(place):
+    """Images whose classes cannot be told apart at 32 px."""
+    warning = size_warning(plan_of(place, image_size_limit=32))
+    assert warning.startswith("32 px, with ") and "Without that limit 64 px would be taken, with " in warning
+    assert warning.endswith("More time, or a GPU, allows 64 px, and the order of the methods may then be another.")
+    for silent in ({}, {"image_size": 96}, {"image_size_limit": 64}, {"rules": EQUAL}):
+        assert size_warning(plan_of(place, **silent)) == ""
 
 
 def test_the_summary_holds_what_was_compared(place):

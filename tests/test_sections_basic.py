@@ -45,6 +45,13 @@ def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs
     assert "Confidence: low (one seed)" in html
 
 
+def test_a_card_warns_of_what_limits_its_answer(task, runs):
+    assert "warning" not in basic.answer(task, runs, 0.01).data
+    assert (
+        '<p class="more warning">At 56 px &lt;only&gt;.</p>' in basic.answer(task, runs, 0.01, "At 56 px <only>.").data
+    )
+
+
 def test_a_card_without_an_answer_says_what_is_missing_and_shows_what_there_is(task, runs):
     some = runs[(runs["method"] == "linear") | ((runs["method"] == "vpt-deep") & (runs["n"] == 20))]
     html = basic.answer(task, some, margin=0.01)

@@ -31,6 +31,7 @@ from vptlib.study.timed_runs import results_in_time
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import LIMIT, History
+from vptlib.wording import duration
 
 # Time of a run relative to full fine-tuning; used only for the progress bar and the order of work.
 STEP_COST = {"linear": 0.02, "vpt-late": 0.2, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
@@ -51,7 +52,7 @@ class Study(Plan):
         """Make the missing runs and give the table of all runs. You can interrupt it: finished runs are kept.
 
         Args:
-            progress: show a bar with the time left.
+            progress: show a bar with the time left, or with `seconds` the time gone.
             jobs: runs made at the same time, each in a process with one thread. The default is `$VPTLIB_JOBS`, or one
                 with a GPU, or the number of cores. With 1, runs are made in this process.
             seconds: the time it may take. Runs are then made in the order of their importance
@@ -67,17 +68,19 @@ class Study(Plan):
             self._decode(progress)
         jobs = jobs or default_jobs()
         total = sum(self._cost(cell) for cell in missing)
+        form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(seconds)}"
         with (
-            tqdm(total=total, disable=not (progress and missing), bar_format=_BAR, mininterval=1) as bar,
+            tqdm(total=total, disable=not (progress and missing), bar_format=form, mininterval=1) as bar,
             warnings.catch_warnings(),
         ):
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
-            timed = seconds is not None
-            for cell, result in (
-                results_in_time(self, missing, jobs, seconds) if timed else self._in_grid(missing, jobs, progress)
-            ):
+            if seconds is None:
+                results = self._in_grid(missing, jobs, progress)
+            else:
+                results = results_in_time(self, missing, jobs, seconds)
+            for cell, result in results:
                 if result is None:
                     continue
                 log_run(self, cell, result)

@@ -92,15 +92,16 @@ def opening(title: str, studies: list[Study]) -> HTML:
     return part("opening", title=title, scope=scope, quick_look=len(first.seeds) == 1)
 
 
-def answer(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
+def answer(task: Task, runs: pd.DataFrame, margin: float, warning: str = "") -> HTML:
     """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures.
 
-    Where the two cannot be compared yet, all that have a finished run are there in figures.
+    Where the two cannot be compared yet, all that have a finished run are there in figures. `warning` is a sentence on
+    what limits the answer, or "".
     """
     advice = advice_so_far(runs, margin)
     at_a_glance = so_far_at_a_glance if advice.choice == NO_ANSWER else two_at_a_glance
     glance = at_a_glance(runs, advice.n, commonest_share(task))
-    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=glance)
+    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=glance, warning=warning)
 
 
 def commonest_share(task: Task) -> float:

@@ -50,6 +50,14 @@ def input_size_part(study: Study) -> list[HTML]:
     return [heading, facts(dict(zip(labels, sentences, strict=False))), *compared, _pictures(study)]
 
 
+def size_warning(study: Study) -> str:
+    """For the first page: the time allowed a smaller input than the images call for, and what that costs; else ""."""
+    seen = sizes_seen(study) if study.rules == DONE else None
+    if seen is None or seen.without_limit is None:
+        return ""
+    return " ".join(words.sentence(found) for found in (seen.statement(), seen.findings()[0]))
+
+
 def input_size_summary(study: Study) -> dict[str, Any]:
     """The part of `summary.json` about the input: size, aspect, what each compared size gave, and the reasons."""
     prepared, seen = preprocessing(material_of(study).vit), sizes_seen(study)
