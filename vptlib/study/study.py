@@ -68,7 +68,7 @@ class Study(Plan):
             self._decode(progress)
         jobs = jobs or default_jobs()
         total = sum(self._cost(cell) for cell in missing)
-        form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(seconds)}"
+        form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(max(0.0, seconds))}"
         with (
             tqdm(total=total, disable=not (progress and missing), bar_format=form, mininterval=1) as bar,
             warnings.catch_warnings(),
