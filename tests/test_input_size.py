@@ -467,7 +467,9 @@ def test_other_rules_have_no_such_part(place):
 def test_a_first_page_warns_where_the_time_allowed_a_smaller_input_only(place):
     """Images whose classes cannot be told apart at 32 px."""
     warning = size_warning(plan_of(place, image_size_limit=32))
-    assert warning.startswith("32 px, with ") and "Without that limit 64 px would be taken, with " in warning
+    assert (
+        warning.startswith("These results are those of 32 px, where a probe") and " At 64 px it is right on " in warning
+    )
     assert warning.endswith("More time, or a GPU, allows 64 px, and the order of the methods may then be another.")
     for silent in ({}, {"image_size": 96}, {"image_size_limit": 64}, {"rules": EQUAL}):
         assert size_warning(plan_of(place, **silent)) == ""

@@ -161,8 +161,13 @@ class InputSizes:
         """What a reader should know beyond the choice: a larger input may do better, or images differ much in size."""
         found = []
         if self.without_limit is not None:
-            row = self.at(self.chosen)
-            found.append(statement("larger_input_needs_time", size=self.without_limit, smaller=row.size))
+            larger, row = self.at(self.without_limit), self.at(self.chosen)
+            found.append(
+                statement(
+                    "larger_input_needs_time", size=larger.size, accuracy=larger.accuracy, smaller=row.size,
+                    smaller_accuracy=row.accuracy,
+                )
+            )  # fmt: skip
         elif self.best > self.chosen:
             row = self.at(self.chosen)
             found.append(self._larger(self.best, self.chosen, row.behind, row.behind_error, rising=False))

@@ -55,7 +55,7 @@ def size_warning(study: Study) -> str:
     seen = sizes_seen(study) if study.rules == DONE else None
     if seen is None or seen.without_limit is None:
         return ""
-    return " ".join(words.sentence(found) for found in (seen.statement(), seen.findings()[0]))
+    return words.sentence(next(found for found in seen.findings() if found.code == "larger_input_needs_time"))
 
 
 def input_size_summary(study: Study) -> dict[str, Any]:
