@@ -182,17 +182,12 @@ def summarise(runs: pd.DataFrame, margin: float = 0.01) -> dict[str, Any]:
         UserError: as `advice_so_far`.
     """
     advice = advice_so_far(runs, margin)
-    crossing = crossover(runs, PROMPT, FULL) if are_comparable(runs) else None
     return {
         "task": str(runs["task"].iloc[0]),
         "methods": methods_of(runs),
         "runs": len(runs),
         "curves": _records(learning_curves(runs)),
-        "crossover": (
-            {"n": crossing.n, "low": crossing.low, "high": crossing.high}
-            if crossing and crossing.verdict == CROSSES
-            else None
-        ),
+        "crossover": None if advice.choice == NO_ANSWER else _crossing(runs),
         "recommendation": {
             "choice_code": advice.choice,
             "confidence": advice.confidence,
@@ -201,6 +196,11 @@ def summarise(runs: pd.DataFrame, margin: float = 0.01) -> dict[str, Any]:
         },
         "cost": {row.pop("method"): row for row in _records(costs(runs))},
     }
+
+
+def _crossing(runs: pd.DataFrame) -> dict[str, Any] | None:
+    found = crossover(runs, PROMPT, FULL)
+    return {"n": found.n, "low": found.low, "high": found.high} if found.verdict == CROSSES else None
 
 
 def _cost(rows: pd.DataFrame, method: str) -> dict:

@@ -189,10 +189,12 @@ def write_notebooks(config: ReportConfig, draft: Path) -> None:
     overview["reference"] = settings.reference
     jobs = {"overview": ("report_overview", overview | shared)}
     for study, name in zip(config.studies(), _names(config), strict=True):
-        own: dict[str, Any] = {"task": study.task}
+        own = {"task": study.task} | shared
         if has_answer(study):
-            own |= {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
-        jobs[name] = ("report_task" if has_answer(study) else "report_task_so_far", own | shared)
+            more = {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
+            jobs[name] = ("report_task", own | more)
+        else:
+            jobs[name] = ("report_task_so_far", own)
     folder.mkdir()
     # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))

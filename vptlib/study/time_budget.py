@@ -152,11 +152,12 @@ def next_run(
     """
     if seconds <= 0:
         return None
-    needed = [cell for cell in needed_first(plan) if cell in waiting]
+    compared = needed_first(plan)
+    needed = [cell for cell in compared if cell in waiting]
     untuned = {*waiting, *running}
 
     def cost(cell: Cell, spent: float = 0.0) -> float:
-        caution = CAUTION if cell in needed_first(plan) else 1.0
+        caution = CAUTION if cell in compared else 1.0
         return max(0.0, caution * correction * forecast(plan, cell, jobs) - spent)
 
     busy = [cost(cell, spent) for cell, spent in running.items()] + [0.0] * (jobs - len(running))

@@ -34,9 +34,10 @@ def harder_conditions(study: Study, conditions: Sequence[dict]) -> list[HTML]:
         return []
     harder = [study.under(**changes) for changes in conditions]
     harder = [one for one in harder if not one.missing()]  # there may have been no time for some
-    if not harder or study.under().missing():
+    as_above = study.under()
+    if not harder or as_above.missing():
         return []
-    clean = study.under().runs()
+    clean = as_above.runs()
     rows = [["As above", *_accuracies(clean, clean)]]
     rows += [
         [words.sentence(one.conditions.statement()).rstrip("."), *_accuracies(one.runs(), clean)] for one in harder
