@@ -19,7 +19,7 @@ from pictures import put
 from PIL import Image
 from safetensors.torch import save_file
 
-from vptlib.data.readers import VTAB_TASKS
+from vptlib.data.vtab import VTAB_TASKS
 
 COUNTS = {"train800": ("train", 40), "val200": ("val", 10), "test": ("test", 24)}
 ARCHITECTURE = "test_vit"

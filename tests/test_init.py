@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from vptlib import cli
 from vptlib.data.check import DataCheck, check_data
 from vptlib.data.files import ListedImages
+from vptlib.data.listing import Listing
 from vptlib.data.possible_sizes import Labelled
-from vptlib.data.readers import Listing
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.report.config import check_material, read_config

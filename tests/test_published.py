@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from vptlib.data.readers import VTAB_TASKS
+from vptlib.data.vtab import VTAB_TASKS
 from vptlib.errors import UserError
 from vptlib.evidence import published
 from vptlib.paths import repository

@@ -12,7 +12,7 @@ import torch
 from models import bright_and_dark, small_vit
 from typer.testing import CliRunner
 
-from vptlib.data.readers import VTAB_TASKS, expanded, vtab_name
+from vptlib.data.vtab import VTAB_TASKS, expanded, vtab_name
 from vptlib.errors import UserError
 from vptlib.evidence.published import TASK_NAMES, group_means, vtab1k
 from vptlib.paths import store_folder
@@ -244,7 +244,7 @@ def test_missing_folders_are_named_all_at_once(miniature, tmp_path):
 
 def test_a_validation_list_that_does_not_fit_is_named(tmp_path):
     root = miniature_vtab.make_tree(tmp_path)
-    from vptlib.data.readers import read_vtab
+    from vptlib.data.vtab import read_vtab
 
     (root / "dtd" / "val200.txt").write_text("images/test/000000.jpg 0\n")
     with pytest.raises(UserError, match=r"val200\.txt names .*000000\.jpg, which train800val200\.txt does not"):

@@ -7,9 +7,10 @@ from pictures import class_folders, flat, put, rows, table
 from PIL import Image
 
 from vptlib import doctor, load_task
-from vptlib.data.readers import VTAB_TASKS, is_spec, read, read_vtab, resolved, short_name
+from vptlib.data.readers import is_spec, read, resolved, short_name
 from vptlib.data.splits import few_shot, split_validation
 from vptlib.data.tasks import TASKS
+from vptlib.data.vtab import VTAB_TASKS, read_vtab
 from vptlib.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -24,11 +24,12 @@ from PIL import ExifTags, Image
 from tqdm import tqdm
 
 from vptlib.data.files import ImageFiles, ListedImages, as_rgb, decode
-from vptlib.data.readers import Listing, read
+from vptlib.data.listing import Finding, Listing
+from vptlib.data.readers import read
 from vptlib.data.splits import few_shot, split_validation
 from vptlib.data.tasks import TASKS, load_task
 from vptlib.errors import UserError
-from vptlib.statement import Statement, statement
+from vptlib.statement import statement
 
 NEAR = 4  # bits of 64 by which the hashes of near duplicates may differ
 # Images of Fashion-MNIST that were enlarged and saved again as JPEG (quality 60) differ by up to 1.9 from the original;
@@ -45,19 +46,6 @@ LONG = 0.5  # warn if a crop of the typical image loses this share of its area
 MESSAGES_SHOWN = 3  # of files that cannot be read, or are too small
 ACROSS = "across train and test"
 _CHUNK = 500  # files that a process inspects before the bar moves
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found, as code and numbers; `vptlib.report.words` has its sentence.
-
-    Attributes:
-        level: "error" (a study cannot go on), "warning" (its results may mislead) or "note".
-        what: the finding.
-    """
-
-    level: str
-    what: Statement
 
 
 @dataclass

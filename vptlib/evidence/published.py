@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vptlib.data.readers import VTAB_TASKS
+from vptlib.data.vtab import VTAB_TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
 

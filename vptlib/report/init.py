@@ -14,8 +14,10 @@ import numpy as np
 import yaml
 
 from vptlib.data.check import DataCheck
+from vptlib.data.listing import Listing
 from vptlib.data.possible_sizes import Labelled
-from vptlib.data.readers import TABLES, Listing, local_path, parts_of, resolved, short_name
+from vptlib.data.readers import local_path, parts_of, resolved, short_name
+from vptlib.data.tables import TABLES
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.study.done_rules import CANDIDATES, MOST_STEPS

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.data.readers import VTAB_TASKS, vtab_name
+from vptlib.data.vtab import VTAB_TASKS, vtab_name
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
