@@ -1,4 +1,4 @@
-"""`make docs`: one page for each module, out of its docstrings, in build/docs. No network is needed.
+"""`make docs`: one page for each module, out of its docstrings, in build/docs; and docs/settings.md. No network needed.
 
 Made by pdoc, which is kept up and reads docstrings as they are. (mkdocs-material gets no further features, and its
 successor Zensical is at 0.1.) A link that leads nowhere stops it, and so does a name that is no longer there.
@@ -14,6 +14,8 @@ from html.parser import HTMLParser
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from vptlib.report.settings import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,6 +70,7 @@ class _Page(HTMLParser):
 
 
 if __name__ == "__main__":
+    (ROOT / "docs" / "settings.md").write_text(settings_page(), encoding="utf-8")
     pages = ROOT / "build" / "docs"
     shutil.rmtree(pages, ignore_errors=True)
     make("vptlib", pages)

@@ -10,7 +10,8 @@ from pictures import class_folders, flat, numbered, put, rows, table
 from PIL import Image
 
 from vptlib.data.check import check_data
-from vptlib.data.files import ImageFiles, decode
+from vptlib.data.decoding import decode
+from vptlib.data.files import ImageFiles
 from vptlib.data.readers import read
 from vptlib.data.splits import few_shot
 from vptlib.errors import UserError
@@ -70,18 +71,18 @@ TABLES = {
     "no label column": (lambda root: table(root, ROWS, ("path", "kind")), "no column 'label'.*path, kind"),
     "no path column": (lambda root: table(root, ROWS, ("file", "label")), "no column 'path'.*path=COLUMN"),
     "asked column missing": (lambda root: f"{table(root, ROWS)}?group=site", "no column 'site' for group"),
-    "empty label": (lambda root: table(root, rows(8, lambda k: "a" if k else None)), "row 1: 'label' is empty"),
-    "empty path": (lambda root: table(root, [*ROWS, ["", "a"]]), "row 9: 'path' is empty"),
-    "image missing": (lambda root: table(root, [*ROWS, ["img/x.png", "a"]]), "row 9: there is no image at .*x.png"),
-    "a folder for an image": (lambda root: table(root, [*ROWS, ["img", "a"]]), "row 9: there is no image at"),
+    "empty label": (lambda root: table(root, rows(8, lambda k: "a" if k else None)), "row 2: 'label' is empty"),
+    "empty path": (lambda root: table(root, [*ROWS, ["", "a"]]), "row 10: 'path' is empty"),
+    "image missing": (lambda root: table(root, [*ROWS, ["img/x.png", "a"]]), "row 10: there is no image at .*x.png"),
+    "a folder for an image": (lambda root: table(root, [*ROWS, ["img", "a"]]), "row 10: there is no image at"),
     "path outside": (
         lambda root: table(put(root / "out.png").parent / "in", [*ROWS, ["../out.png", "a"]]),
-        "row 9: .*out.png is outside",
+        "row 10: .*out.png is outside",
     ),
-    "two labels": (lambda root: table(root, [*ROWS, ["img/0.png", "b"]]), "row 9: 0.png is 'b' here and 'a' in row 1"),
+    "two labels": (lambda root: table(root, [*ROWS, ["img/0.png", "b"]]), "row 10: 0.png is 'b' here and 'a' in row 2"),
     "unknown split": (
         lambda root: table(root, rows(8, in_turn, lambda k: "tset"), ("path", "label", "split")),
-        "row 1: the split is 'tset'",
+        "row 2: the split is 'tset'",
     ),
     "no test images": (
         lambda root: table(root, rows(8, in_turn, lambda k: "train"), ("path", "label", "split")),

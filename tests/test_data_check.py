@@ -11,8 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vptlib.cli import app
-from vptlib.data.check import MODEL_SIZES, PATCH, check_data, inspect, near_pairs
+from vptlib.data.check import check_data
+from vptlib.data.inspection import inspect
 from vptlib.data.readers import read
+from vptlib.data.sides import MODEL_SIZES, PATCH
 from vptlib.errors import UserError
 from vptlib.report.data_page import write_page
 from vptlib.report.words.en import sentence
@@ -113,7 +115,7 @@ def test_imbalance_is_a_warning(folder):
 def test_modes_and_small_images_are_noted(folder):
     smooth(7, 20).convert("L").save(folder / "train" / "crack" / "small.png")
     notes = " ".join(texts(check(folder), "note"))
-    assert "RGB 32, L 1" in notes and "1 images are smaller than 32" in notes and "Licence" in notes
+    assert "RGB 32, L 1" in notes and "1 image is smaller than 32" in notes and "Licence" in notes
 
 
 # ---- sizes ------------------------------------------------------------------------------------------------------
@@ -145,7 +147,7 @@ def test_photos_are_told_apart_from_what_the_model_sees(tmp_path):
     found = check(of_sizes(tmp_path / "photos", *[(480, 360)] * 5), sizes=(4,))
     level, values, text = said(found, "image_sizes")
     assert level == "note" and values["typical"] == [480, 360]
-    assert text == "Your images are 480 × 360 px. The model will see a square of 56 × 56 px to 224 × 224 px."
+    assert text == "Your images are 480 × 360 px. The embedded backbone sees a square of 56 × 56 px to 224 × 224 px."
     level, values, text = said(found, "detail_lost")
     np.testing.assert_allclose(values["covered"][0], [56, 480 / 56, 360 / 56])
     assert level == "note" and values["whole_at"] is None
@@ -170,7 +172,7 @@ def test_the_typical_size_is_that_of_a_real_image_and_the_range_of_all_is_given(
 def test_only_the_sizes_that_shrink_an_image_lose_detail(tmp_path):
     _, values, text = said(check(of_sizes(tmp_path, *[(140, 70)] * 3)), "detail_lost")
     assert values["covered"] == [[56, 2.5, 1.25], [112, 1.25, 1]] and values["whole_at"] == 168
-    assert text.endswith("Details thinner than about 5 and 2.5 px vanish. At 168 px nothing is lost.")
+    assert text.endswith("Details thinner than about 5 and 2.5 px vanish. At 168 px it loses nothing.")
 
 
 @pytest.mark.parametrize(("largest", "lost"), [(56, False), (57, True)])
@@ -272,17 +274,6 @@ def test_a_page_can_be_written_of_images_that_are_extreme_or_cannot_be_read(tmp_
 
 
 # ---- helpers and the command ------------------------------------------------------------------------------------
-
-
-def test_near_pairs_are_those_of_brute_force():
-    draw = np.random.default_rng(0)
-    hashes = draw.integers(0, 2**63, 150, dtype=np.uint64)
-    hashes[100:] = hashes[:50] ^ (np.uint64(1) << draw.integers(0, 64, 50).astype(np.uint64))  # one bit away
-    wanted = [
-        (a, b) for a in range(150) for b in range(a + 1, 150) if bin(int(hashes[a]) ^ int(hashes[b])).count("1") <= 4
-    ]
-    assert near_pairs(hashes) == wanted and len(wanted) >= 50
-    assert len(near_pairs(np.zeros(300, np.uint64), most=1000)) == 1000
 
 
 def test_the_command_prints_writes_a_page_and_says_by_its_exit_code_whether_to_go_on(folder, tmp_path):

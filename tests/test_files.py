@@ -1,5 +1,7 @@
 """vptlib.data.files: files of every kind become the same RGB, and are decoded once."""
 
+import errno
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import numpy as np
@@ -13,13 +15,13 @@ from PIL import Image
 
 from vptlib.data import files as module
 from vptlib.data import preparing
+from vptlib.data.decoding import decode, held
 from vptlib.data.files import (
     ASPECTS,
     PAD_GREY,
     ImageFiles,
     LazyImages,
     ListedImages,
-    decode,
     fitted,
     middle_square,
     squared,
@@ -41,74 +43,6 @@ def colours(height=6, width=8):
     image[:, : width // 2, 0] = np.linspace(250, 100, height).astype(np.uint8)[:, None]
     image[:, width // 2 :, 2] = np.linspace(250, 100, height).astype(np.uint8)[:, None]
     return image
-
-
-@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp", ".ppm"])
-def test_formats_without_loss_give_back_the_pixels(tmp_path, suffix):
-    options = {"lossless": True} if suffix == ".webp" else {}
-    path = put(tmp_path / f"a{suffix}", Image.fromarray(colours()), **options)
-    np.testing.assert_array_equal(np.asarray(decode(path)), colours())
-
-
-def grey():
-    return np.linspace(0, 255, 48).reshape(6, 8).astype(np.uint8)
-
-
-MODES = {
-    "grey": (lambda: Image.fromarray(grey()), grey),
-    "16 bit": (lambda: Image.fromarray(grey().astype(np.uint16) * 257), grey),
-    "1 bit": (lambda: Image.fromarray(grey() > 127), lambda: np.where(grey() > 127, 255, 0)),
-    "grey with alpha": (lambda: Image.merge("LA", [Image.fromarray(grey()), Image.new("L", (8, 6), 255)]), grey),
-}
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_grey_of_all_depths_is_scaled_not_clipped(tmp_path, mode):
-    make, wanted = MODES[mode]
-    found = np.asarray(decode(put(tmp_path / "a.png", make())))
-    np.testing.assert_array_equal(found, np.broadcast_to(wanted()[..., None], (6, 8, 3)))
-
-
-def test_alpha_is_laid_on_white(tmp_path):
-    image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
-    image.putpixel((1, 0), (200, 0, 0, 0))
-    found = np.asarray(decode(put(tmp_path / "a.png", image)))
-    assert found.tolist() == [[[200, 0, 0], [255, 255, 255]]]
-
-
-def test_palettes_with_and_without_transparency(tmp_path):
-    image = Image.fromarray(colours()).quantize(16)
-    wanted = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(np.asarray(decode(put(tmp_path / "a.png", image))), wanted)
-    clear = np.asarray(decode(put(tmp_path / "b.png", image, transparency=image.getpixel((0, 0)))))
-    assert clear[0, 0].tolist() == [255, 255, 255] and clear[5, 7].tolist() == wanted[5, 7].tolist()
-
-
-def test_cmyk_and_jpeg(tmp_path):
-    flat = Image.new("RGB", (16, 16), (180, 60, 30))
-    for mode in ("RGB", "CMYK"):
-        found = np.asarray(decode(put(tmp_path / "a.jpg", flat.convert(mode), quality=95))).astype(int)
-        assert np.abs(found - (180, 60, 30)).max() <= 6, mode
-
-
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_photographs_are_turned_as_they_were_taken(tmp_path, orientation, turns):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = put(tmp_path / "a.png", Image.fromarray(colours()), exif=exif)
-    np.testing.assert_array_equal(np.asarray(decode(path)), np.rot90(colours(), turns))
-
-
-@pytest.mark.parametrize("damage", ["missing", "truncated", "text", "empty"])
-def test_a_file_that_is_no_whole_image_is_named(tmp_path, damage):
-    path = put(tmp_path / "broken one.jpg", Image.fromarray(colours(60, 80)))
-    if damage == "missing":
-        path.unlink()
-    else:
-        raw = path.read_bytes()
-        path.write_bytes({"truncated": raw[: len(raw) // 2], "text": b"no image", "empty": b""}[damage])
-    with pytest.raises(UserError, match=r"broken one\.jpg"):
-        decode(path)
 
 
 def files(folder, count=5):
@@ -137,7 +71,7 @@ def test_pillow_s_scaling_is_that_of_the_embedded_tasks(tmp_path):
 
 def test_each_image_is_decoded_once_and_by_later_processes_not_at_all(tmp_path, monkeypatch):
     paths, seen = files(tmp_path), []
-    monkeypatch.setattr(module, "decode", lambda path, least: seen.append(path.name) or decode(path, least))
+    monkeypatch.setattr(module, "held", lambda path, *how: seen.append(path.name) or held(path, *how))
     source = ImageFiles(paths)
     first = source.pixels(np.array([0, 3, 0]), 8, "bilinear")
     again = source.pixels(np.array([3, 1]), 8, "bilinear")
@@ -167,15 +101,15 @@ def test_what_is_too_much_is_decoded_and_not_kept(tmp_path, monkeypatch):
 def test_a_stopped_process_leaves_no_row_that_is_called_done(tmp_path, monkeypatch):
     source = ImageFiles(files(tmp_path))
 
-    def stop(path, least):
+    def stop(path, *how):
         if path.name == "3.png":
             raise KeyboardInterrupt
-        return decode(path, least)
+        return held(path, *how)
 
-    monkeypatch.setattr(module, "decode", stop)
+    monkeypatch.setattr(module, "held", stop)
     with pytest.raises(KeyboardInterrupt):
         source.pixels(np.arange(5), 8, "bilinear")
-    monkeypatch.setattr(module, "decode", decode)
+    monkeypatch.setattr(module, "held", held)
     fresh = source.decoded(np.arange(5), 8, "bilinear")
     np.testing.assert_array_equal(source.pixels(np.arange(5), 8, "bilinear"), fresh)
 
@@ -185,6 +119,95 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("VPTLIB_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match="VPTLIB_CACHE"):
         ImageFiles(files(tmp_path)).pixels(np.array([0]), 8, "bilinear")
+
+
+# ---- what is kept on disk ---------------------------------------------------------------------------------------
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def zeroed(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def one_bit_changed(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def rows_swapped(path):
+    raw = path.read_bytes()
+    one = len(raw) // 5
+    path.write_bytes(raw[one : 2 * one] + raw[:one] + raw[2 * one :])
+
+
+def noise(path):
+    path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size))
+
+
+def too_long(path):
+    path.write_bytes(path.read_bytes() * 2)
+
+
+DAMAGES = [cut, emptied, zeroed, one_bit_changed, rows_swapped, noise, too_long, lambda path: path.unlink()]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("while_in_use", [False, True])
+def test_kept_images_that_were_damaged_are_decoded_again(tmp_path, damage, while_in_use):
+    paths, rows = files(tmp_path), np.array([4, 0, 2, 1, 3, 2])
+    source = ImageFiles(paths)
+    wanted = source.pixels(rows, 8, "bilinear")
+    np.testing.assert_array_equal(wanted, source.decoded(rows, 8, "bilinear"))
+    (kept,) = (module.cache_folder() / "decoded").iterdir()
+    whole = kept.read_bytes()
+    damage(kept)
+    again = source if while_in_use else ImageFiles(paths)
+    np.testing.assert_array_equal(again.pixels(rows, 8, "bilinear"), wanted)
+    assert kept.read_bytes()[: len(whole)] == whole  # mended on the way
+
+
+def test_keeping_after_a_loss_decodes_what_was_lost(tmp_path):
+    source, seen = ImageFiles(files(tmp_path)), []
+    images = LazyImages(source, np.arange(5), np.zeros(5, int))
+    images.keep(8, "bilinear")
+    cut(next((module.cache_folder() / "decoded").iterdir()))
+    images.keep(8, "bilinear", seen.append)
+    assert seen == [3]
+
+
+def test_what_earlier_versions_kept_is_not_read_and_removed(tmp_path):
+    source, folder = ImageFiles(files(tmp_path)), module.cache_folder() / "decoded"
+    name = sha256(f"{source.digest} 8 bilinear".encode()).hexdigest()[:32]
+    folder.mkdir(parents=True)
+    (folder / f"{name}.pixels").write_bytes(bytes(5 * 8 * 8 * 3))
+    (folder / f"{name}.done").write_bytes(b"\1" * 5)
+    assert source.pixels(np.arange(5), 8, "bilinear").any(axis=(1, 2, 3)).all()
+    assert [path.name for path in folder.iterdir()] == [f"{name}.images"]
+
+
+def test_two_processes_may_keep_the_same_images_at_once(tmp_path):
+    paths, rows = files(tmp_path, 40), np.arange(40)
+    wanted = ImageFiles(paths).decoded(rows, 8, "bilinear")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: ImageFiles(paths).pixels(rows, 8, "bilinear"), range(8)))
+    assert all(np.array_equal(one, wanted) for one in found)
+
+
+def test_a_disk_that_fills_while_images_are_kept_is_reported(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module.KeptImages, "write", full)
+    with pytest.raises(UserError, match=r"cannot be kept in .*No space left on device\): free .* VPTLIB_CACHE"):
+        ImageFiles(files(tmp_path)).pixels(np.arange(5), 8, "bilinear")
 
 
 # ---- how an image becomes square ------------------------------------------------------------------------------------
@@ -238,17 +261,17 @@ def test_a_square_image_is_the_same_under_every_aspect(tmp_path, aspect):
 
 
 def kept_names():
-    return {path.name for path in (module.cache_folder() / "decoded").glob("*.pixels")}
+    return {path.name for path in (module.cache_folder() / "decoded").glob("*.images")}
 
 
-def test_kept_images_of_earlier_versions_are_found_and_each_aspect_has_its_own(tmp_path):
+def test_each_aspect_keeps_its_own_images(tmp_path):
     source = ImageFiles([put(tmp_path / "a.png", flag()), put(tmp_path / "b.png", flag(90, 90))])
     rows, seen = np.array([0, 1]), {}
     for aspect in ASPECTS:
         before = kept_names() if seen else set()
         seen[aspect] = source.pixels(rows, 8, "bilinear", aspect)
         (name,) = kept_names() - before
-        assert (name == f"{sha256(f'{source.digest} 8 bilinear'.encode()).hexdigest()[:32]}.pixels") == (
+        assert (name == f"{sha256(f'{source.digest} 8 bilinear'.encode()).hexdigest()[:32]}.images") == (
             aspect == "squash"
         )
     assert all(np.array_equal(seen[aspect][1], seen["squash"][1]) for aspect in ASPECTS)  # the square one
@@ -258,7 +281,7 @@ def test_kept_images_of_earlier_versions_are_found_and_each_aspect_has_its_own(t
 def test_images_that_are_all_square_are_kept_once_for_every_aspect(tmp_path, monkeypatch):
     source, seen = ImageFiles(files(tmp_path)), []
     assert source.all_square
-    monkeypatch.setattr(module, "decode", lambda path, least: seen.append(path) or decode(path, least))
+    monkeypatch.setattr(module, "held", lambda path, *how: seen.append(path) or held(path, *how))
     first = source.pixels(np.arange(5), 8, "bilinear", "crop")
     LazyImages(source, np.arange(5), np.zeros(5, int)).keep(8, "bilinear", aspect="pad")
     np.testing.assert_array_equal(source.pixels(np.arange(5), 8, "bilinear"), first)
@@ -301,20 +324,6 @@ def test_a_large_oblong_jpeg_is_decoded_smaller_unless_it_is_squashed(tmp_path, 
     assert np.abs(found - np.asarray(squared(decode(path), 56, "bicubic", aspect))).max() <= 4
 
 
-def test_a_large_square_jpeg_and_a_png_are_decoded_at_their_own_size(tmp_path):
-    assert decode(put(tmp_path / "a.jpg", smooth(3, 800)), least=100).size == (800, 800)
-    assert decode(put(tmp_path / "a.png", flag(800, 600)), least=100).size == (800, 600)
-    assert decode(put(tmp_path / "b.jpg", flag(800, 600)), least=301).size == (800, 600)
-    assert decode(put(tmp_path / "b.jpg", flag(800, 600)), least=300).size == (400, 300)
-
-
-def test_a_truncated_jpeg_is_named_even_if_it_would_be_decoded_smaller(tmp_path):
-    path = put(tmp_path / "a.jpg", smooth(3, 900).resize((1200, 900)))
-    path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UserError, match=r"a\.jpg cannot be read"):
-        decode(path, least=100)
-
-
 # ---- large sets -------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +362,7 @@ def test_keeping_decodes_without_holding_and_says_how_far_it_is(tmp_path, monkey
     source, seen = ImageFiles(files(tmp_path)), []
     LazyImages(source, np.array([1, 3]), np.array([0, 1])).keep(8, "bilinear", seen.append)
     assert seen == [2]
-    monkeypatch.setattr(module, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(module, "held", lambda *_: pytest.fail("decoded again"))
     source.pixels(np.array([3, 1]), 8, "bilinear")
 
 

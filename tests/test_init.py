@@ -104,7 +104,8 @@ def test_a_class_with_one_image_to_train_on_is_named(photos):
     put(photos / "rare: #1" / "0.png", smooth(5000))
     result = run("init", "photos")
     assert result.exit_code == 1
-    assert "fewer than 2 training images are of class 'rare: #1': add some" in result.stderr
+    assert "'rare: #1'" in result.stdout and "error" in result.stdout
+    assert result.stderr.endswith("No YAML file was written: fix the errors, then give the same command again.\n")
     assert not photos.with_suffix(".yaml").exists()
 
 
@@ -199,7 +200,7 @@ def checked(names: tuple[str, ...], each: int = 20) -> DataCheck:
     labels = np.repeat(np.arange(len(names)), each)
     splits = np.where(np.arange(len(labels)) % 2, "train", "test").astype(object)
     listing = Listing(ListedImages(len(labels), lambda row: smooth(row)), labels, splits, names, None, "the folder")
-    files = pd.DataFrame({"class": [names[label] for label in labels], "split": splits})
+    files = pd.DataFrame({"class": [names[label] for label in labels], "split": splits, "error": ""})
     return DataCheck(listing, files, pd.DataFrame())
 
 

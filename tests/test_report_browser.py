@@ -14,7 +14,7 @@ from vptlib import doctor
 from vptlib.evidence.decision import CHOICES
 from vptlib.report import build
 from vptlib.report.config import read_config
-from vptlib.report.pages import CHROMIUM_FLAGS, find_chromium, print_pdf
+from vptlib.report.pages import find_chromium, launched, print_pdf
 from vptlib.study import runner
 from vptlib.study.study import Study
 
@@ -166,7 +166,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(chromium), args=list(CHROMIUM_FLAGS))
+        running = launched(playwright.chromium, chromium)
         yield running
         running.close()
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vptlib.errors import UserError
 from vptlib.report.words.en import protocol
@@ -325,8 +327,8 @@ PARAMS = {
 }
 
 
-def store_as_written_before(method: str, experiment: str) -> None:
-    """One finished run in the store, by MLflow alone; its weights are not opened here, so they are empty."""
+def store_as_written_before(method: str, experiment: str, folder: Path) -> None:
+    """One finished run in the store, by MLflow alone; its weights are not used here, so they are a single number."""
     stored, client = STORED[method], mlflow_client()
     tags = {
         "key": stored["key"],
@@ -345,7 +347,8 @@ def store_as_written_before(method: str, experiment: str) -> None:
             client.log_metric(run_id, name, value, step=step)
     correct = [int(k in stored["right"]) for k in range(30)]
     client.log_dict(run_id, {"predictions": stored["predictions"], "correct": correct}, "test.json")
-    client.log_text(run_id, "", "weights.safetensors")
+    save_file({"head": torch.zeros(1)}, folder / "weights.safetensors")
+    client.log_artifact(run_id, str(folder / "weights.safetensors"))
     client.set_terminated(run_id, "FINISHED")
 
 
@@ -354,11 +357,11 @@ def test_keys_are_those_of_stored_runs():
     assert {cell.method: run_key(ours, cell) for cell in ours.cells()} == {m: s["key"] for m, s in STORED.items()}
 
 
-def test_a_store_of_an_earlier_version_is_read_and_no_run_is_repeated(own_store, monkeypatch):
+def test_a_store_of_an_earlier_version_is_read_and_no_run_is_repeated(own_store, monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("a stored run is made again"))
     experiment = mlflow_client().create_experiment("vptlib", artifact_location=(own_store / "artifacts").as_uri())
     for method in STORED:
-        store_as_written_before(method, experiment)
+        store_as_written_before(method, experiment, tmp_path)
     ours = Study("digits", **EARLIER)
     assert ours.missing() == []
     runs = ours.run(progress=False, jobs=1).set_index("method")

@@ -205,7 +205,7 @@ def test_runs_beside_each_other_are_stored_as_they_end(monkeypatch):
 def test_only_runs_that_an_answer_needs_have_a_little_more_time(monkeypatch, method, extra):
     ours, deadlines = study(methods=(method,), sizes=(40,), seeds=(0,)), []
     monkeypatch.setattr(time_budget, "forecast", lambda plan, cell, jobs: 1.0)
-    monkeypatch.setattr("vptlib.study.timed_runs.run_here", lambda *job: deadlines.append(job[-1]) or (job[1], None))
+    monkeypatch.setattr("vptlib.study.make_runs.run_here", lambda *job: deadlines.append(job[-1]) or (job[1], None))
     now = time.time()
     assert list(results_in_time(ours, ours.missing(), 1, 100.0)) == [(Cell(method, 40, 0), None)]
     assert deadlines == [pytest.approx(now + 100 + extra, abs=5)]

@@ -6,9 +6,10 @@ working directory; `~` and `~user` are home folders, wherever they are written.
 
 import functools
 import os
-import shutil
+import signal
+import sys
 import tempfile
-import textwrap
+import threading
 import traceback
 import warnings
 from collections.abc import Callable
@@ -18,9 +19,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vptlib.errors import UserError
+from vptlib.redaction import redacted
+from vptlib.shortages import sentence_of
+from vptlib.terminal import prepare_output, print_row, print_table
 
 if TYPE_CHECKING:
     from vptlib.data.check import DataCheck
+
+_MOST_DIGITS = 12  # of a number of images
 
 app = typer.Typer(
     help="Visual prompt tuning or full fine-tuning? A fair comparison, and a report that says what to do.",
@@ -32,6 +38,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of `vpt` and of `python -m vptlib`."""
+    sys.excepthook = _show_without_secrets
+    prepare_output()
     app(prog_name="vpt")
 
 
@@ -44,22 +52,46 @@ def reported_in_a_sentence(command: Callable) -> Callable:
     @functools.wraps(command)
     def run(*args, **kwargs):
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        prepare_output()
+        _end_orderly()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return command(*args, **kwargs)
         except typer.Exit:
             raise
-        except KeyboardInterrupt:
-            _stop("Stopped. Finished runs are kept: the same command goes on from there.", 130)
+        except KeyboardInterrupt as stop:
+            number = stop.number if isinstance(stop, _Ended) else signal.SIGINT
+            _stop("Stopped. Finished runs are kept: the same command goes on from there.", 128 + number)
         except BrokenPipeError:
             _stop("", 141)
         except Exception as error:
             if os.environ.get("VPT_DEBUG"):
+                sys.excepthook = _show_without_secrets  # typer has set its own
                 raise
             _stop(_sentence(error), 1)
 
     return run
+
+
+class _Ended(KeyboardInterrupt):
+    """Another signal than that of Ctrl-C, with the same meaning."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+def _end_orderly() -> None:
+    """The signals with which a system or a closed window ends a program are heard like Ctrl-C, unless switched off."""
+
+    def end(number: int, _frame: object) -> None:
+        raise _Ended(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, end)
 
 
 def _expanded(path: Path) -> Path:
@@ -73,9 +105,20 @@ def _stop(sentence: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+def _show_without_secrets(*raised) -> None:
+    """Print a traceback, as `VPT_DEBUG` asks, without any password."""
+    print(redacted("".join(traceback.format_exception(*raised))), end="", file=sys.stderr)
+
+
 def _sentence(error: Exception) -> str:
+    return redacted(_plain_sentence(error))
+
+
+def _plain_sentence(error: Exception) -> str:
     if isinstance(error, UserError):
         return f"Error: {error}"
+    if ran_out := sentence_of(error):
+        return f"Error: {ran_out}"
     if isinstance(error, OSError) and error.strerror:
         where = f" at {error.filename}" if error.filename else ""
         return f"Error: {error.strerror.lower()}{where}: fix that; finished runs are kept and the same command goes on."
@@ -87,7 +130,7 @@ def _sentence(error: Exception) -> str:
 
 def _written_traceback() -> str:
     with tempfile.NamedTemporaryFile("w", prefix="vpt-", suffix=".txt", delete=False) as file:
-        file.write(traceback.format_exc())
+        file.write(redacted(traceback.format_exc()))
     return file.name
 
 
@@ -119,7 +162,7 @@ def init(
 @app.command()
 @reported_in_a_sentence
 def report(
-    config: Annotated[Path, typer.Argument(help="YAML file with the settings: `vpt init` writes one.")],
+    config: Annotated[Path, typer.Argument(help="YAML file: `vpt init` writes one, `vpt config` explains it.")],
     out: Annotated[Path | None, typer.Option(help="The report's folder (by default reports/<name of CONFIG>).")] = None,
     time: Annotated[
         str | None, typer.Option(help="How long it may take, such as 30m or 2h; the same command later goes on.")
@@ -130,6 +173,17 @@ def report(
     from vptlib.report.build import make_report
 
     typer.echo(f"The report is at {make_report(_expanded(config), out and _expanded(out), time)}")
+
+
+@app.command()
+@reported_in_a_sentence
+def config() -> None:
+    """List every setting of CONFIG, the YAML file of `vpt report`: what may be written, the default, the meaning."""
+    from vptlib.report.settings import settings_table
+
+    for row in settings_table():
+        typer.echo(f"{row.name}: {row.kind.replace('`', '')} (default: {row.default.replace('`', '')})")
+        print_row(("", row.meaning.replace("`", "")), [2])
 
 
 @app.command("run")
@@ -158,7 +212,7 @@ def tasks() -> None:
         available, where = task_is_available(name)
         about = f"{entry.title}; {where.rstrip('.')}; {entry.licence}"
         rows.append((name, "yes" if available else "no", entry.group, about))
-    _print_table(("task", "here", "group", "what it is"), rows)
+    print_table(("task", "here", "group", "what it is"), rows)
 
 
 @app.command()
@@ -167,7 +221,7 @@ def backbones() -> None:
     """List the pre-trained vision transformers that can be adapted."""
     from vptlib.tuning.backbones import available_backbones
 
-    _print_table(("backbone", "what it is"), list(available_backbones().items()))
+    print_table(("backbone", "what it is"), list(available_backbones().items()))
 
 
 @app.command()
@@ -180,7 +234,7 @@ def methods() -> None:
     for name, method in METHODS.items():
         options = f"; options: {', '.join(method.options)}" if method.options else ""
         rows.append((name, method.title, f"{method.source}{options}"))
-    _print_table(("method", "title", "source and options"), rows)
+    print_table(("method", "title", "source and options"), rows)
 
 
 data_app = typer.Typer(help="Images of your own.", no_args_is_help=True)
@@ -194,7 +248,9 @@ def check(
         str, typer.Argument(help="A folder with a sub-folder for each class, a table of paths and labels, or a task.")
     ],
     out: Annotated[Path | None, typer.Option(help="The page (by default reports/data-NAME.html).")] = None,
-    sizes: Annotated[str, typer.Option(help="Numbers of labelled images that a study would ask for.")] = "50,150,400",
+    sizes: Annotated[
+        str | None, typer.Option(help="Numbers of labelled images that a study would ask for, such as 50,150,400.")
+    ] = None,
 ) -> None:
     """Open all images once and say what is wrong, before any training (exit code 0 if a study can go on)."""
     from vptlib.data.check import check_data
@@ -202,9 +258,7 @@ def check(
     from vptlib.paths import repository
     from vptlib.report.data_page import write_page
 
-    if not all(size.strip().isdigit() for size in sizes.split(",")):
-        raise UserError(f"--sizes is {sizes!r}, but must be whole numbers such as 50,150,400.")
-    found = check_data(place, tuple(int(size) for size in sizes.split(",")))
+    found = check_data(place, None if sizes is None else _sizes(sizes))
     _print_check(found)
     target = (out and _expanded(out)) or repository() / "reports" / f"data-{short_name(place)}.html"
     write_page(found, f"The images of {short_name(place)}", target)
@@ -221,11 +275,54 @@ def doctor() -> None:
 
     faults = []
     for finding in examine():
-        _print_row((finding.mark, finding.what, finding.found), [4, 10])
+        print_row((finding.mark, finding.what, finding.found), [4, 10])
         faults += [finding.what] if finding.mark == "FAIL" else []
     if faults:
         _stop(f"The quickstart cannot run here: fix {', '.join(faults)}.", 1)
     typer.echo("The quickstart can run here: make report")
+
+
+store_app = typer.Typer(help="The store of runs.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+
+@store_app.command("check")
+@reported_in_a_sentence
+def check_store() -> None:
+    """Say where the store of runs is and what is in it (exit code 0 if it can be used and no run is damaged)."""
+    from vptlib.study.inspection import inspect_store
+
+    found = inspect_store()
+    print_row(("store", found.where), [11])
+    if found.state == "none":
+        typer.echo("There is no store yet: the first study makes it.")
+        return
+    for what, size in found.bytes.items():
+        print_row((what, f"{size / 1e6:,.1f} MB"), [11])
+    print_row(("state", {"whole": "can be used", "server": "answers"}.get(found.state, found.state)), [11])
+    print_row(("runs", f"{found.finished} finished, {len(found.damaged)} of them damaged"), [11])
+    for name, fault in found.damaged.items():
+        print_row(("damaged", f"{name}: {fault}; the next study that needs it makes it again"), [11])
+    if len(found.left):
+        print_row(("left-overs", f"{len(found.left)} of killed processes; the next study removes them"), [11])
+    for fault in found.faults:
+        print_row(("fault", fault), [11])
+    if not found.passed:
+        _stop("The store is not sound: see above.", 1)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    """The numbers that `--sizes` asks for."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in parts):
+        raise UserError(f"--sizes is {text!r}, but must be whole numbers with commas between, such as 50,150,400.")
+    sizes = tuple(map(int, parts))
+    if 0 in sizes:
+        raise UserError(f"--sizes is {text!r}, but a study needs labelled images: leave out the 0.")
+    if len(set(sizes)) < len(sizes):
+        twice = next(size for size in sizes if sizes.count(size) > 1)
+        raise UserError(f"--sizes is {text!r}, which names {twice} twice: name each number once.")
+    return sizes
 
 
 def _print_check(found: "DataCheck") -> None:
@@ -233,22 +330,7 @@ def _print_check(found: "DataCheck") -> None:
     from vptlib.report.words import in_language
 
     rows = [(name, str(row["train"]), str(row["test"])) for name, row in found.counts().iterrows()]
-    _print_table(("class", "train", "test"), rows)
+    print_table(("class", "train", "test"), rows)
     typer.echo()
     for finding in found.findings:
-        _print_row((finding.level, in_language().sentence(finding.what)), [7])
-
-
-def _print_table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print plain columns, each as wide as its longest entry."""
-    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings) - 1)]
-    for row in [headings, *rows]:
-        _print_row(row, widths)
-
-
-def _print_row(row: tuple[str, ...], widths: list[int]) -> None:
-    """Print one row; the last column is wrapped to the terminal's width."""
-    start = "".join(f"{text:{width}}  " for text, width in zip(row, widths, strict=False))
-    room = max(30, shutil.get_terminal_size().columns - len(start))
-    lines = textwrap.wrap(row[-1], room, break_long_words=False, break_on_hyphens=False)
-    typer.echo(start + f"\n{' ' * len(start)}".join(lines))
+        print_row((finding.level, in_language().sentence(finding.what)), [7])

@@ -1,7 +1,11 @@
 """Where files are: the repository, the store of runs, the cache of backbones. Never in the working directory."""
 
+import errno
 import os
+import secrets
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from vptlib.errors import UserError
@@ -38,9 +42,39 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary name to write `path` under. What is written is put on the disk and renamed at the end.
+
+    So no reader finds half of it, also after the machine has lost its power. If writing fails, nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    try:
+        yield part
+        _put_on_disk(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    _put_on_disk(path.parent)
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a small file under a temporary name and rename it: no reader ever finds half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(text)
-    part.replace(path)
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _put_on_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlast a loss of power."""
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except PermissionError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network folders have no such call
+            raise
+    finally:
+        os.close(opened)

@@ -1,5 +1,6 @@
 """Numbers as people read them, the only set; the narrow space before a unit keeps the two on one line."""
 
+import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
@@ -78,6 +79,15 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f}\u202fs"
     return f"{seconds / 60:.0f}\u202fmin" if seconds < 7200 else f"{seconds / 3600:.1f}\u202fh"
+
+
+def printable(text: str) -> str:
+    """A name from the file system as text that can be stored: bytes that are no UTF-8 are shown as \\xNN."""
+    return re.sub("[\ud800-\udfff]", lambda half: _as_byte(ord(half[0])), text)
+
+
+def _as_byte(code: int) -> str:
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
 def did_you_mean(

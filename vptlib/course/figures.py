@@ -390,7 +390,7 @@ def leads_by_setting(printed: pd.DataFrame) -> Figure:
 def name_rows(axis: Axes, names: Iterable[str]) -> None:
     """Names in place of the y axis, for rows 0, 1, 2, ..."""
     names = list(names)
-    axis.set_yticks(range(len(names)), names)
+    axis.set_yticks(range(len(names)), names, parse_math=False)
     axis.tick_params(axis="y", length=0)
     hide_spines(axis, "top", "right", "left")
 
@@ -601,7 +601,7 @@ def _draw_lead(axis: Axes, name: str, distance: float, gap: pd.Series, similar: 
     axis.plot([distance] * 2, [100 * gap.low, 100 * gap.high], color=colour, linewidth=2, alpha=0.6)
     axis.plot(*at, "o" if similar else "D", color=colour, markersize=8)
     offset, side = (-9 if near else 9, 6 if similar else -14), "right" if near else "left"
-    axis.annotate(name, at, offset, textcoords="offset points", color=colour, ha=side)
+    axis.annotate(name, at, offset, textcoords="offset points", color=colour, ha=side, parse_math=False)
 
 
 def accuracy_by_condition(curves: Mapping[str, pd.DataFrame], xlabel: str) -> Figure:

@@ -7,6 +7,7 @@ unchanged.
 """
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vptlib.errors import UserError
 from vptlib.paths import repository
 from vptlib.report.build import execute
 from vptlib.report.pages import page
+from vptlib.report.yaml_file import read_settings, short
 from vptlib.wording import did_you_mean
 
 # The types that parameters cells use; an annotation can name nothing else.
@@ -120,14 +121,20 @@ def parsed(texts: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for text in texts:
         try:
-            found = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            what = getattr(error, "problem", None) or "a character that YAML does not allow"
-            raise UserError(f"-y {text!r} is not YAML ({what}): write it like -y '{{n: 200}}'.") from error
-        if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-            raise UserError(f"-y {text!r} gives no names: write it like -y '{{n: 200}}' or -y 'n: 200'.")
-        values |= found
-    return values
+            found = read_settings(text, f"-y {short(text)!r}")
+        except UserError as error:
+            raise UserError(f"{str(error).rstrip('.')}: write it like -y '{{n: 200}}'.") from error
+        if found is None or not all(name.isidentifier() for name in found.values):
+            raise UserError(f"-y {short(text)!r} gives no names: write it like -y '{{n: 200}}' or -y 'n: 200'.")
+        values |= found.values
+    return {name: _with_home(value) for name, value in values.items()}
+
+
+def _with_home(value: Any) -> Any:
+    """A backbone of one's own with `~` and `~user` expanded, as a task's place is; any other value as it is."""
+    if isinstance(value, str) and value.startswith("file:"):
+        return f"file:{os.path.expanduser(value.removeprefix('file:'))}"
+    return value
 
 
 def checked(source: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +155,7 @@ def checked(source: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(source: Path, name: str, value: Any, known: dict[str, dict]) -> Any:
     if name not in known:
-        hint = did_you_mean(name.lower(), known, f"it has {', '.join(known) or 'none at all'}.", least=0.5)
+        hint = did_you_mean(short(name.lower()), known, f"it has {', '.join(known) or 'none at all'}.", least=0.5)
         raise UserError(f"{source.name} has no parameter {name!r}: {hint}")
     kind = _type(known[name]["inferred_type_name"])
     if kind is None:
@@ -159,7 +166,7 @@ def _checked(source: Path, name: str, value: Any, known: dict[str, dict]) -> Any
         default, written = known[name]["default"], known[name]["inferred_type_name"]
         raise UserError(
             f"parameter {name!r} of {source.name} must be {_in_words(written)}, such as {default}, but is "
-            f"{dumps(value, default=str)}."
+            f"{short(dumps(value, default=str))}."
         ) from error
 
 

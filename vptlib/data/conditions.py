@@ -5,6 +5,7 @@ labels and class sizes of all labelled images of a run, validation images includ
 and class sizes; only `corruption` changes their pixels.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ class Conditions:
             raise UserError(f"label_noise is {self.label_noise}, but must lie in [0, 1).")
         if self.noise not in NOISES:
             raise UserError(f"noise is {self.noise!r}, but must be one of {', '.join(NOISES)}.")
-        if self.imbalance < 1:
+        if not 1 <= self.imbalance < math.inf:
             raise UserError(f"imbalance is {self.imbalance}, but must be 1 or more.")
         if self.corruption and self.corruption not in CORRUPTIONS:
             raise UserError(f"corruption is {self.corruption!r}, but must be one of {', '.join(CORRUPTIONS)}.")

@@ -1,30 +1,36 @@
-"""Image files of all kinds as RGB: decoded when they are needed, at the size that is needed, and then kept.
+"""Images in a fixed order as square RGB of one size: decoded when they are needed, and then kept.
 
-Every file becomes 8-bit RGB. It is rotated by its EXIF orientation, 16-bit grey is scaled (not clipped), and alpha is
-blended with white. Palette, grey, 1-bit and CMYK images are converted. An image is decoded once for each size and
-aspect. The result is kept as raw bytes in the cache folder, for all processes and later runs.
+An image is decoded once for each size and aspect (`vptlib.data.decoding`). The result is kept in the cache folder, for
+all processes and later runs (`vptlib.data.kept`).
 
 The model's input is square, and `ASPECTS` are the ways to make an image square. "squash" scales both sides to the
 square, as VTAB does. "crop" cuts the largest square out of the middle and scales that. "pad" scales the whole image
 until its long side fits, and fills the rest with `PAD_GREY`. A square image is the same under all three.
 """
 
+import copy
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from vptlib.data.decoding import deep_values, deep_values_of, depth_of, held, opened, upright
+from vptlib.data.grey import kind_of
+from vptlib.data.grey_range import Greys, Range, checked_range, greys_of
+from vptlib.data.kept import KeptImages
 from vptlib.errors import UserError
 from vptlib.paths import cache_folder
+from vptlib.statement import Statement
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 # Decoded images of one task are kept on disk up to this many bytes (at one image size). Those of a larger task are
 # decoded again for each batch.
 MOST_KEPT_BYTES = 8 * 2**30
@@ -32,52 +38,7 @@ ASPECTS = ("squash", "crop", "pad")
 # In all three channels. The mean colours of the usual backbones lie within 24 of 255 of it.
 PAD_GREY = 128
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-def decode(path: Path, least: int | None = None) -> Image.Image:
-    """The image in a file as 8-bit RGB, the right way up.
-
-    Args:
-        path: the file.
-        least: an oblong JPEG may be decoded at a half, a quarter or an eighth of its size, which is several times as
-            fast, if both sides keep this many pixels. By default every image is decoded at its own size.
-
-    Raises:
-        UserError: the file is missing, truncated or not an image; the message names it.
-    """
-    try:
-        with Image.open(path) as image:
-            if least and image.format == "JPEG" and image.width != image.height:
-                image.draft(None, (least, least))
-            image.load()
-            return as_rgb(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: restore it, or take it out of the list.") from error
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} cannot be read as an image ({error}): replace it, or take it out.") from error
-
-
-def is_whole(path: Path) -> bool:
-    """Whether the whole file can be read as an image."""
-    try:
-        decode(path)
-    except UserError:
-        return False
-    return True
-
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as 8-bit RGB."""
-    if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
-        grey = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.rint(grey.clip(0, 65535) / 257).astype(np.uint8))
-    elif image.mode == "F":
-        image = Image.fromarray(np.rint(255 * np.asarray(image).clip(0, 1)).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+_LOOKED_AT = 64  # images of a library of which the depth is looked at, evenly spaced
 
 
 def middle_square(width: int, height: int) -> tuple[int, int, int, int]:
@@ -119,12 +80,53 @@ def _padded(image: Image.Image, size: int) -> Image.Image:
 class Images:
     """Images in a fixed order, and those already decoded. Sub-classes give their number and open one of them."""
 
+    _grey: Range | None = None  # asked for; found if it is None
+
     def __len__(self) -> int:
         raise NotImplementedError
 
     def open(self, row: int, least: int | None = None) -> Image.Image:
-        """One image as 8-bit RGB; with `least` it may come smaller, as in `decode`."""
+        """One image as 8-bit RGB; with `least` it may come smaller, as in `vptlib.data.decoding.decode`."""
+        with self.held(row, least) as image:
+            return image
+
+    @contextmanager
+    def held(self, row: int, least: int | None = None) -> Iterator[Image.Image]:
+        """`open`, for as long as the context lasts: only as many images at once as memory allows."""
         raise NotImplementedError
+        yield  # pyright: ignore[reportUnreachable]
+
+    def with_grey(self, grey: Range) -> Self:
+        """The same images with another range of greys.
+
+        Args:
+            grey: the values that become black and white in images of more than 8 bits.
+
+        Raises:
+            UserError: it is no range.
+        """
+        other = copy.copy(self)
+        for known in ("greys", "digest"):
+            other.__dict__.pop(known, None)
+        other._grey = checked_range(grey)
+        return other
+
+    @property
+    def grey_range(self) -> Range | None:
+        """The values that become black and white in images of more than 8 bits; None if there are none.
+
+        It is found once, from some of these images. Images of 8 bits are not looked at.
+        """
+        return self.greys.range
+
+    @cached_property
+    def greys(self) -> Greys:
+        """What is known of the images of more than 8 bits."""
+        return Greys(images=len(self))
+
+    def remarks(self) -> list[tuple[str, Statement]]:
+        """What has to be said about values of more than 8 bits, each with its level ("warning" or "note")."""
+        return self.greys.remarks()
 
     @cached_property
     def digest(self) -> str:
@@ -145,7 +147,12 @@ class Images:
         rows = np.asarray(rows, dtype=np.int64)
         if not self._may_be_kept(size):
             return self.decoded(rows, size, interpolation, aspect)
-        return np.asarray(self._filled(rows, size, interpolation, aspect)[rows])
+        file = self._kept(size, interpolation, aspect)
+        images, kept = file.read(rows)
+        for part, fresh in self._decode_and_keep(file, rows[~kept], size, interpolation, aspect):
+            here = np.flatnonzero(np.isin(rows, part) & ~kept)
+            images[here] = fresh[np.searchsorted(part, rows[here])]
+        return images
 
     def keep(
         self,
@@ -163,8 +170,12 @@ class Images:
         Raises:
             UserError: as `pixels`.
         """
-        if self._may_be_kept(size):
-            self._filled(np.asarray(rows, dtype=np.int64), size, interpolation, aspect, progress)
+        if not self._may_be_kept(size):
+            return
+        file, rows = self._kept(size, interpolation, aspect), np.asarray(rows, dtype=np.int64)
+        for part, _ in self._decode_and_keep(file, rows[~file.noted(rows)], size, interpolation, aspect):
+            if progress:
+                progress(len(part))
 
     def decoded(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
@@ -172,7 +183,8 @@ class Images:
         least = None if aspect == "squash" else 4 * size
 
         def square(row: int) -> np.ndarray:
-            return np.asarray(squared(self.open(row, least), size, interpolation, aspect))  # S S 3
+            with self.held(row, least) as image:
+                return np.asarray(squared(image, size, interpolation, aspect))  # S S 3
 
         images = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
         with ThreadPoolExecutor(_threads()) as pool:
@@ -183,49 +195,37 @@ class Images:
     def _may_be_kept(self, size: int) -> bool:
         return len(self) * size * size * 3 <= MOST_KEPT_BYTES
 
-    def _filled(
-        self,
-        rows: np.ndarray,
-        size: int,
-        interpolation: str,
-        aspect: str,
-        progress: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
-        """The kept images, uint8 `N S S 3`; at least those at `rows` are decoded."""
-        kept, done = self._kept(size, interpolation, aspect)
-        missing = np.unique(rows[~done[rows]])
+    def _decode_and_keep(
+        self, file: KeptImages, rows: np.ndarray, size: int, interpolation: str, aspect: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Decode and keep the images at `rows`, some at a time: their rows, each once and sorted, and their pixels."""
+        missing = np.unique(rows)
         if len(missing):
             _check_room(len(missing) * size * size * 3)
         for start in range(0, len(missing), 256):
             part = missing[start : start + 256]
-            kept[part] = self.decoded(part, size, interpolation, aspect)
-            done[part] = True  # after the pixels: if the process stops between the two, the row is decoded again
-            if progress:
-                progress(len(part))
-        return kept
+            images = self.decoded(part, size, interpolation, aspect)
+            try:
+                file.write(part, images)
+            except OSError as error:
+                raise UserError(_cannot_be_kept(str(error), len(missing) * size * size * 3)) from error
+            yield part, images
 
-    def _kept(self, size: int, interpolation: str, aspect: str) -> tuple[np.ndarray, np.ndarray]:
-        """Two files in the cache folder, as arrays: pixels, uint8 `N S S 3`, and which rows are filled, bool `N`."""
+    def _kept(self, size: int, interpolation: str, aspect: str) -> KeptImages:
         what = f"{self.digest} {size} {interpolation}"
         if aspect != "squash" and not self.all_square:
             what += f" {aspect}"
         name = hashlib.sha256(what.encode()).hexdigest()[:32]
-        folder = cache_folder() / "decoded"
-        count = len(self)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return (
-                _mapped(folder / f"{name}.pixels", (count, size, size, 3), np.uint8),
-                _mapped(folder / f"{name}.done", (count,), np.bool_),
-            )
+            return KeptImages(_kept_folder(), name, size)
         except OSError as error:
-            raise UserError(_cannot_be_kept(folder, str(error), count * size * size * 3)) from error
+            raise UserError(_cannot_be_kept(str(error), len(self) * size * size * 3)) from error
 
 
 class ImageFiles(Images):
     """Images that are files.
 
-    Attributes:
+    Args:
         paths: one for each image.
     """
 
@@ -235,17 +235,28 @@ class ImageFiles(Images):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def open(self, row: int, least: int | None = None) -> Image.Image:
-        """One image as 8-bit RGB; raises a UserError that names the file if it is not a whole image."""
-        return decode(self.paths[row], least)
+    @contextmanager
+    def held(self, row: int, least: int | None = None) -> Iterator[Image.Image]:
+        """As `Images.held`; raises a UserError that names the file if it is not a whole image."""
+        with held(self.paths[row], least, self.grey_range) as image:
+            yield image
+
+    @cached_property
+    def greys(self) -> Greys:
+        """What is known of the images of more than 8 bits, from all headers and from the pixels of some."""
+        with ThreadPoolExecutor(_threads()) as pool:
+            kinds = list(pool.map(depth_of, self.paths, chunksize=64))
+        return greys_of(kinds, lambda row: deep_values(self.paths[row]), lambda row: str(self.paths[row]), self._grey)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over the bytes of all files, in order; reads each once."""
+        """SHA-256 over the bytes of all files, in order, and an unusual range of greys; reads each file once."""
         whole = hashlib.sha256()
         with ThreadPoolExecutor(_threads()) as pool:
             for one in pool.map(_digest_of, self.paths):
                 whole.update(one)
+        if not self.greys.is_usual:
+            whole.update(f"grey {self.grey_range}".encode())
         return whole.hexdigest()
 
     @cached_property
@@ -268,9 +279,26 @@ class ListedImages(Images):
     def __len__(self) -> int:
         return self._count
 
-    def open(self, row: int, least: int | None = None) -> Image.Image:
-        """One image as 8-bit RGB, the right way up, always at its own size."""
-        return as_rgb(ImageOps.exif_transpose(self._image_at(row)))
+    @contextmanager
+    def held(self, row: int, least: int | None = None) -> Iterator[Image.Image]:
+        """As `Images.held`, always at its own size; a UserError names the image by its number."""
+        yield upright(self._image_at(row), f"image {row}", self.grey_range)
+
+    @cached_property
+    def greys(self) -> Greys:
+        """What is known of the images of more than 8 bits, from some of them; none if those have 8 bits."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).round().astype(np.int64)).tolist()
+        if not any(self._kind_at(row) for row in rows):
+            return Greys(images=len(self))
+        kinds = [self._kind_at(row) for row in range(len(self))]
+        return greys_of(kinds, lambda row: deep_values_of(self._image_at(row)), "image {}".format, self._grey)
+
+    def _kind_at(self, row: int) -> str | None:
+        """As `kind_of`; None for an image that the library cannot give, which is named when it is decoded."""
+        try:
+            return kind_of(self._image_at(row).mode)
+        except Exception:  # libraries raise exceptions of many kinds
+            return None
 
     @cached_property
     def digest(self) -> str:
@@ -329,28 +357,22 @@ class LazyImages:
         return self.source.decoded(self.rows, 224, "bicubic")
 
 
+def _kept_folder() -> Path:
+    return cache_folder() / "decoded"
+
+
 def _check_room(needed: int) -> None:
-    """Raise if the disk is too full: writing to a mapped file would then end the process without a message."""
-    folder = cache_folder() / "decoded"
-    free = shutil.disk_usage(folder).free
+    """Raise if the disk is too full, before anything is decoded."""
+    free = shutil.disk_usage(_kept_folder()).free
     if free < needed:
-        raise UserError(_cannot_be_kept(folder, f"{free / 1e6:.0f} MB are free", needed))
+        raise UserError(_cannot_be_kept(f"{free / 1e6:.0f} MB are free", needed))
 
 
-def _cannot_be_kept(folder: Path, reason: str, needed: int) -> str:
+def _cannot_be_kept(reason: str, needed: int) -> str:
     return (
-        f"decoded images cannot be kept in {folder} ({reason}): free {needed / 1e6:.0f} MB there, or set VPTLIB_CACHE "
-        "to a folder that can be written."
+        f"decoded images cannot be kept in {_kept_folder()} ({reason}): free {needed / 1e6:.0f} MB there, or set "
+        "VPTLIB_CACHE to a folder that can be written."
     )
-
-
-def _mapped(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """An array in a file, of zeros if the file is new; several processes may open it at once."""
-    length = int(np.prod(shape)) * np.dtype(kind).itemsize
-    with path.open("a+b") as file:
-        if os.fstat(file.fileno()).st_size != length:
-            file.truncate(length)
-    return np.memmap(path, dtype=kind, mode="r+", shape=shape)
 
 
 def _digest_of(path: Path) -> bytes:
@@ -363,16 +385,12 @@ def _digest_of(path: Path) -> bytes:
 def _is_square(path: Path) -> bool:
     """Whether the image in a file is square, by its header; a file that cannot be read is named when it is decoded."""
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return image.width == image.height
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except UserError:
         return True
 
 
 def _threads() -> int:
     """Threads help, because Pillow releases Python's lock while it decodes."""
     return min(8, os.cpu_count() or 1)
-
-
-# A truncated file is an error, not half an image.
-ImageFile.LOAD_TRUNCATED_IMAGES = False

@@ -1,52 +1,108 @@
-"""Images in folders: a sub-folder for each class, or splits above them."""
+"""Images in folders: a sub-folder for each class, with splits above or below them, or without."""
 
-import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from vptlib.data.files import SUFFIXES, ImageFiles
-from vptlib.data.listing import SPLIT_NAMES, Listing, with_split
+from vptlib.data.files import ImageFiles
+from vptlib.data.layouts import Layout, Part, chosen, understood
+from vptlib.data.listing import Finding, Listing, one_spelling, with_split
+from vptlib.data.passed_over import passed_over
+from vptlib.data.tree import Ignored, tree
 from vptlib.errors import UserError
+from vptlib.statement import statement
+from vptlib.wording import did_you_mean, printable
+
+# A class that the makers of a data set added, of images that show none of the others (Caltech-101).
+_CLUTTER = ("background_google", "257.clutter", "__background__", "_background_noise_")
+_MASK = re.compile(r"(.+?)[ _-](?:mask|masks|gt|groundtruth|ground_truth|seg|segmentation|label)(?:[ _-]\d+)?", re.I)
 
 
-def read_folder(path: Path) -> Listing:
-    """A sub-folder for each class, or train/ val/ test/ above them; images of val/ count as training images."""
+def read_folder(path: Path, train: str = "", test: str = "", ignore: str = "") -> Listing:
+    """The images in folders that `vptlib.data.layouts` understands, with what was understood and passed over.
+
+    Args:
+        path: the folder above all.
+        train, test: the folders in it that train and test, if its own structure does not show it.
+        ignore: names of folders to leave out, with commas between several.
+
+    Raises:
+        UserError: there are no classes, the structure can be read in two ways, or a folder cannot be read.
+    """
     if not path.is_dir():
         raise UserError(f"there is no folder at {path}: name the one that holds a sub-folder for each class.")
-    inside = _folders(path)
-    parts = [entry for entry in inside if entry.name.lower() in SPLIT_NAMES]
-    if parts and len(parts) == len(inside):
-        found = [(file, label, SPLIT_NAMES[part.name.lower()]) for part in parts for file, label in _by_class(part)]
-    else:
-        found = [(file, label, None) for file, label in _by_class(path)]
-    if not found:
-        kinds = ", ".join(suffix[1:] for suffix in SUFFIXES)
-        raise UserError(f"{path} holds no images in sub-folders: make one for each class ({kinds}).")
-    names = tuple(sorted({label for _, label, _ in found}))
-    labels = np.array([names.index(label) for _, label, _ in found], dtype=np.int64)
+    ignored = Ignored(frozenset(name for name in ignore.split(",") if name))
+    root = tree(path, ignored)
+    _check_ignored(path, ignored)
+    layout = chosen(root, train, test) if train or test else understood(root)
+    used, spellings = _names(path, layout)
+    found = [(image, used[part.name], part.split) for part in layout.parts for image in _images(part)]
+    names = tuple(sorted({name for _, name, _ in found}))
+    number = {name: k for k, name in enumerate(names)}
+    labels = np.array([number[name] for _, name, _ in found], dtype=np.int64)
     given = np.array([split for *_, split in found], dtype=object)
-    splits = given if (given == "test").any() else with_split(labels, None)
-    return Listing(ImageFiles([file for file, *_ in found]), labels, splits, names, None, f"the folder {path.name}")
+    has_test = bool((given == "test").any())
+    left_out = passed_over(root, {part.folder: used[part.name] for part in layout.parts}, ignored)
+    remarks = [*layout.remarks, *_quarter(has_test), *spellings, *_deeper(layout.parts), *_clutter(names)]
+    return Listing(
+        ImageFiles([file for file, *_ in found]),
+        labels,
+        given if has_test else with_split(labels, None),
+        names,
+        None,
+        f"the folder {printable(path.name)}",
+        remarks=(*remarks, *_masks(layout.parts), *left_out),
+    )
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted((Path(e.path) for e in os.scandir(path) if e.is_dir() and _is_seen(e.name)), key=lambda p: p.name)
+def _images(part: Part) -> Iterator[Path]:
+    for folder in part.folder.walk():
+        yield from folder.images
 
 
-def _by_class(path: Path) -> list[tuple[Path, str]]:
-    """All images below each sub-folder, sorted by name, each with the sub-folder's name."""
-    return [(file, folder.name) for folder in _folders(path) for file in _images_below(folder)]
+def _check_ignored(path: Path, ignored: Ignored) -> None:
+    there = {folder.name for folder in ignored.found}
+    if missing := sorted(ignored.names - there):
+        inside = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+        hint = did_you_mean(missing[0], inside, "name one that is there, without its path.")
+        raise UserError(f"{path} holds no folder {missing[0]!r} to ignore: {hint}")
 
 
-def _images_below(folder: Path) -> list[Path]:
+def _names(path: Path, layout: Layout) -> tuple[dict[str, str], tuple[Finding, ...]]:
+    names, splits = [part.name for part in layout.parts], [part.origin for part in layout.parts]
+    return one_spelling(names, str(path), splits)
+
+
+def _quarter(has_test: bool) -> list[Finding]:
+    return [] if has_test else [Finding("note", statement("quarter_tests"))]
+
+
+def _clutter(names: tuple[str, ...]) -> list[Finding]:
+    found = [name for name in names if name.lower() in _CLUTTER]
+    return [Finding("note", statement("clutter_class", name=name)) for name in found]
+
+
+def _deeper(parts: list[Part]) -> list[Finding]:
+    found = [part for part in parts if part.folder.filled]
+    if not found:
+        return []
+    first = found[0].folder
+    inner = [printable(folder.name) for folder in first.filled[:3]]
+    classes = len({part.name for part in found})
+    return [Finding("note", statement("deeper_folders", classes=classes, first=printable(first.name), inner=inner))]
+
+
+def _masks(parts: list[Part]) -> list[Finding]:
+    """Images that are named after another one: "a.png" and "a_mask.png" in one folder."""
     found = []
-    for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if _is_seen(name))
-        found += [Path(root, name) for name in sorted(files) if _is_seen(name) and name.lower().endswith(SUFFIXES)]
-    return found
-
-
-def _is_seen(name: str) -> bool:
-    """Whether a name is not one of a file manager's own: those begin with a dot or two underscores (__MACOSX)."""
-    return not name.startswith((".", "__"))
+    for part in parts:
+        for folder in part.folder.walk():
+            marked = [(image, name[1]) for image in folder.images if (name := _MASK.fullmatch(image.stem))]
+            stems = {image.stem for image in folder.images} if marked else set()
+            found += [image for image, stem in marked if stem in stems]
+    if not found:
+        return []
+    what = statement("files_look_like_masks", images=len(found), first=printable(found[0].name))
+    return [Finding("warning", what)]

@@ -2,14 +2,19 @@
 
 The name of a task is its kind and its place:
 
-    folder:PATH                   a sub-folder for each class, or train/ val/ test/ above them
+    folder:PATH                   a sub-folder for each class, with train/ val/ test/ above or in them, or without
+    folder:PATH?train=DIR&test=DIR   ... whose splits have other names, with commas between several
+    folder:PATH?ignore=NAME       ... without the folders of that name, with commas between several
     table:PATH.csv                (.tsv, .parquet) columns path and label, and optionally group and split
     table:PATH.csv?label=kind     ... whose columns have other names: path=, label=, group=, split=
+    table:PATH.csv?encoding=cp932 ... whose letters are not UTF-8, where the encoding is not clear by itself
     folder:PATH?skip=unreadable   ... without the files that are not whole images (also for tables)
+    folder:PATH?grey=0-4095       ... whose deep images (above 8 bits) are black and white there (for all kinds)
     vtab:ROOT/FOLDER              one of the 19 tasks of VTAB-1k, such as vtab:/data/vtab-1k/dtd
     vtab:ROOT                     all 19, in the order of the papers (in the YAML file of a report)
     hf:DIR or hf:OWNER/NAME       an image data set of Hugging Face, saved to disk or on the hub
-    torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR
+    hf:NAME?label=COLUMN          ... with several columns or splits: label=, image=, train=, test=, config=
+    torchvision:NAME?root=DIR     a data set of torchvision that has been downloaded to DIR; also train=, test=, split=
 
 A PATH alone is a folder or a table, whichever is there. `~` and `~user` are home folders. Relative paths count from the
 folder of the YAML file that holds them, elsewhere from the working directory (`located`). `hf:` names a folder if one
@@ -20,6 +25,8 @@ lot) are never on both sides.
 """
 
 import os
+import re
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -29,14 +36,21 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import numpy as np
 
-from vptlib.data.files import ImageFiles, is_whole
+from vptlib.data.decoding import is_whole
+from vptlib.data.files import ImageFiles
 from vptlib.data.folders import read_folder
-from vptlib.data.libraries import read_hugging_face, read_torchvision
-from vptlib.data.listing import Listing
+from vptlib.data.grey_range import Range, checked_range
+from vptlib.data.hugging_face import read_hugging_face
+from vptlib.data.listing import Finding, Listing
 from vptlib.data.tables import TABLES, read_table
+from vptlib.data.torchvision_sets import read_torchvision
 from vptlib.data.vtab import read_vtab
 from vptlib.errors import UserError
-from vptlib.wording import did_you_mean
+from vptlib.statement import statement
+from vptlib.wording import did_you_mean, printable
+from vptlib.wording import listed as in_a_row
+
+_SHOWN = 3  # names that a remark gives
 
 
 def is_spec(name: str) -> bool:
@@ -96,7 +110,7 @@ def _with_absolute_root(query: str, folder: Path) -> str:
 
 def short_name(spec: str) -> str:
     """The name of a task in files and tables: the last part of its place."""
-    return Path(parts_of(spec)[1]).stem or "images"
+    return printable(Path(parts_of(spec)[1]).stem) or "images"
 
 
 def read(spec: str, folder: Path | None = None) -> Listing:
@@ -107,11 +121,12 @@ def read(spec: str, folder: Path | None = None) -> Listing:
     """
     kind, place, query = parts_of(spec)
     kind = kind or _recognised(spec, folder)
-    options = dict(parse_qsl(query, keep_blank_values=True))
+    options = _options(spec, query)
     reader, offered = _READERS[kind]
     skip = options.pop("skip", "") if kind in ("folder", "table", "vtab") else ""
     if skip not in ("", "unreadable"):
         raise UserError(f"{spec}: skip is {skip!r}, but must be 'unreadable'.")
+    grey = _grey_range(spec, options.pop("grey", ""))
     for name in options:
         if name not in offered:
             first = offered[0] if offered else "none"
@@ -123,22 +138,61 @@ def read(spec: str, folder: Path | None = None) -> Listing:
     if kind == "hf" and path is not None and not path.is_dir():
         raise UserError(f"{spec}: there is no folder at {path}: name one that `save_to_disk` has written.")
     listing = reader(place if path is None else str(path) if kind == "hf" else path, **options)
-    listing = _without_unreadable(listing) if skip else listing
+    listing = _without_unreadable(spec, listing) if skip else listing
+    listing = replace(listing, images=listing.images.with_grey(grey)) if grey else listing
     # Published lists are not checked: the 1,000 training images of sun397 lack some of its 397 classes.
     return listing if kind == "vtab" else _checked(spec, listing)
 
 
-def _without_unreadable(listing: Listing) -> Listing:
-    """The listing without the files that are not whole images; opens every file."""
+def _options(spec: str, query: str) -> dict[str, str]:
+    pairs = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    options = dict(pairs)
+    for name in options:
+        if sum(name == other for other, _ in pairs) > 1:
+            raise UserError(f"{spec}: {name!r} is given twice: give it once, with commas between several names.")
+    return options
+
+
+def _grey_range(spec: str, given: str) -> Range | None:
+    """The values of black and white in `?grey=LOW-HIGH`; both may be negative."""
+    if not given:
+        return None
+    number = r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+    found = re.fullmatch(rf"{number}-{number}", given)
+    if not found:
+        raise UserError(f"{spec}: grey is {given!r}, but must be the values of black and white, such as 0-4095.")
+    try:
+        return checked_range((float(found[1]), float(found[2])))
+    except UserError as error:
+        raise UserError(f"{spec}: {error}") from error
+
+
+def _without_unreadable(spec: str, listing: Listing) -> Listing:
+    """The listing without the files that are not whole images, which its remarks count; opens every file."""
     paths = cast(ImageFiles, listing.images).paths  # only readers of files offer to skip some
     with ThreadPoolExecutor() as pool:
         whole = np.array(list(pool.map(is_whole, paths)), dtype=bool)
-    readable = [path for path, good in zip(paths, whole, strict=True) if good]
+    if whole.all():
+        return listing
+    lost = set(listing.labels[listing.splits == "train"]) - set(listing.labels[whole & (listing.splits == "train")])
+    if lost:
+        names = in_a_row(repr(listing.class_names[label]) for label in sorted(lost))
+        raise UserError(f"{spec}: no training image of {names} can be read: replace the files, or leave the class out.")
     kept = {"labels": listing.labels[whole], "splits": listing.splits[whole]}
     if listing.validation is not None:
         kept["validation"] = listing.validation[whole[listing.splits == "train"]]
     groups = None if listing.groups is None else listing.groups[whole]
-    return replace(listing, images=ImageFiles(readable), groups=groups, **kept)
+    images = ImageFiles([path for path, good in zip(paths, whole, strict=True) if good])
+    remarks = (*listing.remarks, _left_out(listing, np.flatnonzero(~whole)))
+    return replace(listing, images=images, groups=groups, remarks=remarks, **kept)
+
+
+def _left_out(listing: Listing, rows: np.ndarray) -> Finding:
+    paths = cast(ImageFiles, listing.images).paths
+    counts = Counter((listing.class_names[listing.labels[row]], str(listing.splits[row])) for row in rows)
+    parts = [{"class": name, "split": split, "files": n} for (name, split), n in sorted(counts.items())]
+    names = [printable(paths[row].name) for row in rows[:_SHOWN]]
+    return Finding("warning", statement("unreadable_left_out", files=len(rows), parts=parts, names=names))
 
 
 def _recognised(spec: str, folder: Path | None) -> str:
@@ -147,6 +201,8 @@ def _recognised(spec: str, folder: Path | None) -> str:
         return "table"
     if path.is_dir():
         return "vtab" if (path / "train800val200.txt").is_file() else "folder"
+    if path.is_file():
+        return "table"  # which says what kind of file it should be
     if "?" in spec and located(spec, folder).exists():
         raise UserError(f"{spec}: a ? in a path begins the options: rename what is there.")
     raise UserError(f"there is no folder or table at {path}: name one, or one of the tasks that `vpt tasks` lists.")
@@ -159,17 +215,22 @@ def _checked(spec: str, listing: Listing) -> Listing:
     for split in ("train", "test"):
         if not (listing.splits == split).any():
             raise UserError(f"{spec}: there are no {split} images: add some, or leave out the split altogether.")
-    counts = np.bincount(listing.labels[listing.splits == "train"], minlength=len(listing.class_names))
-    if (counts == 0).any():
-        missing = listing.class_names[int(counts.argmin())]
-        raise UserError(f"{spec}: class {missing!r} has test images but none to train on: add some, or leave it out.")
-    return listing
+    trains, tests = (set(listing.labels[listing.splits == split].tolist()) for split in ("train", "test"))
+    for number, name in enumerate(listing.class_names):
+        if number not in trains:
+            has = "test images but none to train on" if number in tests else "no image at all"
+            raise UserError(f"{spec}: class {name!r} has {has}: add some, or leave it out.")
+    untested = [name for number, name in enumerate(listing.class_names) if number not in tests]
+    if not untested:
+        return listing
+    what = statement("classes_without_test", classes=len(untested), names=untested[:_SHOWN])
+    return replace(listing, remarks=(*listing.remarks, Finding("warning", what)))
 
 
 _READERS: dict[str, tuple[Callable[..., Listing], tuple[str, ...]]] = {
-    "folder": (read_folder, ()),
-    "table": (read_table, ("path", "label", "group", "split")),
+    "folder": (read_folder, ("train", "test", "ignore")),
+    "table": (read_table, ("path", "label", "group", "split", "encoding")),
     "vtab": (read_vtab, ()),
-    "hf": (read_hugging_face, ()),
-    "torchvision": (read_torchvision, ("root",)),
+    "hf": (read_hugging_face, ("image", "label", "train", "test", "config")),
+    "torchvision": (read_torchvision, ("root", "split", "train", "test")),
 }

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from vptlib.data import readers
+from vptlib.data.divided import findings_on_sides
 from vptlib.data.embedded import (
     Loaded,
     fashion_mnist,
@@ -31,6 +32,7 @@ from vptlib.data.embedded import (
     surface_inspection,
 )
 from vptlib.data.files import LazyImages
+from vptlib.data.listing import LEVELS, Finding
 from vptlib.data.preparing import ImageSet
 from vptlib.errors import UserError
 from vptlib.wording import did_you_mean
@@ -47,6 +49,7 @@ class Task:
         train_groups: int64 for each training image, or None: its site or lot. A split keeps each group on one side.
         validation: bool `N`: the training images that the makers of the task set aside to validate on. None if they
             set none aside. Only the rules "vtab-1k" of a study use it.
+        remarks: how the images were read, what was passed over, and what is wrong with their classes and groups.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Task:
     source: str
     train_groups: np.ndarray | None = None
     validation: np.ndarray | None = None
+    remarks: tuple[Finding, ...] = ()
 
     def __post_init__(self):
         labels = np.concatenate([self.train.labels, self.test.labels])
@@ -165,7 +169,18 @@ def _own_task(spec: str) -> Task:
     (train, train_groups), (test, _) = found.part("train"), found.part("test")
     title = readers.short_name(spec).replace("_", " ")
     about = (found.group, found.objective, found.licence, found.source, train_groups)
-    return Task(spec, title, train, test, found.class_names, *about, found.validation)
+    remarks = (*found.remarks, *findings_on_sides(found))
+    return Task(spec, title, train, test, found.class_names, *about, found.validation, remarks)
+
+
+def findings_of(task: Task) -> list[Finding]:
+    """What has to be said of a task's images before any training: how they were read, their greys, their groups.
+
+    Few images are opened; `vptlib.data.check` opens all. Errors come first, then warnings.
+    """
+    source = task.train.source if isinstance(task.train, LazyImages) else None
+    greys = [] if source is None else [Finding(level, what) for level, what in source.remarks()]
+    return sorted([*task.remarks, *greys], key=lambda finding: LEVELS.index(finding.level))
 
 
 def task_is_available(name: str) -> tuple[bool, str]:

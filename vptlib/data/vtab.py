@@ -1,9 +1,11 @@
 """The 19 tasks of VTAB-1k (Zhai et al., arXiv 1910.04867) in the layout that the community passes around."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
+from vptlib.data.encodings import utf_text
 from vptlib.data.files import ImageFiles
 from vptlib.data.listing import Listing, check_image
 from vptlib.errors import UserError
@@ -75,13 +77,9 @@ def read_vtab(path: Path) -> Listing:
         hint = did_you_mean(name, VTAB_TASKS, f"did you mean {next(iter(VTAB_TASKS))!r}?", least=0.4)
         raise UserError(f"{path}: there is no task {name!r} in VTAB-1k: {hint}")
     classes, _, group, objective = VTAB_TASKS[name]
-    train, test = _vtab_list(path, "train800val200.txt"), _vtab_list(path, "test.txt")
+    train, test = (_vtab_list(path, file, classes) for file in ("train800val200.txt", "test.txt"))
     entries = train + test
     labels = np.array([label for _, label in entries], dtype=np.int64)
-    if labels.min() < 0 or labels.max() >= classes:
-        raise UserError(
-            f"{path}: labels run from {labels.min()} to {labels.max()}, but {name} has classes 0 to {classes - 1}."
-        )
     splits = np.array(["train"] * len(train) + ["test"] * len(test), dtype=object)
     return Listing(
         ImageFiles([file for file, _ in entries]),
@@ -93,15 +91,15 @@ def read_vtab(path: Path) -> Listing:
         "that of the original data set",
         group,
         objective,
-        _vtab_validation(path, [file for file, _ in train]),
+        _vtab_validation(path, [file for file, _ in train], classes),
     )
 
 
-def _vtab_validation(path: Path, training: list[Path]) -> np.ndarray | None:
+def _vtab_validation(path: Path, training: list[Path], classes: int) -> np.ndarray | None:
     """For each training image whether `val200.txt` sets it aside, bool `N`; None without that list."""
     if not (path / "val200.txt").is_file():
         return None
-    aside = {file for file, _ in _vtab_list(path, "val200.txt")}
+    aside = {file for file, _ in _vtab_list(path, "val200.txt", classes)}
     if strange := sorted(aside - set(training)):
         raise UserError(
             f"{path / 'val200.txt'} names {strange[0]}, which train800val200.txt does not: fetch the lists again."
@@ -112,19 +110,43 @@ def _vtab_validation(path: Path, training: list[Path]) -> np.ndarray | None:
     return validation
 
 
-def _vtab_list(path: Path, name: str) -> list[tuple[Path, int]]:
+def _vtab_list(path: Path, name: str, classes: int) -> list[tuple[Path, int]]:
     file = path / name
     if not file.is_file():
         raise UserError(f"{file} is missing: a task of VTAB-1k has train800val200.txt and test.txt next to images/.")
     entries = []
-    for number, line in enumerate(file.read_text().splitlines(), start=1):
-        if not line.strip():
-            continue
-        place, _, label = line.strip().rpartition(" ")
-        if not place or not label.lstrip("-").isdigit():
-            raise UserError(f"{file}, line {number}: {line.strip()!r} is not a path and a label: fetch the list again.")
-        check_image(f"{file}, line {number}", path / place, path)
-        entries.append((path / place, int(label)))
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", _list_text(file)), start=1):
+        if line.strip():
+            entries.append(_entry(f"{file}, line {number}", line.strip(), path, classes))
     if not entries:
         raise UserError(f"{file} is empty: it needs a line for each image.")
     return entries
+
+
+def _list_text(file: Path) -> str:
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}): allow it to be read.") from error
+    found = utf_text(raw)
+    if found is None or "\0" in found[0]:
+        raise UserError(f"{file}, line {_first_bad_line(raw)}: this is not text in UTF-8: fetch the list again.")
+    return found[0]
+
+
+def _first_bad_line(raw: bytes) -> int:
+    """The first line that is not UTF-8, or holds a NUL."""
+    lines = re.split(rb"\r\n|\r|\n", raw)
+    return next((k for k, line in enumerate(lines, start=1) if b"\0" in line or utf_text(line) is None), 1)
+
+
+def _entry(where: str, line: str, folder: Path, classes: int) -> tuple[Path, int]:
+    """Path and label; what stands between them is any white space, and a path may hold spaces."""
+    found = re.fullmatch(r"(.*\S)\s+([+-]?[0-9]+)", line, re.DOTALL)
+    if not found:
+        raise UserError(f"{where}: {line[:80]!r} is not a path and a label: fetch the list again.")
+    label = found[2].lstrip("+0") or "0"
+    if len(label) > 4 or not 0 <= int(label) < classes:  # a number of thousands of digits has no int
+        raise UserError(f"{where}: the label is {found[2][:20]}, but {folder.name} has classes 0 to {classes - 1}.")
+    check_image(where, folder / found[1], folder)
+    return folder / found[1], int(label)

@@ -118,7 +118,8 @@ class FramedImages(PromptedViT):
         frame = torch.ones(height, width, dtype=torch.bool)
         frame[num_prompts:-num_prompts, num_prompts:-num_prompts] = False
         self.register_buffer("frame", frame, persistent=False)
-        self.prompts = nn.Parameter(first_prompts(init, (1, 3, int(frame.sum())), vit))
+        pixels = height * width - (height - 2 * num_prompts) * (width - 2 * num_prompts)
+        self.prompts = nn.Parameter(first_prompts(init, (1, 3, pixels), vit))
 
     uses_fast_form = False
 

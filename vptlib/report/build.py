@@ -14,28 +14,32 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
 from vptlib.data.readers import is_spec, short_name
-from vptlib.data.tasks import load_task
+from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
 from vptlib.evidence.audit import audit, audit_summary
 from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
+from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.pages import find_chromium, join, page, print_pdf
 from vptlib.report.sections.basic import commonest_share
 from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.words import in_language
 from vptlib.statement import Statement, statement
+from vptlib.study.published_rules import ALL
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
 from vptlib.study.time_budget import affordable_size, check_time, needed_first, planned, seconds_of, timetable
@@ -43,6 +47,7 @@ from vptlib.tuning.backbones import preprocessing
 
 words = in_language()
 NOTEBOOKS_AT_ONCE = 2
+_LONGEST_NAME = 100  # bytes of a task's name in the name of a file
 # Of the time that a report may take, kept for its pages and explanations, for each task.
 SECONDS_TO_WRITE = 90
 # All that a report folder holds; a folder with anything else in it is never replaced.
@@ -71,6 +76,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
         check_material(config)
+        _say_warnings(config)
         if deadline is not None:
             config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]
@@ -126,6 +132,14 @@ def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
 
 def _say(text: str) -> None:
     print(text, flush=True)
+
+
+def _say_warnings(config: ReportConfig) -> None:
+    """Say before any training what may mislead about the images; the report says it too, with the notes."""
+    for task in config.settings.tasks:
+        for finding in findings_of(load_task(task)):
+            if finding.level != "note":
+                _say(f"{finding.level.capitalize()} ({short_name(task)}): {words.sentence(finding.what)}")
 
 
 def run_studies(studies: list[Study]) -> None:
@@ -204,6 +218,10 @@ def write_notebooks(config: ReportConfig, draft: Path) -> None:
         for part, done in running.items():
             _say(f"Writing the report: {part}")
             done.result()
+    except KeyboardInterrupt:  # each notebook has a kernel, which would go on to the end of its cell
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_kernels()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -215,12 +233,42 @@ def has_answer(study: Study) -> bool:
 
 
 def _names(config: ReportConfig) -> list[str]:
-    """A short name for each task, fit for a file: its own, or the folder's for the user's images; no name twice."""
-    names: list[str] = []
+    """A name for the files of each task: its own, or the folder's for the user's images."""
+    return file_names([short_name(task) if is_spec(task) else task for task in config.settings.tasks])
+
+
+def file_names(names: Iterable[str]) -> list[str]:
+    """Names fit for files, no two alike on any file system, and none that a report uses for itself.
+
+    A file system may ignore capitals, or take "é" as one character or two for the same.
+    """
+    taken, found = {"overview"}, []
+    for name in names:
+        plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
+        short = _of_bytes(plain, _LONGEST_NAME) if re.search(r"\w", plain) else "task"
+        numbers = chain([""], (f"-{number}" for number in count(len(found) + 1)))
+        fit = next(text for number in numbers if _spelling(text := short + number) not in taken)
+        taken.add(_spelling(fit))
+        found.append(fit)
+    return found
+
+
+def _of_bytes(text: str, most: int) -> str:
+    """The beginning of a text that takes at most so many bytes."""
+    return text.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _say_what_is_fewer(config: ReportConfig) -> None:
+    """Print of each task that has fewer test images than asked for; its report states it too."""
+    asked = config.settings.model_dump()["test_images"]
     for task in config.settings.tasks:
-        name = re.sub(r"[^\w.-]+", "-", short_name(task) if is_spec(task) else task)
-        names.append(name if name not in names else f"{name}-{len(names) + 1}")
-    return names
+        there = len(load_task(task).test)
+        if asked != ALL and there < asked:
+            _say(f"Task {task} has {there:,} test images, and {asked:,} were asked for: all {there:,} are used.")
 
 
 def _shown(path: Path) -> str:

@@ -1,7 +1,6 @@
 """The YAML file behind a report: read, checked, and each mistake reported as one sentence with its line and its fix.
 
-The settings of the study are the fields of `vptlib.Study` itself, with its types and defaults. The report adds a
-title, the tasks, the margin of the decision and the size of the GradCAM page.
+What may be set is in `vptlib.report.settings`; how the text is read, in `vptlib.report.yaml_file`.
 
 Paths in `tasks`, `reference` and `backbone: file:...` mean the same as on the command line: `~` and `~user` are home
 folders. A relative path counts from the YAML's folder; on the command line, from the working directory. A name with
@@ -15,18 +14,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from json import dumps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import ValidationError
 
 from vptlib.data.conditions import Conditions
 from vptlib.data.possible_sizes import Labelled
-from vptlib.data.readers import TABLES, expanded, is_spec, located, resolved
+from vptlib.data.readers import is_spec, located, resolved
+from vptlib.data.tables import TABLES
 from vptlib.data.tasks import PHOTOGRAPHS, TASKS, load_task, task_is_available
+from vptlib.data.vtab import expanded
 from vptlib.errors import UserError
 from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.report.init import as_typed, usual_config
+from vptlib.report.settings import STUDY_FIELDS, ConditionSettings, ReportOnly, ReportSettings, in_one_line
+from vptlib.report.yaml_file import Settings, read_settings, read_text, short
 from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
 from vptlib.study.time_budget import seconds_of
@@ -37,39 +39,6 @@ from vptlib.wording import did_you_mean
 COMPARED = (PROMPT, FULL)
 
 
-class _ReportOnly(BaseModel):
-    """What a report needs beyond the study.
-
-    Attributes:
-        title: over the first page.
-        tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
-            all 19 of VTAB-1k.
-        margin: a difference in accuracy, as a fraction, that would matter to the reader.
-        images_per_cell: test images in each of the four cells of the GradCAM page.
-        conditions: harder ones (`vptlib.data.conditions.Conditions`); the largest size is run under each of them too.
-        time: how long the report may take, such as "30m" or "2h"; "" makes all runs. `vpt report --time` overrides it.
-        reference: images to measure the tasks' distance from, "photographs" or a task; "" for none. See
-            `vptlib.evidence.pretraining_distance`.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    title: str = "Visual prompt tuning or full fine-tuning?"
-    tasks: tuple[str, ...] = Field(min_length=1)
-    margin: float = Field(0.01, gt=0, lt=1)
-    images_per_cell: int = Field(2, ge=1, le=4)
-    conditions: tuple[dict[str, str | int | float], ...] = ()
-    reference: str = ""
-    time: str = ""
-
-
-def _study_fields() -> dict[str, Any]:
-    """Type and default of each field of `Study`, except the task: a report may have several."""
-    types = get_type_hints(Study)
-    return {field.name: (types[field.name], field.default) for field in fields(Study) if field.name != "task"}
-
-
-_Settings = create_model("_Settings", __base__=_ReportOnly, **_study_fields())
 _FILE = "file:"  # how the name of a backbone on disk begins
 
 
@@ -83,12 +52,12 @@ class ReportConfig:
     """
 
     path: Path
-    settings: _ReportOnly
+    settings: ReportOnly
 
     @property
     def study_settings(self) -> dict[str, Any]:
         """The keyword arguments of `Study` other than the task, as plain JSON values."""
-        return self.settings.model_dump(mode="json", include=set(_study_fields()))
+        return self.settings.model_dump(mode="json", include=set(STUDY_FIELDS))
 
     def studies(self) -> list[Study]:
         """One study a task, in the order of the file."""
@@ -105,12 +74,12 @@ def read_config(path: Path) -> ReportConfig:
     Raises:
         UserError: a missing or broken file, an unknown key, a wrong type, an unknown name.
     """
-    text = _read(path)
-    values, lines = _parse(path, text)
+    read = _read(path)
+    values, lines = read.values, read.lines
     if isinstance(values.get("tasks"), str) and values["tasks"].startswith("vtab:"):  # one name for 19 tasks
         values["tasks"] = [values["tasks"]]
     try:
-        settings = _Settings.model_validate_json(dumps(values, default=str))
+        settings = ReportSettings.model_validate_json(dumps(values))
     except ValidationError as error:
         raise UserError(_sentence(path, lines, error.errors())) from error
     own: dict[str, Any] = {"tasks": _tasks(settings.tasks, path, lines)}
@@ -171,17 +140,19 @@ def _tasks(names: tuple[str, ...], path: Path, lines: dict[str, int]) -> tuple[s
 # ---- reading --------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> Settings:
     if path.suffix.lower() in TABLES or path.is_dir():
         kind = "folder" if path.is_dir() else "table"
         raise UserError(f"{path} is a {kind}, not a YAML file: {_report_on(path)}.")
     try:
-        return path.read_text(encoding="utf-8")
+        read = read_settings(read_text(path), str(path))
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}: {_instead(path)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-        raise UserError(f"{path} cannot be read ({reason}): name a YAML file that can.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): name a YAML file that can.") from error
+    if read is None:
+        raise UserError(f"{path} must hold `key: value` lines, such as `tasks: [{_example_task()}]`.")
+    return read
 
 
 def _report_on(images: Path) -> str:
@@ -199,29 +170,6 @@ def _instead(path: Path) -> str:
         return f"{_report_on(images[0])}."
     others, in_folder = [p.name for p in path.parent.glob("*.y*ml")], lambda name: str(path.parent / name)
     return did_you_mean(path.name, others, "name an existing YAML file.", written=in_folder)
-
-
-def _parse(path: Path, text: str) -> tuple[dict, dict[str, int]]:
-    """The values of the file, and the line of each key."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else str(path)
-        what = getattr(error, "problem", None) or "a character that YAML does not allow"
-        raise UserError(f"{where}: this is not YAML ({what}): fix that line.") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold `key: value` lines, such as `tasks: [{_example_task()}]`.")
-    lines: dict[str, int] = {}
-    for key, _ in node.value:
-        if key.value in lines:
-            raise UserError(
-                f"{path}, line {key.start_mark.line + 1}: `{key.value}` is there already on line {lines[key.value]}: "
-                "delete one of the two."
-            )
-        lines[key.value] = key.start_mark.line + 1
-    return values, lines
 
 
 def _example_task() -> str:
@@ -270,17 +218,24 @@ def _check_conditions(config: ReportConfig, where: str) -> None:
 
 def _check_condition(where: str, changes: dict[str, Any]) -> None:
     try:
+        ConditionSettings.model_validate_json(dumps(changes))
         harder = Conditions(**changes)
-    except (UserError, TypeError) as error:
-        raise UserError(f"{where}: {changes} cannot be a condition: {error}") from error
+    except ValidationError as error:
+        finding, *_ = error.errors()
+        key, expected = finding["loc"][0], _expected(str(finding["loc"][0]), finding)
+        raise UserError(
+            f"{where}: {short(dumps(changes))} cannot be a condition: `{key}` must be {expected}."
+        ) from error
+    except UserError as error:
+        raise UserError(f"{where}: {short(dumps(changes))} cannot be a condition: {error}") from error
     if not harder.facts():
-        raise UserError(f"{where}: {changes} changes nothing: give label_noise, imbalance or corruption.")
+        raise UserError(f"{where}: {short(dumps(changes))} changes nothing: give label_noise, imbalance or corruption.")
 
 
 def _check_known(where: str, kind: str, names: Collection[str], known: Collection[str], otherwise: str) -> None:
     for name in names:
         if name not in known:
-            raise UserError(f"{where}: there is no {kind} {name!r}: {_hint(name, known, otherwise)}")
+            raise UserError(f"{where}: there is no {kind} {short(name)!r}: {_hint(short(name), known, otherwise)}")
 
 
 def _hint(name: str, known: Collection[str], otherwise: str) -> str:
@@ -300,7 +255,7 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "float_type": "a number",
     "float_parsing": "a number",
-    "string_type": "text",
+    "string_type": "text, in quotes if it is a number",
     "tuple_type": "a list such as {example}",
     "too_short": "a list with at least one value",
     "finite_number": "a finite number",
@@ -318,14 +273,14 @@ def _sentence(path: Path, lines: dict[str, int], findings: Sequence[Mapping[str,
     key, *rest = finding["loc"]
     where = _where(path, lines, key)
     if finding["type"] == "extra_forbidden":
-        return f"{where}: `{key}` is not a setting: {_hint(str(key), _Settings.model_fields, _all_settings())}"
+        return f"{where}: `{key}` is not a setting: {_hint(str(key), ReportSettings.model_fields, _all_settings())}"
     if finding["type"] == "missing":
         return f"{where}: `{key}` is missing: add a line such as `{key}: {_example(key)}`."
     of_one_type = rest and isinstance(rest[0], int)  # else the type is one of several, each with a finding
     of_key = [finding] if of_one_type else [other for other in findings if other["loc"][0] == key]
     which = f"value {rest[0] + 1} of `{key}`" if of_one_type else f"`{key}`"
     expected = " or ".join(dict.fromkeys(_expected(key, each) for each in of_key))
-    return f"{where}: {which} must be {expected}, but is {dumps(finding['input'])}."
+    return f"{where}: {which} must be {expected}, but is {short(dumps(finding['input']))}."
 
 
 def _expected(key: str, finding: Mapping[str, Any]) -> str:
@@ -340,7 +295,7 @@ def _where(path: Path, lines: dict[str, int], key) -> str:
 
 
 def _all_settings() -> str:
-    return f"the settings are {', '.join(_Settings.model_fields)}"
+    return f"the settings are {', '.join(ReportSettings.model_fields)}; `vpt config` explains them"
 
 
 def _example(key: str) -> str:
@@ -348,5 +303,4 @@ def _example(key: str) -> str:
         return f"[{_example_task()}]"
     if key == "conditions":
         return "[{corruption: blur}]"
-    default = _Settings.model_fields[key].default
-    return f"[{', '.join(map(str, default))}]" if isinstance(default, tuple) else str(default)
+    return in_one_line(ReportSettings.model_fields[key].default)

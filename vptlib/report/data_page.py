@@ -12,12 +12,14 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from vptlib.data.check import MODEL_SIZES, DataCheck
+from vptlib.data.check import DataCheck
 from vptlib.data.files import LazyImages, fitted
 from vptlib.data.preparing import Preprocessing, as_the_model_sees
+from vptlib.data.sides import MODEL_SIZES
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
 from vptlib.report.words import in_language
+from vptlib.wording import many, printable
 
 CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, columns, pixels
 PAIRS_SHOWN = 10
@@ -34,7 +36,8 @@ def write_page(check: DataCheck, title: str, target: Path) -> None:
     ]
     cells = [nbformat.v4.new_code_cell("", outputs=[output]) for output in outputs]
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(nbformat.v4.new_notebook(cells=cells, metadata={"title": title})), encoding="utf-8")
+    html = page(nbformat.v4.new_notebook(cells=cells, metadata={"title": printable(title)}))
+    target.write_text(html, encoding="utf-8")
 
 
 def _findings(check: DataCheck, title: str) -> list[HTML]:
@@ -42,7 +45,8 @@ def _findings(check: DataCheck, title: str) -> list[HTML]:
         "A study can go on with these images." if check.passed else "A study cannot go on before the errors are fixed."
     )
     lines = {f"{f.level.capitalize()} {k}": in_language().sentence(f.what) for k, f in enumerate(check.findings, 1)}
-    return [part("opening", title=title, scope=[state, check.listing.source], quick_look=False), facts(lines)]
+    scope = [state, printable(check.listing.source)]
+    return [part("opening", title=printable(title), scope=scope, quick_look=False), facts(lines)]
 
 
 def _images(check: DataCheck) -> list[HTML]:
@@ -97,13 +101,15 @@ def _duplicates(check: DataCheck) -> list[HTML]:
         return []
     pairs = check.duplicates.sort_values(["where", "kind"], kind="stable").head(PAIRS_SHOWN)
     rows = [[pair[k] for pair in pairs["rows"]] for k in range(2)]
-    caption = f"{len(pairs)} of the {len(check.duplicates)} pairs, one above the other: are they the same?"
+    least = "at least " if check.stopped else ""  # a search stopped early
+    of_all = f"{len(pairs)} of {least}{many(len(check.duplicates), 'pair')}"
+    caption = f"{of_all}, one above the other: are they the same?"
     return [
         part("figure", address=sheet(check, rows), caption=caption, alt="Pairs of images", wide=True),
         _table(
             pairs[["kind", "where", "classes", "first", "second"]],
             ["Kind", "Where", "Classes", "First", "Second"],
-            f"Duplicates ({len(pairs)} of {len(check.duplicates)} pairs)",
+            f"Duplicates ({of_all})",
         ),
     ]
 

@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import nbformat
 
 from vptlib.errors import UserError
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserType
 
 TEMPLATES = Path(__file__).parent / "templates"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -41,7 +44,9 @@ def page(notebook: nbformat.NotebookNode) -> str:
         exclude_output_prompt=True,
         exclude_anchor_links=True,
     )
-    html, _ = exporter.from_notebook_node(notebook, resources={"report_css": (TEMPLATES / "page.css").read_text()})
+    html, _ = exporter.from_notebook_node(
+        notebook, resources={"report_css": (TEMPLATES / "page.css").read_text("utf-8")}
+    )
     return html
 
 
@@ -70,9 +75,7 @@ def _apart(work: Callable, *arguments: Any) -> Any:
         return thread.submit(work, *arguments).result()
 
 
-# As root and in containers Chromium starts only without its sandbox; the page is our own and has no scripts.
 CHROMIUM_FLAGS = (
-    "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -84,6 +87,25 @@ _FOOTER = (
     '<div style="width:100%;margin:0 15mm;font:8px sans-serif;color:#667;display:flex;justify-content:space-between">'
     '<span class="title"></span><span><span class="pageNumber"></span> / <span class="totalPages"></span></span></div>'
 )
+
+
+def launched(browser_type: "BrowserType", chromium: Path) -> "Browser":
+    """A Chromium in its sandbox; without one only where the machine has none to give: for root, and in containers.
+
+    Without it, what it shows must be our own.
+
+    Raises:
+        playwright.sync_api.Error: it does not start at all.
+    """
+    from playwright.sync_api import Error
+
+    def start(sandbox: bool) -> "Browser":
+        return browser_type.launch(executable_path=str(chromium), args=list(CHROMIUM_FLAGS), chromium_sandbox=sandbox)
+
+    try:
+        return start(sandbox=True)
+    except Error:
+        return start(sandbox=False)
 
 
 def print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
@@ -100,7 +122,7 @@ def _print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
 
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=str(chromium), args=list(CHROMIUM_FLAGS))
+            browser = launched(playwright.chromium, chromium)
             try:
                 page = browser.new_context(offline=True).new_page()
                 page.goto(html.resolve().as_uri())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -36,9 +37,13 @@ DPI = 140
 WIDTH = 8.6  # inches: on A4 the type is then a little smaller than the text, on a screen a little larger
 
 
+# Names of classes and tasks are shown as they are: a $ in them begins no formula.
+_TEXT: dict[Any, Any] = {"font.family": FONT, "text.color": INK, "text.parse_math": False}
+
+
 def text_style() -> AbstractContextManager[None]:
     """The font and the ink of `styled_figure`, without its grid."""
-    return plt.rc_context({"font.family": FONT, "text.color": INK})
+    return plt.rc_context(_TEXT)
 
 
 @contextmanager
@@ -52,15 +57,13 @@ def styled_figure(height: float) -> Iterator[tuple[Figure, Axes]]:
 def styled_panels(height: float, columns: int) -> Iterator[tuple[Figure, list[Axes]]]:
     """As `styled_figure`, with several axes next to each other."""
     rules = {
-        "font.family": FONT,
-        "text.color": INK,
         "axes.edgecolor": LINE,
         "axes.labelcolor": INK,
         "grid.color": LINE,
         "xtick.color": INK,
         "ytick.color": INK,
     }
-    with sns.axes_style("whitegrid", rules), sns.plotting_context("notebook", font_scale=1.0):
+    with sns.axes_style("whitegrid", rules), sns.plotting_context("notebook", font_scale=1.0), text_style():
         fig, axes = plt.subplots(1, columns, figsize=(WIDTH, height), dpi=DPI, squeeze=False)
         yield fig, list(axes[0])
     plt.close(fig)

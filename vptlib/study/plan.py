@@ -1,9 +1,10 @@
 """The plan of a study: its grid, its rules and its conditions, checked before anything is loaded."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self, cast
+from numbers import Integral
+from typing import Any, Literal, Self, cast
 
-from vptlib.data.conditions import Conditions
+from vptlib.data.conditions import CORRUPTIONS, NOISES, Conditions
 from vptlib.data.files import ASPECTS
 from vptlib.errors import UserError
 from vptlib.study import done_rules
@@ -15,6 +16,32 @@ from vptlib.tuning.precision import PRECISIONS
 
 # Under "equal budget" and "vtab-1k".
 STEPS, CANDIDATES = 60, 2
+
+
+# The least and the largest value of each whole number. No study needs more; far more would take all memory.
+RANGES = {
+    "sizes": (1, 10**9),
+    "seeds": (0, 2**32 - 1),  # what random generators take
+    "image_size": (1, 4096),
+    "image_size_limit": (1, 4096),
+    "depth": (1, 1000),
+    "num_prompts": (1, 10_000),
+    "steps": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "candidates": (1, 1000),
+    "test_images": (1, 10**9),
+    "epochs": (1, 10**5),
+}
+MAY_BE_ALL = ("candidates", "test_images")
+# The texts that are offered for a setting.
+CHOICES = {
+    "rules": RULES,
+    "aspect": ("auto", *ASPECTS),
+    "precision": PRECISIONS,
+    "augmentation": AUGMENTATIONS,
+    "noise": NOISES,
+    "corruption": ("", *CORRUPTIONS),
+}
 
 
 @dataclass(frozen=True)
@@ -32,10 +59,11 @@ class Plan:
 
     Attributes:
         task: as for `vptlib.load_task`: an embedded task, or the place of your own images.
-        methods: names in `vptlib.tuning.methods.METHODS`.
+        methods: ways to adapt the backbone, names in `vptlib.tuning.methods.METHODS`; `vpt methods` lists them.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
         seeds: each has its own images, batches and initial values. The runs of the first seed choose the learning rate.
-        backbone, depth: as in `load_backbone`.
+        backbone: the pre-trained vision transformer; `vpt backbones` lists them. A file of your own is `file:PATH`.
+        depth: blocks of the backbone to keep, counted from the input; by default all (of the embedded one: 9 of 12).
         image_size: side in pixels of what the model sees. By default that of the backbone, or under the rules "until
             done" one that is chosen by looking (`vptlib.study.input_size`).
         image_size_limit: the largest input size in pixels that may be chosen by looking; by default there is none.
@@ -45,8 +73,13 @@ class Plan:
         num_prompts: prompts per prompted layer.
         steps, batch_size: of every training run of every method; under "until done", `steps` is the largest number.
         candidates: how many learning rates (published rules: settings) are tried per method and size, or "all".
-        test_images: how many of the task's test images are used, always the same ones; or "all".
-        label_noise, noise, imbalance, corruption, severity: as in `vptlib.data.conditions.Conditions`.
+        test_images: how many of the task's test images are used, always the same ones; or "all". If there are fewer,
+            all of them are used, and the report states both numbers.
+        label_noise: share of the labelled images that carry a wrong label, as a fraction.
+        noise: "symmetric" (a wrong label is any other class) or "pair" (always the next class).
+        imbalance: size of the largest class divided by the size of the smallest.
+        corruption: of the test images: "" for none, or a name in `vptlib.data.conditions.CORRUPTIONS`.
+        severity: of the corruption, 1 (light) to 5 (heavy).
         rules: "until done", to train every run until it is done (`vptlib.study.done_rules`); "equal budget", to give
             every run the same number of steps; or "vtab-1k" for the published protocol
             (`vptlib.study.published_rules`). Under "vtab-1k" all n images train in the final run, `epochs` replaces
@@ -88,24 +121,16 @@ class Plan:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         for name in ("methods", "sizes", "seeds"):
-            values = tuple(getattr(self, name))
-            if not values or len(set(values)) < len(values):
-                raise UserError(f"{name} is {list(values)}: give at least one value, and none twice.")
-            object.__setattr__(self, name, values)
+            object.__setattr__(self, name, _several(name, getattr(self, name)))
+        for name, (least, most) in RANGES.items():
+            for value in _each(getattr(self, name)):
+                if not (name in MAY_BE_ALL and value == ALL):
+                    _check_whole(name, value, least, most)
         object.__setattr__(self, "sizes", tuple(sorted(self.sizes)))
-        for name in ("steps", "batch_size", "candidates", "test_images", "epochs"):
-            value, may_be_all = getattr(self, name), name in ("candidates", "test_images")
-            if not (may_be_all and value == ALL) and (isinstance(value, str) or value < 1):
-                raise UserError(f"{name} is {value!r}, but must be 1 or more{' or all' * may_be_all}.")
+        for name in ("rules", "aspect", "precision", "augmentation"):
+            if getattr(self, name) not in CHOICES[name]:
+                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(CHOICES[name])}.")
         _ = self.conditions  # checks itself
-        for name, offered in (
-            ("rules", RULES),
-            ("aspect", ("auto", *ASPECTS)),
-            ("precision", PRECISIONS),
-            ("augmentation", AUGMENTATIONS),
-        ):
-            if getattr(self, name) not in offered:
-                raise UserError(f"{name} is {getattr(self, name)!r}, but must be one of {', '.join(offered)}.")
         if self.augmentation != NONE and not done:
             raise UserError(
                 f"augmentation is {self.augmentation!r}, but the rules {self.rules!r} have none: take the rules "
@@ -178,3 +203,32 @@ class Plan:
     def keeps(self, cell: Cell) -> bool:
         """Whether the trained weights of `cell` are stored."""
         return cell.n == self.sizes[-1] and cell.seed in self.kept_seeds
+
+
+# ---- checks of values -------------------------------------------------------------------------------------------
+
+
+def _several(name: str, values: Any) -> tuple:
+    """The values of a setting that has several, none twice."""
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise UserError(f"{name} is {values!r}, but must be a list.")
+    given = tuple(values)
+    if not given or len(set(given)) < len(given):
+        raise UserError(f"{name} is {list(given)}: give at least one value, and none twice.")
+    return given
+
+
+def _each(value: Any) -> tuple:
+    """The values of a setting: several, one, or none where it is left to the rules."""
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _check_whole(name: str, value: Any, least: int, most: int) -> None:
+    """Raise unless `value` is a whole number in its range; a truth value is none."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if whole and least <= int(value) <= most:
+        return
+    wanted = (
+        f"{least} or more{' or all' * (name in MAY_BE_ALL)}" if not whole or int(value) < least else f"{most:,} or less"
+    )
+    raise UserError(f"{name} is {value!r}, but must be {'' if whole else 'a whole number, '}{wanted}.")

@@ -1,5 +1,7 @@
 """The rules of a comparison with its figures, as codes and numbers; `vptlib.report.words` has the sentences."""
 
+import numpy as np
+
 from vptlib.statement import Statement, statement
 from vptlib.study import done_rules
 from vptlib.study.input_size import sizes_seen
@@ -24,7 +26,7 @@ def protocol_of(plan: Plan) -> dict[str, Statement]:
     """What each rule is about, such as "tuning" or "seeds", and the rule, in the order of a report."""
     rules = {EQUAL: _equal_budget, DONE: _until_done, VTAB: _published}[plan.rules](plan)
     rules |= {
-        "test": statement("tested_once", images=len(material_of(plan).test_items)),
+        "test": _tested(plan),
         "seeds": statement("seeds_given", seeds=list(plan.seeds)),
     }
     if plan.rules != VTAB:
@@ -34,9 +36,36 @@ def protocol_of(plan: Plan) -> dict[str, Statement]:
     return rules
 
 
+def _tested(plan: Plan) -> Statement:
+    """How many test images there are; with the number that was asked for, if that is larger."""
+    used, asked = len(material_of(plan).test_items), plan.test_images
+    return statement("tested_once", images=used, **({"asked": asked} if asked != ALL and asked > used else {}))
+
+
+def _images(plan: Plan) -> Statement:
+    """The sizes, and what is true of the images chosen for them: computed from the choice itself."""
+    material, shares, nested, apart = material_of(plan), [], True, True
+    groups = material.task.train_groups
+    for seed in plan.seeds:
+        smaller: set[int] = set()
+        for n in sorted(plan.sizes):
+            training, validation, _ = material.parts(n, seed, plan.conditions, plan.rules)
+            chosen = {*training.tolist(), *validation.tolist()}
+            shares.append(len(validation) / len(chosen))
+            nested, smaller = nested and smaller <= chosen, chosen
+            apart = apart and (groups is None or not np.isin(groups[training], groups[validation]).any())
+    return statement(
+        "images_of_equal_budget",
+        sizes=list(plan.sizes),
+        validating=[min(shares), max(shares)],
+        nested=nested,
+        groups_apart=None if groups is None else apart,
+    )
+
+
 def _equal_budget(plan: Plan) -> dict[str, Statement]:
     return {
-        "images": statement("images_of_equal_budget", sizes=list(plan.sizes)),
+        "images": _images(plan),
         "tuning": statement("tuning_of_equal_budget", candidates=plan.candidates, seeds=len(plan.seeds)),
         "training": statement("training_of_equal_budget", steps=plan.steps, batch_size=plan.batch_size),
     }
@@ -48,7 +77,7 @@ def _until_done(plan: Plan) -> dict[str, Statement]:
     solved = [method for method in plan.methods if is_solved(plan, method)]
     strong = [method for method in plan.methods if find_method(method).strong_options]
     return {
-        "images": statement("images_of_equal_budget", sizes=list(plan.sizes)),
+        "images": _images(plan),
         "input": statement(
             "input_given",
             size=prepared.size,
@@ -114,6 +143,7 @@ def _published(plan: Plan) -> dict[str, Statement]:
             settings=settings,
             whole_grid=plan.candidates == ALL,
             official_split=_follows_official_split(plan),
+            whole_groups=material_of(plan).task.train_groups is not None,
         ),
         "final_run": statement("final_run_of_published_rules"),
         "training": statement(

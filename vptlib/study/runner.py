@@ -53,10 +53,13 @@ def run_alone(plan: Plan, cell: Cell, rates: list, deadline: float | None = None
     return run_here(plan, cell, rates, deadline)
 
 
-def run_here(plan: Plan, cell: Cell, rates: list, deadline: float | None = None) -> tuple[Cell, Result | None]:
+def run_here(
+    plan: Plan, cell: Cell, rates: list, deadline: float | None = None, progress: bool = False
+) -> tuple[Cell, Result | None]:
     """A run with its cell; None instead of the result if its time was up before (`deadline`, as `time.time` counts)."""
+    until = () if deadline is None else (deadline,)
     try:
-        return cell, runner_of(plan, progress=False)(plan, cell, rates, deadline)
+        return cell, runner_of(plan, progress)(plan, cell, rates, *until)
     except OutOfTime:
         return cell, None
 

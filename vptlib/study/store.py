@@ -5,25 +5,28 @@ A run's key is a hash of everything that determines the run.
 
 import hashlib
 import json
-import logging
-import os
-import tempfile
+import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
+from vptlib.redaction import redacted
 from vptlib.study import done_rules
+from vptlib.study.artefacts import RESULTS, TRIED, WEIGHTS, fault_of, test_results, write_json, write_weights
+from vptlib.study.connection import Store, open_store
+from vptlib.study.connection import mlflow_client as mlflow_client
+from vptlib.study.database import alone
+from vptlib.study.leftovers import checkpoints_of, clean_once, discard, lock_of
 from vptlib.study.material import is_solved, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import ALL, DONE, VTAB, Setting, published_settings
+from vptlib.study.temporary import temporary_folder
 from vptlib.tuning.augmentation import NONE
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import find_method
@@ -107,89 +110,12 @@ def _published_facts(plan: Plan, cell: Cell) -> dict:
     }
 
 
-# Without these, MLflow sends usage data to its makers, and prints every table and file to the terminal.
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
-
-
-def _quoted(text: str) -> str:
-    """A text in quotes for MLflow's filters, which have no escape character."""
-    return f'"{text}"' if "'" in text else f"'{text}'"
-
-
-@lru_cache(maxsize=1)
-def _client_at(uri: str):
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    if not uri.startswith("sqlite:///"):
-        return MlflowClient(tracking_uri=uri)
-    # MLflow makes the tables of a new file without a lock: two notebooks that start together would both make them.
-    with FileLock(uri.removeprefix("sqlite:///") + ".lock"):
-        return MlflowClient(tracking_uri=uri)
-
-
-def mlflow_client():
-    """The MLflow client: the server that `MLFLOW_TRACKING_URI` names, or an SQLite file in the store folder."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{_writable_store() / 'mlflow.db'}"
-    return _client_at(uri)
-
-
-def _writable_store() -> Path:
-    folder = store_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "artifacts").mkdir(exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError("no permission to write")
-    except OSError as error:
-        raise UserError(
-            f"the store of runs {folder} cannot be written ({error.strerror or error}): set VPTLIB_STORE to a folder "
-            "that can be written."
-        ) from error
-    return folder
-
-
-def _experiment() -> str:
-    from mlflow.exceptions import MlflowException
-
-    client = mlflow_client()
-    found = client.get_experiment_by_name("vptlib")
-    if found:
-        return found.experiment_id
-    local = not os.environ.get("MLFLOW_TRACKING_URI")
-    where = (store_folder() / "artifacts").resolve().as_uri() if local else None
-    try:
-        return client.create_experiment("vptlib", artifact_location=where)
-    except MlflowException:  # another process has just made it
-        found = client.get_experiment_by_name("vptlib")
-        if not found:
-            raise
-        return found.experiment_id
-
-
 def finished_runs(plan: Plan) -> dict:
-    """Finished MLflow runs of the study's task, by key; where two have the same key, one with stored weights."""
-    found, token = {}, None
-    while True:
-        page = mlflow_client().search_runs(
-            [_experiment()],
-            filter_string=f"attributes.status = 'FINISHED' and tags.task = {_quoted(plan.task)}",
-            max_results=1000,
-            page_token=token,
-        )
-        for run in page:
-            known = found.get(run.data.tags["key"])
-            if known is None or "weights" in run.data.tags:
-                found[run.data.tags["key"]] = run
-        token = page.token
-        if not token:
-            return found
+    """Finished MLflow runs of the study, by key; where two have the same key, one with stored weights.
+
+    A run whose figures or files are not whole counts as missing, with a sentence on stderr.
+    """
+    return _whole_runs(plan, [run_key(plan, cell) for cell in plan.cells()])
 
 
 def finished_run(plan: Plan, cell: Cell):
@@ -198,7 +124,8 @@ def finished_run(plan: Plan, cell: Cell):
     Raises:
         UserError: it has not been run.
     """
-    run = finished_runs(plan).get(run_key(plan, cell))
+    key = run_key(plan, cell)
+    run = _whole_runs(plan, [key]).get(key)
     if run is None:
         raise UserError(
             f"{cell.method} on {plan.task} with {cell.n} images and seed {cell.seed} has not been run: "
@@ -207,26 +134,96 @@ def finished_run(plan: Plan, cell: Cell):
     return run
 
 
-def log_run(plan: Plan, cell: Cell, result: Result) -> None:
-    """Write a result as one MLflow run, which is marked finished only when all of it is written."""
-    from mlflow.entities import Metric, Param, RunTag
+def _whole_runs(plan: Plan, keys: list[str]) -> dict:
+    store, items = open_store(), len(material_of(plan).test_items)
+    clean_once(store)
+    found, damaged = {}, []
+    for run in store.finished(keys):
+        key = run.data.tags["key"]
+        if key in found and "weights" not in run.data.tags:
+            continue
+        if fault := fault_of(run, items):
+            damaged.append((key, f"{run.info.run_name} ({run.info.run_id[:8]})", fault))
+        else:
+            found[key] = run
+    for key, name, fault in damaged:
+        if key not in found:
+            _tell_once(f"The stored run {name} counts as missing, because {fault}: it is to be made again.")
+    return found
 
-    client, now = mlflow_client(), int(time.time() * 1000)
-    key = run_key(plan, cell)
-    tags = {"key": key, "task": plan.task, "backbone_sha256": material_of(plan).fingerprint}
-    run = client.create_run(_experiment(), tags=tags, run_name=f"{plan.task} {cell.method} n={cell.n} s={cell.seed}")
-    run_id, history = run.info.run_id, result.history
+
+@lru_cache(maxsize=1024)
+def _tell_once(sentence: str) -> None:
+    print(redacted(sentence), file=sys.stderr)
+
+
+def log_run(plan: Plan, cell: Cell, result: Result) -> None:
+    """Write a result as one MLflow run, which is marked finished only when all of it is written.
+
+    A run that the store already has is not written again, unless only this one has weights.
+    """
+    store, key = open_store(), run_key(plan, cell)
+    with alone(lock_of(store)):
+        known = _whole_runs(plan, [key]).get(key)
+        if known is None or (result.weights and "weights" not in known.data.tags):
+            before = store.finished([key])
+            _write(store, plan, cell, result)
+            if store.folder:
+                for run in before:
+                    discard(store, run.info.run_id)
+    for path in checkpoints_of(key):
+        path.unlink(missing_ok=True)
+
+
+def _write(store: Store, plan: Plan, cell: Cell, result: Result) -> None:
+    from mlflow.entities import Param, RunTag
+
+    client, now = store.client, int(time.time() * 1000)
+    with temporary_folder() as mark:  # shows others that this process lives
+        tags = {
+            "key": run_key(plan, cell),
+            "task": _storable(plan.task),
+            "backbone_sha256": material_of(plan).fingerprint,
+            "made_in": mark.name,
+        }
+        name = _storable(f"{plan.task} {cell.method} n={cell.n} s={cell.seed}")
+        run_id = client.create_run(store.experiment, tags=tags, run_name=name).info.run_id
+        series = _series(result, now)
+        for start in range(0, len(series), 1000):  # MLflow's limit for one batch
+            client.log_batch(run_id, metrics=series[start : start + 1000])
+        params = [Param(k, _storable(str(v))) for k, v in _params(plan, cell, result).items()]
+        client.log_batch(run_id, params=params, tags=[RunTag("seed", str(cell.seed))])
+        if result.setting is not None:  # hundreds of settings are too long for a parameter of MLflow
+            write_json(store, run_id, TRIED, result.tried)
+        correct = result.test.correct.astype(int).tolist()
+        write_json(store, run_id, RESULTS, {"predictions": result.test.predictions.tolist(), "correct": correct})
+        if result.weights:
+            write_weights(store, run_id, result.weights)
+            client.set_tag(run_id, "weights", WEIGHTS)
+        client.set_terminated(run_id, "FINISHED")
+
+
+def _params(plan: Plan, cell: Cell, result: Result) -> dict:
+    """What was set, and what was chosen."""
     params = {
         **{k: v for k, v in asdict(plan).items() if k not in ("methods", "sizes", "seeds")},
         **asdict(cell),
         "learning_rate": repr(result.learning_rate),
     }
     if result.setting is None:
-        params |= {"rates_tried": json.dumps(result.tried), "stopped": history.stopped}
-    else:  # hundreds of settings are too long for a parameter of MLflow
-        params |= {"num_prompts": result.setting.num_prompts or 0, "weight_decay": repr(result.setting.weight_decay)}
-        client.log_dict(run_id, result.tried, "tried.json")
-    metrics = {
+        return params | {"rates_tried": json.dumps(result.tried), "stopped": result.history.stopped}
+    return params | {
+        "num_prompts": result.setting.num_prompts or 0,
+        "weight_decay": repr(result.setting.weight_decay),
+    }
+
+
+def _series(result: Result, now: int) -> list:
+    """The training step by step, and the figures of the run, as metrics of MLflow; `now` is in milliseconds."""
+    from mlflow.entities import Metric
+
+    history = result.history
+    figures = {
         "accuracy": result.test.accuracy,
         "test_loss": result.test.loss,
         "val_accuracy": history.best_val_accuracy if result.setting is None else result.val_accuracy,
@@ -246,35 +243,18 @@ def log_run(plan: Plan, cell: Cell, result: Result) -> None:
             Metric("val_loss", loss, now, step),
             Metric("val_accuracy_at", accuracy, now, step),
         ]
-    series += [Metric(name, float(value), now, 0) for name, value in metrics.items()]
-    for start in range(0, len(series), 1000):  # MLflow's limit for one batch
-        client.log_batch(run_id, metrics=series[start : start + 1000])
-    client.log_batch(
-        run_id, params=[Param(k, str(v)) for k, v in params.items()], tags=[RunTag("seed", str(cell.seed))]
-    )
-    client.log_dict(
-        run_id,
-        {"predictions": result.test.predictions.tolist(), "correct": result.test.correct.astype(int).tolist()},
-        "test.json",
-    )
-    if result.weights:
-        _log_weights(client, run_id, result.weights)
-    client.set_terminated(run_id, "FINISHED")
-    tried_file(plan, cell).unlink(missing_ok=True)
+    return series + [Metric(name, float(value), now, 0) for name, value in figures.items()]
 
 
-def _log_weights(client, run_id: str, weights: dict[str, Tensor]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "weights.safetensors"
-        save_file({name: t.cpu().contiguous() for name, t in weights.items()}, path)
-        client.log_artifact(run_id, str(path))
-    client.set_tag(run_id, "weights", "weights.safetensors")
+def _storable(text: str) -> str:
+    """A text as a database takes it: without a password, and with names that are not UTF-8 spelt out."""
+    return redacted(text).encode("utf-8", "backslashreplace").decode()
 
 
 def table_row(plan: Plan, cell: Cell, run) -> dict:
     """The row of a finished run in `vptlib.study.study.Study.runs`."""
     metrics, params = run.data.metrics, run.data.params
-    items = test_results(run.info.run_id, run.info.artifact_uri)
+    items = test_results(run.info.run_id)
     row = {
         "task": plan.task,
         **asdict(cell),
@@ -297,9 +277,3 @@ def table_row(plan: Plan, cell: Cell, run) -> dict:
         prompts = int(params["num_prompts"]) or float("nan")
         row |= {"weight_decay": float(params["weight_decay"]), "num_prompts": prompts}
     return row
-
-
-@lru_cache(maxsize=4096)
-def test_results(run_id: str, _artifact_uri: str) -> dict:
-    """ "predictions" and "correct" (0 or 1) for each test image of a run."""
-    return json.loads(Path(mlflow_client().download_artifacts(run_id, "test.json")).read_text())

@@ -8,25 +8,27 @@ chosen on validation images, which are part of the labelled budget n. Each run u
 """
 
 import warnings
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.data.files import LazyImages
 from vptlib.errors import UserError
+from vptlib.shortages import shortages_said
 from vptlib.statement import Statement
+from vptlib.study.artefacts import WEIGHTS, artefact
+from vptlib.study.make_runs import AsListed, is_stored, results
 from vptlib.study.material import build_model, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.protocol import protocol_of
 from vptlib.study.published_rules import DONE, EQUAL
-from vptlib.study.runner import candidates_of, default_jobs, run_alone, runner_of
-from vptlib.study.store import Result, finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
+from vptlib.study.runner import default_jobs
+from vptlib.study.store import finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
 from vptlib.study.timed_runs import results_in_time
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
@@ -46,7 +48,7 @@ class Study(Plan):
     def missing(self) -> list[Cell]:
         """The runs that are not in the store, or are there without the weights that this study keeps."""
         done = finished_runs(self)
-        return [cell for cell in self.cells() if not self._is_done(cell, done.get(run_key(self, cell)))]
+        return [cell for cell in self.cells() if not is_stored(self, cell, done)]
 
     def run(self, progress: bool = True, jobs: int | None = None, seconds: float | None = None) -> pd.DataFrame:
         """Make the missing runs and give the table of all runs. You can interrupt it: finished runs are kept.
@@ -63,42 +65,41 @@ class Study(Plan):
             UserError: the task cannot give these sizes, the store cannot be written, or a method always diverges.
         """
         missing = self.missing()
+        jobs = min(jobs or default_jobs(), max(1, len(missing)))
         if missing:
             self.check()
-            self._decode(progress)
-        jobs = jobs or default_jobs()
-        total = sum(self._cost(cell) for cell in missing)
+            with shortages_said(jobs):
+                self._decode(progress)
+                self._make(missing, jobs, seconds, progress)
+        return self.runs()
+
+    def _make(self, missing: list[Cell], jobs: int, seconds: float | None, progress: bool) -> None:
+        """Make runs and store them, with a bar."""
+        total = sum(self._cost(cell) for cell in missing) + 1e-9  # the sum in another order may be larger
         form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(max(0.0, seconds))}"
         with (
-            tqdm(total=total, disable=not (progress and missing), bar_format=form, mininterval=1) as bar,
+            tqdm(total=total, disable=not progress, bar_format=form, mininterval=1) as bar,
             warnings.catch_warnings(),
         ):
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             bar.set_description(f"{self.task}: {len(missing)} runs to make")
+            tell = lambda text: bar.set_description(f"{self.task}: {text}")  # noqa: E731
             if seconds is None:
-                results = self._in_grid(missing, jobs, progress)
+                made = results(self, self._in_order(missing, jobs), AsListed(), jobs, tell, progress=progress)
             else:
-                results = results_in_time(self, missing, jobs, seconds)
-            for cell, result in results:
-                if result is None:
-                    continue
-                log_run(self, cell, result)
-                bar.set_description(f"{self.task}: {cell.method} with {cell.n} images, seed {cell.seed}, is done")
-                bar.update(self._cost(cell))
-        return self.runs()
+                made = results_in_time(self, missing, jobs, seconds, tell)
+            with closing(made):
+                for cell, result in made:
+                    if result is not None:
+                        log_run(self, cell, result)
+                        tell(f"{cell.method} with {cell.n} images, seed {cell.seed}, is done")
+                    bar.update(self._cost(cell))
 
-    def _in_grid(self, missing: list[Cell], jobs: int, progress: bool) -> Iterator[tuple[Cell, Result | None]]:
-        """Each cell with its result, as soon as it is finished. The first seed tunes for the others: it comes first."""
-        for tunes in (True, False):
-            work = [(self, c, candidates_of(self, c)) for c in missing if (c.seed == self.seeds[0]) is tunes]
-            if min(jobs, len(work)) <= 1:
-                run = runner_of(self, progress)
-                yield from ((job[1], run(*job)) for job in work)
-                continue
-            costliest_first = sorted(work, key=lambda job: -self._cost(job[1]))
-            parallel = Parallel(n_jobs=min(jobs, len(work)), return_as="generator_unordered")
-            yield from parallel(delayed(run_alone)(*job) for job in costliest_first)
+    def _in_order(self, missing: list[Cell], jobs: int) -> list[Cell]:
+        """The first seed tunes for the others: it comes first. Runs side by side begin with the costliest."""
+        cost = self._cost if jobs > 1 else lambda cell: 0.0
+        return sorted(missing, key=lambda cell: (cell.seed != self.seeds[0], -cost(cell)))
 
     def check(self) -> None:
         """Check before any training that the task can give these sizes.
@@ -155,9 +156,9 @@ class Study(Plan):
         if seed not in self.kept_seeds:
             raise UserError(f"seed is {seed}, but models are stored for {', '.join(map(str, self.kept_seeds))} only.")
         run = finished_run(self, Cell(method, self.sizes[-1], seed))
-        folder = mlflow_client().download_artifacts(run.info.run_id, "weights.safetensors")
+        weights = artefact(run.info.run_id, WEIGHTS)
         model = self.build(method, num_prompts=int(run.data.params["num_prompts"]))
-        model.load_state_dict(load_file(folder), strict=False)
+        model.load_state_dict(load_file(weights), strict=False)
         return model.eval()
 
     def build(self, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:
@@ -205,9 +206,6 @@ class Study(Plan):
         tried = len(self.to_try(cell.method))
         of_final = 0 if self.rules == EQUAL else 1
         return STEP_COST.get(cell.method, 1.0) * (tried + of_final if cell.seed == self.seeds[0] else 1)
-
-    def _is_done(self, cell: Cell, run) -> bool:
-        return run is not None and (not self.keeps(cell) or "weights" in run.data.tags)
 
 
 _BAR = "{desc}  {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left"

@@ -51,7 +51,7 @@ def _task_figure(task: Task, backbone: str, about: str) -> Figure:
         axis = figure.add_axes((0.01 + 0.099 * label, 0.5, 0.09, 0.36))
         first = int(np.flatnonzero(task.train.labels == label)[0])
         axis.imshow(task.train.images[first])
-        axis.set_title(textwrap.shorten(task.class_names[label], 12, placeholder="…"), fontsize=8)
+        axis.set_title(textwrap.shorten(task.class_names[label], 12, placeholder="…"), fontsize=8, parse_math=False)
         axis.set_axis_off()
     counted = f"{task.num_classes} classes, {len(task.train):,} training and {len(task.test):,} test images"
     lines = [

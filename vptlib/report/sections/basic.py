@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from vptlib.data.tasks import Task, load_task
+from vptlib.data.tasks import Task, findings_of, load_task
 from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import FULL, NO_ANSWER, PROMPT, advice_so_far, costs
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
@@ -29,6 +29,7 @@ from vptlib.wording import count, duration, exact_points, per_cent, points, stor
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 COMPARED = (PROMPT, FULL)
+VTAB_GROUPS = ("natural", "specialised", "structured")
 
 words = in_language()
 COST_ROWS = (
@@ -218,13 +219,27 @@ def about(task: Task) -> HTML:
     return facts(
         {
             "Classes": f"{task.num_classes} ({_some(task.class_names)}).",
-            "Group": f"{task.group}, {task.objective} (the groups of the VTAB benchmark).",
+            **_group(task),
             "To draw from": f"{len(task.train):,} images to train on, {len(task.test):,} to test on.",
             "Without looking": f"{per_cent(commonest_share(task))} accuracy, by always naming the commonest class.",
             "Source": task.source,
             "Licence": task.licence,
+            **remarks(task),
         }
     )
+
+
+def _group(task: Task) -> dict[str, str]:
+    """The task's group in the VTAB benchmark; nothing for images that are not in it."""
+    if task.group not in VTAB_GROUPS:
+        return {}
+    return {"Group": f"{task.group}, {task.objective} (the groups of the VTAB benchmark)."}
+
+
+def remarks(task: Task) -> dict[str, str]:
+    """What has to be said of the task's images: how they were read, and what may mislead."""
+    numbered = enumerate(findings_of(task), 1)
+    return {f"{finding.level.capitalize()} {k}": words.sentence(finding.what) for k, finding in numbered}
 
 
 def _some(names: tuple[str, ...], most: int = 10) -> str:

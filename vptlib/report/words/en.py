@@ -650,11 +650,23 @@ def _in_a_row(values: Iterable) -> str:
 
 
 @_says
-def images_of_equal_budget(sizes: list[int]) -> str:
+def images_of_equal_budget(sizes: list[int], validating: list[float], nested: bool, groups_apart: bool | None) -> str:
+    low, high = (round(100 * share) for share in validating)
+    parts = f"{100 - low} % of them train, {low} % validate" if low == high else _from_to(low, high)
+    of_groups = {
+        True: " No group both trains and validates.",
+        False: " Some groups both train and validate.",
+        None: "",
+    }[groups_apart]
+    smaller = "For one seed the smaller sets are part of the larger ones; every" if nested else "Every"
     return (
-        "n counts all labelled images used: 80 % of them train, 20 % validate. For one seed the smaller sets are part "
-        f"of the larger ones; every method gets the same images. Sizes: {_in_a_row(sizes)}."
+        f"n counts all labelled images used: {parts}.{of_groups} {smaller} method gets the same images. Sizes: "
+        f"{_in_a_row(sizes)}."
     )
+
+
+def _from_to(low: int, high: int) -> str:
+    return f"{low} to {high} % of them validate, depending on the size, and the others train"
 
 
 @_says
@@ -765,8 +777,11 @@ def images_of_published_rules(sizes: list[int]) -> str:
 
 
 @_says
-def tuning_of_published_rules(settings: dict[str, int], whole_grid: bool, official_split: bool) -> str:
-    aside = "the task sets aside (val200.txt)" if official_split else "were set aside (a fifth, stratified)"
+def tuning_of_published_rules(
+    settings: dict[str, int], whole_grid: bool, official_split: bool, whole_groups: bool
+) -> str:
+    how = "about a fifth, in whole groups" if whole_groups else "a fifth, stratified"
+    aside = "the task sets aside (val200.txt)" if official_split else f"were set aside ({how})"
     drawn = "" if whole_grid else ", the first of an order drawn once from the published grid (seed 0)"
     return (
         f"Settings (learning rate, weight decay, prompt length) are chosen on the images that {aside}, by accuracy "
@@ -827,8 +842,9 @@ def runs_left_out(runs: int, by_size: list[dict]) -> str:
 
 
 @_says
-def tested_once(images: int) -> str:
-    return f"{images} test images, the same for all runs, looked at once a run and never for a choice."
+def tested_once(images: int, asked: int | None = None) -> str:
+    fewer = f" All that there are: {asked:,} were asked for." if asked else ""
+    return f"{images} test images, the same for all runs, looked at once a run and never for a choice.{fewer}"
 
 
 @_says
@@ -943,17 +959,375 @@ def input_sizes_mixed(least: int, median: int, most: int) -> str:
     )
 
 
+# ---- how images were read (vptlib.data.listing, vptlib.data.folders, vptlib.data.readers) ----------------------------
+
+
+@_says
+def spellings_joined(where: str, name: str, spellings: list[str]) -> str:
+    return f"{where}: {listed(spellings)} are taken as one class, {name!r}. Rename one of them if they are not."
+
+
+@_says
+def folders_are_classes(folder: str, classes: int) -> str:
+    return f"{folder}/ holds {many(classes, 'folder')} with images: each is a class."
+
+
+@_says
+def folders_are_splits(folder: str, train: list[str], test: list[str]) -> str:
+    said = [f"{_folders(names)} {role}" for names, role in ((train, "to train on"), (test, "to test on")) if names]
+    return f"{folder}/ holds splits, with classes in them: {', '.join(said)}."
+
+
+@_says
+def splits_in_classes(folder: str, classes: int, train: list[str], test: list[str]) -> str:
+    return (
+        f"{folder}/ holds {many(classes, 'class folder')} with splits in them: {_folders(train)} to train on, "
+        f"{_folders(test)} to test on."
+    )
+
+
+@_says
+def held_out_tests(folder: str, name: str) -> str:
+    return (
+        f"{folder}/ has no test folder, so the images of {name}/ are the test. Images to choose settings by are taken "
+        "from the training images."
+    )
+
+
+@_says
+def quarter_tests() -> str:
+    return "No folder holds test images: a quarter of all images tests, always the same."
+
+
+@_says
+def folder_entered(folder: str, inner: str) -> str:
+    return f"{folder}/ only holds {inner}/, where the images are."
+
+
+@_says
+def folder_passed_over(name: str, folders: int, images: int) -> str:
+    which = f"{name}/ was" if folders == 1 else f"{folders:,} folders {name}/ were"
+    return f"{which} passed over, with {many(images, 'image')}: by the name, no class and no split."
+
+
+@_says
+def doubtful_class(name: str, images: int) -> str:
+    return (
+        f"{name}/, with {many(images, 'image')}, is taken as a class. Leave it out with ?ignore={name} if it is none."
+    )
+
+
+@_says
+def split_without_classes(name: str, images: int) -> str:
+    return (
+        f"{name}/ was passed over: it holds {many(images, 'image')}, but no class folders, so there are no labels. "
+        "Sort the images into folders for the classes to use them."
+    )
+
+
+@_says
+def images_without_class(folder: str, images: int, first: str) -> str:
+    have = "lies" if images == 1 else "lie"
+    return (
+        f"{many(images, 'image')} {have} in {folder}/ next to the folders in it, and {_was(images)} passed over "
+        f"({first}). Move them into the folder of their class."
+    )
+
+
+@_says
+def deeper_folders(classes: int, first: str, inner: list[str]) -> str:
+    return (
+        f"{many(classes, 'class folder')} {_holds(classes)} folders again, such as {first}/ with {_folders(inner)}: "
+        "all images in them belong to the class."
+    )
+
+
+@_says
+def folders_without_images(folder: str, names: list[str], folders: int) -> str:
+    more = f" and {many(folders - len(names), 'other')}" if folders > len(names) else ""
+    return f"{folder}/ holds folders without images, which are no class: {_folders(names)}{more}."
+
+
+@_says
+def files_passed_over(ending: str, files: int, classes: dict[str, int], way: str, package: str) -> str:
+    kind = f"{ending} file" if ending else "file without an ending"
+    most = sorted(classes.items(), key=lambda item: -item[1])
+    shown = [f"{name!r}: {n:,}" for name, n in most[:5]] + ([f"{len(most) - 5} more classes"] if len(most) > 5 else [])
+    of_classes = f" ({', '.join(shown)})" if shown else ""
+    ways = {
+        "convert": "Save such files as PNG or JPEG to use them.",
+        "install": f"Install {package} to use them: pip install {package}.",
+        "unpack": "Unpack such files if they hold images.",
+        "frames": "Save the frames of videos as images to use them.",
+        "name it": "Give images the ending of their format to use them.",
+    }
+    many_files = many(files, kind) if ending else f"{files:,} {'file' if files == 1 else 'files'} without an ending"
+    return f"{many_files} {_was(files)} passed over{of_classes}. {ways[way]}"
+
+
+@_says
+def no_images_passed_over(files: int, endings: dict[str, int]) -> str:
+    shown = [f"{n:,} {ending}" for ending, n in endings.items()]
+    rest = files - sum(endings.values())
+    return f"{many(files, 'file')} of other kinds {_was(files)} passed over: {listed([*shown, *_others(rest)])}."
+
+
+@_says
+def hidden_passed_over(images: int, first: str) -> str:
+    return (
+        f"{many(images, 'image')} {_was(images)} passed over, because a name begins with a dot ({first}). Rename the "
+        "file or folder to use it."
+    )
+
+
+@_says
+def link_in_a_circle(links: int, first: str) -> str:
+    lead = "leads" if links == 1 else "lead"
+    return f"{many(links, 'link')} {lead} back to a folder above, and {_was(links)} not followed: {first}."
+
+
+@_says
+def ignored_as_asked(images: dict[str, int]) -> str:
+    shown = [f"{name}/ ({many(n, 'image')})" for name, n in images.items()]
+    return f"Left out, as you asked: {listed(shown)}."
+
+
+@_says
+def clutter_class(name: str) -> str:
+    return f"{name!r} is a class of images that show none of the others. Leave it out with ?ignore={name} if you want."
+
+
+@_says
+def files_look_like_masks(images: int, first: str) -> str:
+    return (
+        f'{many(images, "image")} {"has" if images == 1 else "have"} the name of another image and "mask" ({first}), '
+        "and count as images of the class. Move them out if they are masks."
+    )
+
+
+@_says
+def classes_without_test(classes: int, names: list[str]) -> str:
+    more = f" and {many(classes - len(names), 'other')}" if classes > len(names) else ""
+    have = "has" if classes == 1 else "have"
+    return (
+        f"{many(classes, 'class') if classes == 1 else f'{classes:,} classes'} {have} no test image: "
+        f"{', '.join(map(repr, names))}{more}. The accuracy is not that of {'this class' if classes == 1 else 'these'}."
+    )
+
+
+@_says
+def unreadable_left_out(files: int, parts: list[dict], names: list[str]) -> str:
+    shown = [f"{part['class']!r} in {part['split']}: {part['files']:,}" for part in parts[:5]]
+    more = f", and {len(parts) - 5} more" if len(parts) > 5 else ""
+    return (
+        f"{many(files, 'file')} {_was(files)} left out, because they are not whole images ({', '.join(shown)}{more}). "
+        f"Among them: {', '.join(names)}."
+    )
+
+
+def _folders(names: list[str]) -> str:
+    return listed(f"{name}/" for name in names)
+
+
+def _others(number: int) -> list[str]:
+    return [many(number, "other")] if number else []
+
+
+def _was(number: int) -> str:
+    return "was" if number == 1 else "were"
+
+
+def _holds(number: int) -> str:
+    return "holds" if number == 1 else "hold"
+
+
+@_says
+def name_not_utf8(where: str, name: str) -> str:
+    return f"{where}: a name is not UTF-8, and is shown as '{name}'. Rename it to have it shown as it was meant."
+
+
+# ---- how a table was read (vptlib.data.table_files, columns, places, tables) ----------------------------------------
+
+
+@_says
+def table_encoding(table: str, encoding: str, words: list[str]) -> str:
+    if not words:
+        return f"{table} was read as {encoding}."
+    return (
+        f"{table} is not UTF-8, and was read as {encoding}, so that it has words such as "
+        f"{listed(map(repr, words))}. If they are wrong, write ?encoding=NAME."
+    )
+
+
+@_says
+def table_separator(table: str, separator: str) -> str:
+    return f"The cells of {table} are separated by {separator}."
+
+
+@_says
+def table_columns(table: str, taken: dict[str, str]) -> str:
+    return f"{table}: {listed(f'column {name!r} is taken for {what}' for what, name in taken.items())}."
+
+
+_PATHS_DIFFERED = {
+    "backslashes": "backslashes",
+    "spaces": "spaces around a name",
+    "accents": "letters and accents stored apart",
+    "case": "capital or small letters",
+    "stored": "names stored in the encoding of the table",
+}
+
+
+@_says
+def table_paths_understood(table: str, differed: dict[str, int], written: str, meant: str) -> str:
+    kinds = listed(f"{_PATHS_DIFFERED[kind]} (in {many(rows, 'row')})" for kind, rows in differed.items())
+    taken = f"The one file that fits was taken: {written!r} is {meant!r}."
+    return f"{table}: paths differ from their files by {kinds}. {taken}"
+
+
+@_says
+def table_rows_repeated(table: str, rows: int, images: int) -> str:
+    repeat = "repeats an image" if rows == 1 else "repeat images"
+    return f"{many(rows, 'row')} of {table} {repeat} of an earlier row. Each image counts once: {images:,} in all."
+
+
+@_says
+def table_words_for_nothing(table: str, column: str, words: list[str]) -> str:
+    names = "is taken as a name" if len(words) == 1 else "are taken as names"
+    return f"{table}: in column {column!r} {listed(map(repr, words))} {names}. Only an empty cell counts as empty."
+
+
+@_says
+def table_no_groups(table: str, column: str) -> str:
+    return f"{table}: column {column!r} is empty, so that no groups are kept apart."
+
+
+@_says
+def table_groups_empty(table: str, column: str, images: int) -> str:
+    have = "1 image has" if images == 1 else f"{images:,} images have"
+    return f"{table}: {have} no group in column {column!r}. Each is taken as a group of its own."
+
+
+@_says
+def table_groups_joined(table: str, column: str, spellings: list[str]) -> str:
+    example = listed(map(repr, spellings))
+    return f"{table}: groups in column {column!r} that differ in spelling only, such as {example}, are one."
+
+
+@_says
+def table_splits(table: str, column: str, train: list[str], test: list[str]) -> str:
+    tests = listed(map(repr, test)) if test else "nothing"
+    trains = listed(map(repr, train)) if train else "nothing"
+    return f"{table}: in column {column!r} {trains} trains and {tests} tests."
+
+
+# ---- how a data set of another library was read (vptlib.data.library_parts, hugging_face) ----------------------------
+
+
+@_says
+def splits_of_library(where: str, train: list[str], test: list[str], left_out: list[str]) -> str:
+    trains = f"{where}: split {listed(map(repr, train))} trains"
+    tests = f"split {listed(map(repr, test))} tests" if test else "a quarter of its images tests"
+    rest = f" Not used: {listed(map(repr, left_out))}." if left_out else ""
+    return f"{trains}, and {tests}.{rest}"
+
+
+@_says
+def columns_of_library(where: str, image: str, label: str, others: list[str]) -> str:
+    return (
+        f"{where}: images are taken from column {image!r} and labels from {label!r}, not from "
+        f"{listed(map(repr, others))}."
+    )
+
+
+@_says
+def images_without_label(where: str, counts: dict[str, int]) -> str:
+    of_each = listed(f"{many(number, 'image')} of {name!r}" for name, number in counts.items())
+    return f"{where}: passed over without a label: {of_each}."
+
+
+@_says
+def classes_by_name(where: str, first: str, parts: list[str]) -> str:
+    return (
+        f"{where}: split {listed(map(repr, parts))} counts its classes in another order than {first!r}. "
+        "They are matched by their names."
+    )
+
+
+@_says
+def classes_without_images(where: str, classes: int, first: list[str]) -> str:
+    have = "1 class has" if classes == 1 else f"{classes:,} classes have"
+    return f"{where}: {have} no image, and {'is' if classes == 1 else 'are'} left out (such as {first[0]!r})."
+
+
 # ---- the check of images (vptlib.data.check) ------------------------------------------------------------------------
 
-_THE_SAME = {"exact": "the same image", "near": "almost the same image"}
+_THE_SAME = {
+    "exact": "the same image",
+    "near": "almost the same image",
+    "turned": "almost the same image, turned or mirrored",
+}
+
+
+@_says
+def grey_range(low: float, high: float, how: str, deep: int, images: int) -> str:
+    which = "All images have" if deep == images else f"{deep:,} of {images:,} images have"
+    why = {
+        "given": "as you gave it",
+        "usual": "the usual range",
+        "nominal": "the range that their values fill",
+        "own": "their lowest and highest values, without the outermost pixels",
+    }[how]
+    return (
+        f"{which} more than 8 bits a value, and share one range ({why}): {_value(low)} becomes black and "
+        f"{_value(high)} white. For another, add ?grey=LOW-HIGH to the name of the task."
+    )
+
+
+@_says
+def grey_kinds_mixed(whole: int, floats: int, one_range: bool) -> str:
+    scale = "They share one range all the same" if one_range else "Each kind keeps its usual range"
+    return (
+        f"{whole:,} images hold whole numbers of more than 8 bits, and {floats:,} hold floats. {scale}: check that "
+        "black and white mean the same in both, or save them all in one way."
+    )
+
+
+@_says
+def grey_depths_mixed(deep: int, others: int, own: bool) -> str:
+    mean = (
+        "The others keep theirs, 0 to 255, so black and white may mean different things: save all images in one way."
+        if own
+        else "Black and white are the ends of the range in both."
+    )
+    have, their = ("has" if images == 1 else "have" for images in (deep, others))
+    return f"{many(deep, 'image')} {have} more than 8 bits a value, and {others:,} {their} 8. {mean}"
+
+
+@_says
+def grey_levels_few(levels: int, low: float, high: float) -> str:
+    return (
+        f"The middle 98% of the pixels lie between {_value(low)} and {_value(high)}, and become only {levels} grey "
+        f"levels: a few very dark or bright pixels take the rest. Try ?grey={_value(low, '')}-{_value(high, '')}."
+    )
+
+
+@_says
+def grey_without_value(files: int, sampled: int, first: str) -> str:
+    return (
+        f"{files:,} of the {sampled:,} images looked at have pixels without a value (NaN), such as {first}: they "
+        "become black."
+    )
 
 
 @_says
 def unreadable_files(bad: int, files: int, messages: list[str]) -> str:
     more = f" and {bad - len(messages)} more" if bad > len(messages) else ""
+    each = "; ".join(message.rstrip(".") for message in messages)
     return (
-        f"{bad} of {files} files cannot be read: {'; '.join(messages)}{more}. Or add ?skip=unreadable to the name of "
-        "the task to leave them out."
+        f"{bad} of {files} files cannot be read: {each}{more}. Or add ?skip=unreadable to the name of "
+        'the task to leave them out; in a YAML file it then needs quotes: tasks: ["folder:photos?skip=unreadable"]. '
+        "No count here includes them, and they were not searched for duplicates."
     )
 
 
@@ -963,19 +1337,73 @@ def size_not_possible(n: int, message: str) -> str:
 
 
 @_says
-def duplicates(kind: str, where: str, pairs: int, first: str, second: str) -> str:
-    fix = ": test results will flatter; keep such images on one side." if where.startswith("across") else "."
-    return _pairs(kind, where, pairs, first, second) + fix
+def no_size_possible(message: str) -> str:
+    return f"No number of labelled images can be split for a study: {message}"
 
 
 @_says
-def duplicates_of_different_classes(kind: str, pairs: int, first: str, second: str) -> str:
-    found = _pairs(kind, "of different classes", pairs, first, second)
+def sizes_possible(least: int, largest: int, all: bool, examples: list[int]) -> str:
+    if all:
+        any_of = f"{least:,}" if least == largest else f"any number from {least:,} to {largest:,}"
+        return f"A study can ask for {any_of} of the labelled images."
+    return f"A study that keeps groups whole can ask for {listed(f'{n:,}' for n in examples)} labelled images."
+
+
+@_says
+def groups_on_both_sides(shared: int, groups: int, tested: int, test: int, pair: list[str]) -> str:
+    are = "1 group is" if shared == 1 else f"{shared:,} groups are"
+    come = "comes" if tested == 1 else "come"
+    return (
+        f"{are} on both sides of the split, of {groups:,}: {tested:,} of {many(test, 'test image')} {come} from a "
+        f"group that is trained on, such as {pair[1]} ({pair[0]} trains). Test results will flatter: move each group to "
+        "one side, or leave the split out, and whole groups are drawn."
+    )
+
+
+@_says
+def classes_not_trained(number: int, names: list[str]) -> str:
+    more = [f"{number - len(names):,} more"] if number > len(names) else []
+    have = f"Class {names[0]!r} has" if number == 1 else f"Classes {listed([*map(repr, names), *more])} have"
+    return f"{have} no training images: no model can learn {'it' if number == 1 else 'them'}."
+
+
+@_says
+def more_pages(files: int, images: int, names: list[str]) -> str:
+    more = f" and {files - len(names):,} more" if files > len(names) else ""
+    hold = "holds" if files == 1 else "hold"
+    return (
+        f"{files:,} of {many(images, 'file')} {hold} further pages or frames, of which none is used: {', '.join(names)}"
+        f"{more}. Save each page as a file of its own to use it."
+    )
+
+
+@_says
+def duplicates(kind: str, where: str, pairs: int, first: str, second: str, more: bool) -> str:
+    found, across = _pairs(kind, where, pairs, first, second, more), where.startswith("across")
+    if not across:
+        return f"{found}."
+    if kind == "turned":
+        return f"{found}: if turning does not change the class, test results will flatter."
+    return f"{found}: test results will flatter; keep such images on one side."
+
+
+@_says
+def duplicates_of_different_classes(kind: str, pairs: int, first: str, second: str, more: bool) -> str:
+    found = _pairs(kind, "of different classes", pairs, first, second, more)
     return f"{found}: one of the two labels is wrong, or the classes overlap."
 
 
-def _pairs(kind: str, which: str, pairs: int, first: str, second: str) -> str:
-    number = f"{pairs} pairs {which} show" if pairs > 1 else f"1 pair {which} shows"
+@_says
+def duplicates_not_all_compared(kind: str, where: str) -> str:
+    return (
+        f"Too many images look alike for all to be compared: the search {where} for pairs that show {_THE_SAME[kind]} "
+        "stopped early, so there may be some."
+    )
+
+
+def _pairs(kind: str, which: str, pairs: int, first: str, second: str, more: bool) -> str:
+    least = "At least " if more else ""  # the search stopped early
+    number = f"{least}{pairs:,} pairs {which} show" if pairs > 1 else f"{least}1 pair {which} shows"
     return f"{number} {_THE_SAME[kind]}, such as {first} and {second}"
 
 
@@ -990,12 +1418,18 @@ def rare_class(common: str, most: int, rare: str, least: int) -> str:
 @_says
 def image_modes(modes: dict[str, int]) -> str:
     each = _in_a_row(f"{mode} {number}" for mode, number in modes.items())
-    return f"Modes: {each}. All are turned into 8-bit RGB."
+    return f"Modes of the files that can be read: {each}. A model sees all as 8-bit RGB."
 
 
 @_says
 def small_images(images: int, side: int) -> str:
-    return f"{images} images are smaller than {side} px on a side, and will be enlarged."
+    are = "image is" if images == 1 else "images are"
+    return f"{images:,} {are} smaller than {side} px on a side: a square from their middle has to be enlarged."
+
+
+def _value(number: float, thousands: str = ",") -> str:
+    """A grey value: whole numbers with thousands set off, others with four digits."""
+    return f"{number:{thousands}.0f}" if float(number).is_integer() else f"{number:.4g}"
 
 
 def _by(width: int, height: int) -> str:
@@ -1010,7 +1444,7 @@ def image_sizes(typical: list[int], widths: list[int], heights: list[int], model
     images = _by(*typical) if one_size else f"{_by(*typical)} (median; {', '.join(ends)})"
     smallest, *_, largest = model
     return (
-        f"Your images are {images}. The model will see a square of {_by(smallest, smallest)} to "
+        f"Your images are {images}. The embedded backbone sees a square of {_by(smallest, smallest)} to "
         f"{_by(largest, largest)}."
     )
 
@@ -1026,7 +1460,7 @@ def detail_lost(covered: list[list[float]], whole_at: int | None) -> str:
         return f"At {whole_at} px and above the typical image keeps all its detail; larger ones lose some."
     each = listed(f"{plain(across)} × {plain(down)} px at {size:.0f} px" for size, across, down in covered)
     gone = listed(plain(2 * max(across, down)) for _, across, down in covered)
-    above = f" At {whole_at} px nothing is lost." if whole_at else ""
+    above = f" At {whole_at} px it loses nothing." if whole_at else ""
     return (
         f"One pixel of the model covers, of the typical image without a crop, {each}. Details thinner than about "
         f"{gone} px vanish.{above}"
@@ -1063,7 +1497,7 @@ def below_a_patch(tiny: int, images: int, patch: int, names: list[str]) -> str:
 
 @_says
 def groups_apart(groups: int) -> str:
-    return f"{groups} groups: none of them is on both sides of a split."
+    return f"{groups:,} groups: none of them has both training and test images."
 
 
 @_says

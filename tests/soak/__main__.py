@@ -1,0 +1,176 @@
+"""The command of the soak.
+
+PYTHONPATH=tests python -m soak                      all of it; goes on where an earlier call was stopped
+PYTHONPATH=tests python -m soak study images         some parts
+PYTHONPATH=tests python -m soak --share 0.02         a fiftieth of the cases
+PYTHONPATH=tests python -m soak --replay FILE        one case that failed, again
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from soak import actions, fuzz, kills, page, speed
+from soak.ledger import Ledger
+from vptlib.paths import repository
+
+# Cases of each part in the whole soak. A case has one kill to five.
+CASES = {"study": 40, "workers": 10, "creation": 30, "check": 20, "report": 6, "swap": 20}
+INPUTS = 10_000  # of each kind
+
+
+def main() -> int:
+    """Run the parts and print the table; 0 if nothing went wrong."""
+    given = _arguments()
+    ledger, folder = Ledger(given.folder, given.seed), given.folder / "scenes"
+    os.environ["SOAK_BACKBONE"] = str(backbone())
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if given.replay:
+        return _replay(json.loads(given.replay.read_text()), folder)
+    wanted = {part: _count(part, given.share) for part in given.parts or _all_parts()}
+    if given.fresh or not any(_left(ledger, part, count) for part, count in wanted.items()):
+        for part in wanted:
+            ledger.forget(part)
+    until = time.monotonic() + 60 * given.minutes
+    undisturbed = kills.Undisturbed(folder / "undisturbed")
+    for part, count in wanted.items():
+        if part in fuzz.KINDS:
+            fuzz.load(part)
+            _in_lanes(part, ledger, count, given.lanes, until, lambda k, p=part: fuzz.run_chunk(p, k, ledger))
+        elif part in kills.PARTS:
+            lanes = 1 if part in ("workers", "report") else given.lanes
+            if ledger.missing(part, count):
+                prepare(part, undisturbed)
+            _in_lanes(
+                part,
+                ledger,
+                count,
+                lanes,
+                until,
+                lambda k, p=part: kills.run_case(p, k, ledger, folder, undisturbed),
+            )
+        elif ledger.missing(part, 1) and time.monotonic() < until:
+            print(f"{part} ...", flush=True)
+            actions.load_libraries()
+            speed.run_part(part, count, ledger, folder)
+    return _conclude(ledger, wanted, given)
+
+
+def _conclude(ledger: Ledger, wanted: dict[str, int], given: argparse.Namespace) -> int:
+    text, wrong = page.page(ledger), page.faults(ledger)
+    left = [part for part, count in wanted.items() if _left(ledger, part, count)]
+    print(f"\n{text}")
+    print("\n".join(wrong) or "Nothing went wrong.")
+    if wrong:
+        print(f"Each case that failed is in {given.folder / 'faults'}; try one again with --replay FILE.")
+    if left:
+        print(f"The time was up; the same command goes on with {', '.join(left)}.")
+    elif not given.parts and given.share == 1:
+        (repository() / "reports" / "benchmarks" / "reliability.md").write_text(text)
+    return 1 if wrong else 0
+
+
+def prepare(part: str, undisturbed: kills.Undisturbed) -> None:
+    """Make before the lanes are forked what their cases compare with."""
+    print(f"{part}: an undisturbed one first ...", flush=True)
+    actions.load_libraries()
+    if part in ("study", "workers"):
+        undisturbed.of("creation")
+        undisturbed.table()
+    else:
+        undisturbed.of(part)
+
+
+def _in_lanes(part: str, ledger: Ledger, count: int, lanes: int, until: float, run: Callable[[int], object]) -> None:
+    """Run the missing cases of a part in forks of this process, side by side, and print how far they are."""
+    missing = ledger.missing(part, count)
+    children = [_lane(missing[lane::lanes], until, run) for lane in range(min(lanes, len(missing)))]
+    while children:
+        time.sleep(0.2)
+        children = [pid for pid in children if not os.waitpid(pid, os.WNOHANG)[0]]
+        left = ledger.missing(part, count)
+        wrong = sum(bool(row["faults"]) for row in ledger.rows(part))
+        print(f"\r{part}: {count - len(left)} of {count}, {wrong} with a fault", end="", flush=True)
+    print(flush=True)
+
+
+def _lane(numbers: list[int], until: float, run: Callable[[int], object]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for number in numbers:
+            if time.monotonic() > until:
+                break
+            run(number)
+        code = 0
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _replay(about: dict, folder: Path) -> int:
+    """One case again: an input raises what it raised, a kill prints what went wrong."""
+    if about["part"] in fuzz.KINDS:
+        fuzz.replay(about)
+        print("This input is read as it should be.")
+        return 0
+    undisturbed = kills.Undisturbed(folder / "undisturbed")
+    prepare(about["part"], undisturbed)
+    again = Ledger(folder / "replayed", about["seed"])
+    row = kills.run_case(about["part"], about["number"], again, folder / "replayed", undisturbed)
+    print(json.dumps(row, indent=1))
+    return 1 if row["faults"] else 0
+
+
+def _all_parts() -> list[str]:
+    return [*kills.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *speed.PARTS]
+
+
+def _count(part: str, share: float) -> int:
+    """How many cases, chunks, files or runs a share of the soak has."""
+    if part in fuzz.KINDS:
+        return math.ceil(share * INPUTS / fuzz.CHUNK)
+    return math.ceil(share * (CASES | speed.PARTS)[part])
+
+
+def _left(ledger: Ledger, part: str, count: int) -> list[int]:
+    return ledger.missing(part, 1 if part in speed.PARTS else count)
+
+
+def backbone() -> Path:
+    from vptlib.tuning.backbones import embedded_file
+
+    return embedded_file()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m soak", description="Random kills, strange inputs, large amounts.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(_all_parts())} (by default all)")
+    parser.add_argument("--share", type=float, default=1.0, help="of the cases of the whole soak (1.0)")
+    parser.add_argument("--seed", type=int, default=0, help="of all cases (0)")
+    parser.add_argument("--minutes", type=float, default=90.0, help="after which no case is begun (90)")
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="cases at the same time")
+    parser.add_argument("--folder", type=Path, default=repository() / "build" / "soak", help="for the results")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument("--replay", type=Path, help="a file of build/soak/faults")
+    given = parser.parse_args()
+    given.folder = given.folder.resolve()
+    unknown = [part for part in given.parts if part not in _all_parts()]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}: take one of {', '.join(_all_parts())}.")
+    return given
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,115 @@
+"""The table of a soak: printed at its end, and written to reports/benchmarks/reliability.md when it is whole."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from soak import fuzz, kills, speed
+from soak.ledger import Ledger
+from soak.processes import GRACE
+
+TITLES = {
+    "study": "a study, alone or two at once; store and images moved, files cut, between kills",
+    "workers": "a study with two workers, in new processes",
+    "creation": "the making of a store",
+    "check": "`vpt data check`",
+    "report": "a whole report",
+    "swap": "the last step of a report: its folder takes the place of the earlier one",
+}
+
+
+def page(ledger: Ledger) -> str:
+    """The whole page, from what is in the ledger."""
+    sections = [part for part in (_kills(ledger), _fuzz(ledger), _speed(ledger)) if part]
+    head = f"# What kills, strange files and large amounts do\n\n{_machine()}"
+    return "\n\n".join([head, *sections, "Repeat with `make soak`."]) + "\n"
+
+
+def faults(ledger: Ledger) -> list[str]:
+    """What went wrong, the same thing once: the part, how often, and what."""
+    found: dict[tuple[str, str], int] = {}
+    for part in (*kills.PARTS, *fuzz.KINDS, *speed.PARTS):
+        for row in ledger.rows(part):
+            for said in row["faults"]:
+                key = part, said.splitlines()[-1][:200]
+                found[key] = found.get(key, 0) + 1
+    return [f"{part}: {count} × {said}" for (part, said), count in found.items()]
+
+
+def _machine() -> str:
+    return (
+        f"{platform.machine()} CPU, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"torch {version('torch')}, mlflow {version('mlflow')}, Pillow {version('pillow')}."
+    )
+
+
+def _kills(ledger: Ledger) -> str:
+    rows, total = [], 0
+    for part in kills.PARTS:
+        cases = ledger.rows(part)
+        if not cases:
+            continue
+        total += (killed := _sum(cases, "kills"))
+        wrong = sum(bool(case["faults"]) for case in cases)
+        slowest = max(case["slowest"] for case in cases)
+        rows.append([TITLES[part], len(cases), killed, _sum(cases, "alone"), f"{slowest:.1f}", wrong])
+    if not rows:
+        return ""
+    heads = ["killed", "cases", "kills", "of the parent alone", "its children ended within, s", "cases with a fault"]
+    return (
+        f"## {total} kills\n\nSIGKILL at a random moment, or just before or after a random change of a file, to a "
+        "process alone or to its group; only kills that met a living process count. Then the same command is given "
+        "again until it ends. A case has no fault if the table of runs (accuracy, predictions, learning rate, rates "
+        "tried, steps) is that of an undisturbed store, every run is there once, no run that was finished is made "
+        f"again, no run is left unfinished, no temporary file is left, no child lives {GRACE} s after its parent, and "
+        f"a page or a report is at every moment the earlier one or the new one.\n\n{_table(heads, rows)}"
+    )
+
+
+def _fuzz(ledger: Ledger) -> str:
+    rows = []
+    for part, kind in fuzz.KINDS.items():
+        chunks = ledger.rows(part)
+        if not chunks:
+            continue
+        counts = [_sum(chunks, name) for name in ("inputs", "foreign", "hang", "memory", "died")]
+        most, slowest = (max(chunk[name] for chunk in chunks) for name in ("megabytes", "slowest"))
+        rows.append([kind.title, f"{counts[0]:,}", *counts[1:], f"{most:.0f} of {kind.most}", f"{slowest:.1f}"])
+    if not rows:
+        return ""
+    heads = ["inputs", "tried", "foreign exceptions", "hangs", "too much memory", "process lost"]
+    heads += ["most memory, MB", "slowest, s"]
+    return (
+        "## Strange inputs\n\nEach is read in a process that is watched. It must be read as it is for a user, or "
+        "refused in one sentence (`UserError`) that names it; any other exception, and any result that breaks what the "
+        f"reader promises, is foreign. An input hangs if it takes more than {fuzz.SECONDS} s. Memory is the largest "
+        f"resident memory while it is read, above that of its process before.\n\n{_table(heads, rows)}"
+    )
+
+
+def _speed(ledger: Ledger) -> str:
+    rows = []
+    for part, title, limit in (
+        ("check-speed", f"`vpt data check` of {{:,}} JPEG files of {speed.SIDE} px", speed.SECONDS_TO_CHECK),
+        ("open-speed", "opening a study in a store of {:,} runs", speed.SECONDS_TO_OPEN),
+    ):
+        for row in ledger.rows(part):
+            met = "yes" if row["seconds"] <= limit else "no"
+            rows.append([title.format(row["count"]), f"{row['seconds']:.1f}", limit, met])
+    if not rows:
+        return ""
+    return (
+        "## Large amounts\n\nThe check is the whole command. The study's images and backbone are loaded before its "
+        "store is opened, in a process that has not opened one; the median of five.\n\n"
+        + _table(["what", "seconds", "target", "met"], rows)
+    )
+
+
+def _sum(rows: list[dict[str, Any]], name: str) -> int:
+    return sum(row[name] for row in rows)
+
+
+def _table(heads: list[str], rows: list[list]) -> str:
+    lines = [heads, ["---"] * len(heads), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,165 @@
+"""The settings of a report's YAML file: types and defaults, checked by pydantic, and the table that explains them.
+
+The settings of the study are the fields of `vptlib.Study` itself. Names, types and defaults come from the classes; what
+a setting means comes from their docstrings, so `vpt config` and docs/settings.md cannot differ from the program.
+"""
+
+import inspect
+import re
+import types
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from vptlib.data.conditions import Conditions
+from vptlib.study import done_rules
+from vptlib.study.plan import CANDIDATES, CHOICES, RANGES, STEPS, Plan
+from vptlib.study.published_rules import DONE
+
+# Defaults that the rules of the study give: under "until done", and under the others.
+_BY_THE_RULES = {"steps": (done_rules.MOST_STEPS, STEPS), "candidates": (done_rules.CANDIDATES, CANDIDATES)}
+_RANGES = RANGES | {"severity": (1, 5), "images_per_cell": (1, 4)}
+_BOUNDS = {"margin": "above 0, below 1", "label_noise": "from 0, below 1", "imbalance": "of 1 or more"}
+
+
+class ReportOnly(BaseModel):
+    """What a report needs beyond the study.
+
+    Attributes:
+        title: over the first page.
+        tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
+            all 19 of VTAB-1k.
+        margin: a difference in accuracy, as a fraction, that would matter to the reader.
+        images_per_cell: test images in each of the four cells of the GradCAM page.
+        conditions: harder ones, each a mapping of `label_noise`, `noise`, `imbalance`, `corruption` and `severity`; the
+            largest size is run under each of them too.
+        reference: images to measure the tasks' distance from, "photographs" or a task; "" for none. See
+            `vptlib.evidence.pretraining_distance`.
+        time: how long the report may take, a number and a unit (s, m, h or d), such as "30m" or "2h"; "" makes all
+            runs. `vpt report --time` overrides it.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    title: str = "Visual prompt tuning or full fine-tuning?"
+    tasks: tuple[str, ...] = Field(min_length=1)
+    margin: float = Field(0.01, gt=0, lt=1)
+    images_per_cell: int = Field(2, ge=1, le=4)
+    conditions: tuple[dict[str, str | int | float], ...] = ()
+    reference: str = ""
+    time: str = ""
+
+
+def _fields_of(kind: type) -> dict[str, Any]:
+    """Type and default of each field of a dataclass."""
+    hints = get_type_hints(kind)
+    return {field.name: (hints[field.name], field.default) for field in fields(kind)}
+
+
+# A report may have several tasks, so it has a setting of its own for them.
+STUDY_FIELDS = {name: field for name, field in _fields_of(Plan).items() if name != "task"}
+ReportSettings = create_model("ReportSettings", __base__=ReportOnly, **STUDY_FIELDS)
+# One entry of `conditions`.
+ConditionSettings = create_model(
+    "ConditionSettings", __config__=ConfigDict(extra="forbid", strict=True), **_fields_of(Conditions)
+)
+
+
+# ---- the table --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """One line of the table.
+
+    Attributes:
+        name: as written in the YAML file.
+        kind: what may be written there, with its range or its choices.
+        default: as written in YAML, or what decides if nothing is written.
+        meaning: what it is for, with its unit.
+    """
+
+    name: str
+    kind: str
+    default: str
+    meaning: str
+
+
+def settings_table() -> list[SettingRow]:
+    """All settings, those of the report first."""
+    meanings = attributes_of(ReportOnly) | attributes_of(Plan)
+    return [
+        SettingRow(name, _kind(name, field.annotation), _default(name, field), meanings[name])
+        for name, field in ReportSettings.model_fields.items()
+    ]
+
+
+def settings_page() -> str:
+    """The table as a page in Markdown: docs/settings.md."""
+    rows = [f"| `{row.name}` | {row.kind} | {row.default} | {row.meaning} |" for row in settings_table()]
+    return "\n".join(
+        [
+            "# Settings of a report",
+            "",
+            "Every key of the YAML file that `vpt report` reads. Only `tasks` is needed. `vpt init` writes a file that",
+            "fits your images, and `vpt config` prints this table.",
+            "",
+            "Values are read as YAML 1.2: dates, times and `no` are text, only `true` and `false` are truth values.",
+            'Put text in quotes if it holds a `?`, or a colon and a space: `tasks: ["folder:photos?skip=unreadable"]`.',
+            "Relative paths count from the folder of the YAML file.",
+            "",
+            "| key | value | default | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "This page is written by `make docs`, from the program itself.",
+            "",
+        ]
+    )
+
+
+def attributes_of(kind: type) -> dict[str, str]:
+    """The section "Attributes" of a docstring: name → description on one line; names of one entry share it."""
+    _, _, section = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
+    entries = re.findall(r"^ {4}(\w[\w, ]*): (.+(?:\n {8}.+)*)", section, re.M)
+    return {name.strip(): " ".join(text.split()) for names, text in entries for name in names.split(",")}
+
+
+def _kind(name: str, annotation: Any) -> str:
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    words = [_kind_of_part(name, part) for part in parts if part is not type(None)]
+    if type(None) in parts:
+        words.append("null")
+    return " or ".join(dict.fromkeys(words))
+
+
+def _kind_of_part(name: str, part: Any) -> str:
+    if get_origin(part) is Literal:
+        return f'"{get_args(part)[0]}"'
+    if get_origin(part) is tuple:
+        return f"list: {_kind_of_part(name, get_args(part)[0])}"
+    if get_origin(part) is dict:
+        return "mappings"
+    if part is int:
+        least, most = _RANGES[name]
+        return f"whole number from {least:,} to {most:,}"
+    if part is float:
+        return f"number {_BOUNDS[name]}"
+    return ", ".join(f'"{choice}"' for choice in CHOICES[name]) if name in CHOICES else "text"
+
+
+def _default(name: str, field: Any) -> str:
+    if field.is_required():
+        return "needed"
+    if name in _BY_THE_RULES:
+        done, others = _BY_THE_RULES[name]
+        return f"`{done}`, or `{others}` where `rules` is not `{DONE}`"
+    return f"`{in_one_line(field.default)}`"
+
+
+def in_one_line(value: Any) -> str:
+    """A default as it is written in YAML."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(in_one_line, value))}]"
+    return {None: "null", "": '""'}.get(value, str(value))

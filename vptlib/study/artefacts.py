@@ -1,0 +1,182 @@
+"""The files of a run: written whole, found in the store's own folder wherever it is, and checked before they are used.
+
+In a local store they lie where MLflow would put them, so its pages show them: `artifacts/RUN/artifacts/NAME`.
+"""
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import ENOENT
+from functools import lru_cache
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vptlib.errors import UserError
+from vptlib.paths import store_folder, whole_file
+from vptlib.study.connection import Store, open_store
+from vptlib.study.failures import explained
+from vptlib.study.temporary import temporary_folder
+
+RESULTS, TRIED, WEIGHTS = "test.json", "tried.json", "weights.safetensors"
+# Without these a finished run cannot be a row of the table.
+_METRICS = (
+    "accuracy",
+    "val_accuracy",
+    "best_step",
+    "train_seconds",
+    "tuning_seconds",
+    "trainable_parameters",
+    "bytes_per_task",
+)
+
+
+def write_json(store: Store, run_id: str, name: str, content: dict) -> None:
+    """Store a dictionary as a file of a run."""
+    _write(store, run_id, name, lambda path: path.write_text(json.dumps(content), encoding="utf-8"))
+
+
+def write_weights(store: Store, run_id: str, weights: dict[str, Tensor]) -> None:
+    """Store a state dict as a file of a run."""
+    plain = {name: t.cpu().contiguous() for name, t in weights.items()}
+    _write(store, run_id, WEIGHTS, lambda path: save_file(plain, path))
+
+
+def artefact(run_id: str, name: str) -> Path:
+    """A file of a run. What comes from a server is fetched once and kept in the store folder.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the server does not answer.
+    """
+    store = open_store()
+    if store.folder:
+        return _local(store.folder, run_id, name)
+    kept = store_folder() / "fetched" / run_id / name
+    if not kept.is_file():
+        _fetch(store, run_id, name, kept)
+    return kept
+
+
+def fault_of(run, items: int | None = None) -> str:
+    """What is wrong with the figures and files of a finished MLflow run, in a few words; "" if nothing is.
+
+    Args:
+        run: as MLflow gives it.
+        items: number of test images, where it is known.
+    """
+    run_id, metrics, params = run.info.run_id, run.data.metrics, run.data.params
+    if "learning_rate" not in params or not all(name in metrics for name in _METRICS):
+        return "its figures are not complete"
+    try:
+        if not _are_results(test_results(run_id), items, metrics["accuracy"]):
+            return f"{RESULTS} does not fit its figures"
+        if "rates_tried" not in params:  # then they are in a file, because they are many
+            _ = _content(run_id, TRIED)
+        if "weights" in run.data.tags:
+            return _fault_of_weights(artefact(run_id, WEIGHTS))
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is gone"
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        return str(error)
+    return ""
+
+
+def test_results(run_id: str, _artifact_uri: str = "") -> dict:
+    """ "predictions" and "correct" (0 or 1) for each test image of a run."""
+    return _content(run_id, RESULTS)
+
+
+def remove_artefacts(folder: Path, run_id: str) -> None:
+    """Remove all files of a run from a folder of artefacts."""
+    if run_id and (folder / run_id).is_dir():
+        shutil.rmtree(folder / run_id, ignore_errors=True)
+
+
+def results_are_whole(folder: Path, run_id: str) -> bool:
+    """Whether a folder of artefacts has the results of a run."""
+    path = _local(folder, run_id, RESULTS)
+    try:
+        return bool(_parsed(path, path.stat().st_mtime_ns))
+    except (OSError, ValueError):
+        return False
+
+
+# ---- helpers --------------------------------------------------------------------------------------------------
+
+
+def _content(run_id: str, name: str) -> dict:
+    path = artefact(run_id, name)
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(path: Path, _written: int) -> dict:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is cut or damaged") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is damaged")
+    return found
+
+
+def _are_results(found: dict, items: int | None, accuracy: float) -> bool:
+    """Whether there is a whole number for each test image, and those that are right give the accuracy."""
+    predictions, correct = found.get("predictions"), found.get("correct")
+    if not isinstance(predictions, list) or not isinstance(correct, list) or not correct:
+        return False
+    if len(predictions) != len(correct) or len(correct) != (items or len(correct)):
+        return False
+    if not all(type(value) is int for value in (*predictions, *correct)) or not set(correct) <= {0, 1}:
+        return False
+    return math.isclose(sum(correct) / len(correct), accuracy, abs_tol=1e-6)
+
+
+def _fault_of_weights(path: Path) -> str:
+    """Whether a safetensors file has all the bytes that its head announces; they are not read."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            head = json.loads(file.read(length)) if 8 < 8 + length <= size else {}
+            ends = [entry["data_offsets"][1] for name, entry in head.items() if name != "__metadata__"]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            ends = []
+    return "" if ends and 8 + length + max(ends) == size else f"{path.name} is cut or damaged"
+
+
+def _local(folder: Path, run_id: str, name: str) -> Path:
+    return folder / run_id / "artifacts" / name
+
+
+def _write(store: Store, run_id: str, name: str, write: Callable[[Path], object]) -> None:
+    if store.folder:
+        with _explained_full_disk(store), whole_file(_local(store.folder, run_id, name)) as part:
+            write(part)
+        return
+    with temporary_folder() as folder:
+        write(folder / name)
+        store.client.log_artifact(run_id, str(folder / name))
+
+
+def _fetch(store: Store, run_id: str, name: str, kept: Path) -> None:
+    """Fetch a file of a server's run, and give it its name when all of it is there."""
+    if name not in {entry.path for entry in store.client.list_artifacts(run_id)}:
+        raise FileNotFoundError(ENOENT, "no such file on the server", name)
+    with temporary_folder() as folder, whole_file(kept) as part:
+        shutil.move(store.client.download_artifacts(run_id, name, str(folder)), part)
+
+
+@contextmanager
+def _explained_full_disk(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise explained(error, store.address) from error

@@ -1,0 +1,353 @@
+"""Claims: before a run is made it is claimed, so that two studies on one store make each run once.
+
+A claim is a file in the store folder, or a run on an MLflow server. A thread of the process that has claimed something
+shows that it lives, every `BEAT` seconds. On the same machine the end of a process is seen at once. Elsewhere a claim
+is void when it has shown no life for `EXPIRY` seconds, as the clock of the one who waits counts them: clocks of two
+machines are never compared.
+
+A process that was suspended for longer may find its claim taken. Then it may not store what it has made.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import platform
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+BEAT = 10.0
+# Network folders may show what others wrote up to a minute late.
+EXPIRY = 120.0
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A claim as others see it.
+
+    Attributes:
+        token: of this claim alone.
+        who: the process that has it, in words.
+        beat: changes as long as the process lives.
+        ended: the process is known to have ended.
+    """
+
+    token: str
+    who: str
+    beat: str
+    ended: bool = False
+
+
+class Board(Protocol):
+    """Where claims are put up for all to see. `seconds_between_looks` is how often a waiting study may ask it."""
+
+    seconds_between_looks: float
+
+    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
+        """Put up a claim of this process if there is none, or none but `instead_of`."""
+        ...
+
+    def look(self, key: str) -> Notice | None:
+        """The claim of another process."""
+        ...
+
+    def beat(self, key: str) -> bool:
+        """Show that this process lives; False, and all is forgotten, if its claim is not there any more."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Take down the claim of this process."""
+        ...
+
+
+class Claims:
+    """The claims of one study. As a context it takes all of them down at its end, whatever ends it."""
+
+    def __init__(self, board: Board, beat: float = BEAT, expiry: float = EXPIRY):
+        self._board, self._beat, self._expiry = board, beat, expiry
+        self._who = f"process {os.getpid()} on {platform.node()}"
+        self._mine: set[str] = set()
+        self._seen: dict[str, tuple[Notice, float]] = {}  # of others: the last sign of life, and when it was new
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._show_life, daemon=True)
+
+    @property
+    def seconds_between_looks(self) -> float:
+        """How often a study that waits may ask for `holder`."""
+        return self._board.seconds_between_looks
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for key in list(self._mine):
+            with contextlib.suppress(Exception):  # of what stopped the study the user hears; this claim will expire
+                self.release(key)
+
+    def take(self, key: str) -> bool:
+        """Claim a run; False if another process has it. Who has claimed must then ask the store if it is made."""
+        with self._lock:
+            found = self._board.look(key)
+            if found is not None and not self._is_void(key, found):
+                return False
+            if self._board.put(key, self._who, instead_of=found):
+                self._mine.add(key)
+                return True
+            return False
+
+    def holder(self, key: str) -> str:
+        """The living process that has claimed a run, in words, or ""."""
+        found = self._board.look(key)
+        return "" if found is None or self._is_void(key, found) else found.who
+
+    def has(self, key: str) -> bool:
+        """Whether a claim of this process still holds: only then may its run be stored."""
+        with self._lock:
+            return self._shows_life(key)
+
+    def release(self, key: str) -> None:
+        """Give a claim back."""
+        with self._lock:
+            if key in self._mine:
+                self._mine.discard(key)
+                self._board.remove(key)
+
+    def _is_void(self, key: str, found: Notice) -> bool:
+        """Whether the process of a claim has ended, or has shown no life for too long."""
+        last, since = self._seen.get(key, (None, 0.0))
+        if last != found:
+            self._seen[key] = found, time.monotonic()
+            return found.ended
+        return found.ended or time.monotonic() - since > self._expiry
+
+    def _show_life(self) -> None:
+        while not self._over.wait(self._beat):
+            for key in list(self._mine):
+                with self._lock, contextlib.suppress(Exception):  # a network that fails for a moment
+                    self._shows_life(key)
+
+    def _shows_life(self, key: str) -> bool:
+        held = key in self._mine and self._board.beat(key)
+        if not held:
+            self._mine.discard(key)
+        return held
+
+
+# ---- in a folder ----------------------------------------------------------------------------------------------
+
+
+class FolderBoard:
+    """Claims as files in a folder that all processes share.
+
+    A file is locked by the process that has put it up. So another process on the same machine sees at once when that
+    one has ended. From other machines a lock proves nothing: some network folders keep locks to each machine.
+    """
+
+    seconds_between_looks = 0.3
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._open: dict[str, int] = {}  # key → the file that this process has locked
+
+    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = self._folder / f"{key}.{secrets.token_hex(8)}.part"
+        opened = self._written(part, who)
+        try:
+            done = self._linked(part, key) if instead_of is None else self._replaced(part, key, instead_of)
+        except BaseException:
+            os.close(opened)
+            raise
+        finally:
+            part.unlink(missing_ok=True)
+        if done:
+            self._open[key] = opened
+        else:
+            os.close(opened)
+        return done
+
+    def look(self, key: str) -> Notice | None:
+        try:
+            opened = os.open(self._path(key), os.O_RDONLY)  # in a network folder, opening asks for the latest state
+        except FileNotFoundError:
+            return None
+        try:
+            text, state = os.read(opened, 4096), os.fstat(opened)
+            if not text:  # its process is about to write, see `_linked`
+                return Notice(str(state.st_ino), "another process", str(state.st_mtime_ns))
+            about = json.loads(text)
+            here = about["machine"] == machine()
+            return Notice(about["token"], about["who"], str(state.st_mtime_ns), ended=here and _may_lock(opened))
+        finally:
+            os.close(opened)
+
+    def beat(self, key: str) -> bool:
+        if not self._is_there(key):
+            os.close(self._open.pop(key))
+            return False
+        os.utime(self._open[key])
+        return True
+
+    def remove(self, key: str) -> None:
+        there = self._is_there(key)
+        os.close(self._open.pop(key))
+        if there:
+            self._path(key).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Take down the claims of processes on this machine that have ended."""
+        for path in self._folder.glob("*.claim"):
+            with _locked(self._folder / "taking-over.lock"):
+                if (found := self.look(path.stem)) is not None and found.ended:
+                    path.unlink(missing_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.claim"
+
+    def _written(self, part: Path, who: str) -> int:
+        """A new file, whole and locked, under a name that no other process reads."""
+        opened = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            where = machine()
+        except OSError:  # a file system without locks: only expiry can tell
+            where = ""
+        os.write(opened, json.dumps({"token": part.name, "who": who, "machine": where}).encode())
+        return opened
+
+    def _linked(self, part: Path, key: str) -> bool:
+        """A second name of the file, given only if nobody has it: one step, also in network folders."""
+        try:
+            os.link(part, self._path(key))
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without second names: an empty file keeps the place
+            try:
+                self._path(key).touch(exist_ok=False)
+            except FileExistsError:
+                return False
+            part.replace(self._path(key))
+        return True
+
+    def _replaced(self, part: Path, key: str, void: Notice) -> bool:
+        """The file takes the place of a void one, unless another process was faster."""
+        with _locked(self._folder / "taking-over.lock"):
+            now = self.look(key)
+            if now is not None and now.token != void.token:
+                return False
+            part.replace(self._path(key))
+            return True
+
+    def _is_there(self, key: str) -> bool:
+        """Whether the file of that name is still the one that this process has put up."""
+        try:
+            there = self._path(key).stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._open[key]))
+
+
+def _may_lock(opened: int) -> bool:
+    """Whether no process has an open file locked."""
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with this file; where the file system has no locks, not alone for certain."""
+    opened = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
+
+
+@cache
+def machine() -> str:
+    """This machine since it was last started; the same in all its containers."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{platform.node()} {uuid.getnode()}"
+
+
+# ---- on a server ----------------------------------------------------------------------------------------------
+
+
+class ServerBoard:
+    """Claims as unfinished MLflow runs in an experiment of their own: for studies that share a server and no folder.
+
+    A server has no step "put up if there is none". So a claim is put up first. If another one is there then, it is
+    taken down again: of two processes at least one sees the other.
+    """
+
+    seconds_between_looks = 2.0
+
+    def __init__(self, client: Any, experiment: str):
+        """
+        Args:
+            client: an `mlflow.MlflowClient`.
+            experiment: its number, see `claims_experiment`.
+        """
+        self._client, self._experiment = client, experiment
+        self._runs: dict[str, str] = {}  # key → number of the run that is this process's claim
+        self._beats = 0
+
+    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
+        tags = {"key": key, "who": who, "beat": "0"}
+        mine = self._client.create_run(self._experiment, tags=tags, run_name=f"claim of {who}").info.run_id
+        others = [notice for notice in self._notices(key) if notice.token != mine]
+        void = [notice.token for notice in others if instead_of is not None and notice == instead_of]
+        if len(void) < len(others):
+            self._client.delete_run(mine)
+            return False
+        for token in void:
+            self._client.delete_run(token)
+        self._runs[key] = mine
+        return True
+
+    def look(self, key: str) -> Notice | None:
+        others = [notice for notice in self._notices(key) if notice.token != self._runs.get(key)]
+        return others[0] if others else None
+
+    def beat(self, key: str) -> bool:
+        run = self._client.get_run(self._runs[key])
+        if run.info.lifecycle_stage != "active":
+            del self._runs[key]
+            return False
+        self._beats += 1
+        self._client.set_tag(run.info.run_id, "beat", str(self._beats))
+        return True
+
+    def remove(self, key: str) -> None:
+        self._client.delete_run(self._runs.pop(key))
+
+    def _notices(self, key: str) -> list[Notice]:
+        found = self._client.search_runs([self._experiment], f"tags.key = '{key}'", order_by=["start_time ASC"])
+        return [Notice(run.info.run_id, run.data.tags["who"], run.data.tags["beat"]) for run in found]
+
+
+def claims_experiment(client: Any) -> str | None:
+    """The number of the experiment that holds the claims, made if it is missing; None if the server refuses it."""
+    name = "vptlib claims"
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        with contextlib.suppress(Exception):  # another process has just made it, or this one may not
+            return client.create_experiment(name)
+        found = client.get_experiment_by_name(name)
+    return found and found.experiment_id
