@@ -145,6 +145,14 @@ def test_a_removed_patch_is_filled_with_the_median_colour(planted):
     torch.testing.assert_close(gone[outside], images[outside])
 
 
+def test_an_image_of_one_patch_goes_from_whole_to_nothing_in_one_step():
+    model = build_method("full", small_vit(img_size=PATCH, patch_size=PATCH, embed_dim=8), 2).eval()
+    images = torch.rand(3, 3, PATCH, PATCH)
+    curves = deletion_insertion(model, images, np.ones((3, PATCH, PATCH), np.float32))
+    assert curves.deletion.shape == curves.insertion.shape == (3, 2)
+    np.testing.assert_array_equal(curves.insertion, curves.deletion[:, ::-1])
+
+
 # ---- where the object is -----------------------------------------------------------------------------------------
 
 

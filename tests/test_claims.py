@@ -178,7 +178,7 @@ def stored(folder: Path) -> int:
 
 OTHER_STUDY = """
 import sys
-from tests.test_claims import study
+from test_claims import study
 ours = study()
 ours.check()
 print("ready", flush=True)
@@ -191,7 +191,7 @@ ours.run(progress=False, jobs=1).to_pickle(sys.argv[1])
 def test_two_processes_make_each_run_once_and_end_with_the_same_table(own_store, tmp_path):
     command = [sys.executable, "-c", OTHER_STUDY, str(tmp_path / "table")]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parent.parent) as other:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=Path(__file__).parent) as other:
         assert other.stdout and other.stdin and other.stdout.readline() == "ready\n"
         other.stdin.write("go\n")
         other.stdin.flush()

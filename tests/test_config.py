@@ -259,3 +259,10 @@ def test_the_committed_configurations_are_right(name):
     config = read_config(repository() / "reports" / "configs" / f"{name}.yaml")
     assert len(config.settings.tasks) >= 2
     assert len(config.settings.sizes) >= 2
+
+
+def test_a_folder_that_is_named_like_a_task_is_told_how_to_be_written(tmp_path):
+    put(tmp_path / "photos" / "a" / "1.png")
+    (tmp_path / "r.yaml").write_text("tasks: [photos]")
+    with pytest.raises(UserError, match=r"line 1: there is no task 'photos', but a folder of that name: write folder:"):
+        read_config(tmp_path / "r.yaml")

@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from pictures import class_folders, smooth
+from stored import CELL, change, file_of, logged, plan, prints, result
 from typer.testing import CliRunner
 
-from tests.pictures import class_folders, smooth
-from tests.stored import CELL, change, file_of, logged, plan, prints, result
 from vptlib.cli import app
 from vptlib.study import store as store_module
 from vptlib.study.connection import mlflow_client, open_store

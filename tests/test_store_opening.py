@@ -11,9 +11,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from stored import change, file_of, logged, plan, prints
 from typer.testing import CliRunner
 
-from tests.stored import change, file_of, logged, plan, prints
 from vptlib.cli import app
 from vptlib.errors import UserError
 from vptlib.study.address import Address

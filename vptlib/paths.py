@@ -1,5 +1,6 @@
 """Where files are: the repository, the store of runs, the cache of backbones. Never in the working directory."""
 
+import ctypes
 import errno
 import os
 import secrets
@@ -12,6 +13,7 @@ from vptlib.errors import UserError
 
 # Weights and predictions of the quickstart and its report take about 200 MB, the converted backbone 100 MB.
 FREE_BYTES_NEEDED = 500_000_000
+_AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -63,6 +65,15 @@ def write_whole(path: Path, text: str) -> None:
     """Write a small file under a temporary name and rename it: no reader ever finds half of it."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Two files or folders of one disk change their names in one step; False where the system cannot do that."""
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):  # not on Linux
+        return False
+    return rename(_AT_WORKING_FOLDER, os.fsencode(one), _AT_WORKING_FOLDER, os.fsencode(other), _EXCHANGE) == 0
 
 
 def _put_on_disk(path: Path) -> None:

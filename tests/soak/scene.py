@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -112,6 +113,8 @@ class Scene:
         said += [f"artefacts of no run are left: {folders[0]}"] if folders else []
         rest = [path for name in ("checkpoints", "temporary", "claims") for path in self.store.glob(f"{name}/*")]
         rest += [path for path in self.store.rglob("*.part")] + list(self.folder.glob("tmp/*"))
+        # Jupyter's note of a few hundred bytes about a kernel: the system clears its temporary folder
+        rest = [path for path in rest if not re.fullmatch(r"tmp\w+\.json", path.name)]
         rest += list(self.folder.glob("cache/**/*.part"))
         rest = [path for path in dict.fromkeys(rest) if path.suffix != ".lock"]
         return said + ([f"temporary files are left: {_names(rest, self.folder)}"] if rest else [])

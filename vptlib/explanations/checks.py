@@ -161,6 +161,8 @@ def _keep(images: Tensor, kept: Tensor, grid: tuple[int, int]) -> Tensor:
 
 def _follow(model: AdaptedModel, stages: list[Tensor], targets: Tensor) -> np.ndarray:
     """Probability of `targets` at each stage, `B K`."""
+    if not stages:  # an image of one patch has nothing between all and nothing
+        return np.zeros((len(targets), 0), dtype=np.float32)
     found = [_probabilities(model, stage)[range(len(targets)), targets] for stage in stages]
     return torch.stack(found, dim=1).numpy()
 

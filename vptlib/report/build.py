@@ -31,7 +31,7 @@ from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
 from vptlib.evidence.audit import audit, audit_summary
 from vptlib.evidence.decision import summarise
-from vptlib.paths import FREE_BYTES_NEEDED, free_bytes, repository, store_folder
+from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, repository, store_folder
 from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.pages import find_chromium, join, page, print_pdf
@@ -511,10 +511,12 @@ def _check_space(*folders: Path) -> None:
 
 
 def _publish(draft: Path, folder: Path) -> None:
-    """The draft takes the place of the earlier report."""
+    """The draft takes the place of the earlier report: in one step where the system can, so one is always there."""
     earlier = _next_to(folder, "earlier")
     try:
         if folder.exists():
+            if exchanged(draft, folder):
+                return
             folder.rename(earlier)
         draft.rename(folder)
     except OSError as error:

@@ -182,6 +182,11 @@ def _example_task() -> str:
 def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     settings, methods, path = config.settings, config.study_settings["methods"], config.path
     embedded = tuple(task for task in settings.tasks if not is_spec(task))
+    if places := [task for task in embedded if task not in TASKS and (path.parent / task).is_dir()]:
+        raise UserError(
+            f"{_where(path, lines, 'tasks')}: there is no task {short(places[0])!r}, but a folder of that name: write "
+            f"folder:{short(places[0])}."
+        )
     _check_known(_where(path, lines, "tasks"), "task", embedded, TASKS, "`vpt tasks` lists them")
     _check_known(_where(path, lines, "methods"), "method", methods, METHODS, f"choose from {', '.join(METHODS)}")
     if len(set(settings.tasks)) < len(settings.tasks):

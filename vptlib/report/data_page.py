@@ -16,6 +16,7 @@ from vptlib.data.check import DataCheck
 from vptlib.data.files import LazyImages, fitted
 from vptlib.data.preparing import Preprocessing, as_the_model_sees
 from vptlib.data.sides import MODEL_SIZES
+from vptlib.paths import write_whole
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
 from vptlib.report.words import in_language
@@ -35,9 +36,7 @@ def write_page(check: DataCheck, title: str, target: Path) -> None:
         for block in [*_findings(check, title), *_images(check), *_seen(check), *_duplicates(check)]
     ]
     cells = [nbformat.v4.new_code_cell("", outputs=[output]) for output in outputs]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    html = page(nbformat.v4.new_notebook(cells=cells, metadata={"title": printable(title)}))
-    target.write_text(html, encoding="utf-8")
+    write_whole(target, page(nbformat.v4.new_notebook(cells=cells, metadata={"title": printable(title)})))
 
 
 def _findings(check: DataCheck, title: str) -> list[HTML]:

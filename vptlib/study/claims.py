@@ -10,6 +10,7 @@ A process that was suspended for longer may find its claim taken. Then it may no
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -160,15 +161,16 @@ class FolderBoard:
 
     def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
-        part = self._folder / f"{key}.{secrets.token_hex(8)}.part"
-        opened = self._written(part, who)
-        try:
-            done = self._linked(part, key) if instead_of is None else self._replaced(part, key, instead_of)
-        except BaseException:
-            os.close(opened)
-            raise
-        finally:
-            part.unlink(missing_ok=True)
+        part = self._folder / f"{key}.{_machine_mark()}-{secrets.token_hex(8)}.part"
+        with self._alone():
+            opened = self._written(part, who)
+            try:
+                done = self._linked(part, key) if instead_of is None else self._replaced(part, key, instead_of)
+            except BaseException:
+                os.close(opened)
+                raise
+            finally:
+                part.unlink(missing_ok=True)
         if done:
             self._open[key] = opened
         else:
@@ -204,11 +206,15 @@ class FolderBoard:
             self._path(key).unlink(missing_ok=True)
 
     def tidy(self) -> None:
-        """Take down the claims of processes on this machine that have ended."""
-        for path in self._folder.glob("*.claim"):
-            with _locked(self._folder / "taking-over.lock"):
+        """Take down the claims of processes on this machine that have ended, and what they have not finished."""
+        if not self._folder.is_dir():
+            return
+        with self._alone() as alone:
+            for path in self._folder.glob("*.claim"):
                 if (found := self.look(path.stem)) is not None and found.ended:
                     path.unlink(missing_ok=True)
+            for path in self._folder.glob(f"*.{_machine_mark()}-*.part") if alone else ():
+                path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.claim"
@@ -240,12 +246,15 @@ class FolderBoard:
 
     def _replaced(self, part: Path, key: str, void: Notice) -> bool:
         """The file takes the place of a void one, unless another process was faster."""
-        with _locked(self._folder / "taking-over.lock"):
-            now = self.look(key)
-            if now is not None and now.token != void.token:
-                return False
-            part.replace(self._path(key))
-            return True
+        now = self.look(key)
+        if now is not None and now.token != void.token:
+            return False
+        part.replace(self._path(key))
+        return True
+
+    def _alone(self) -> contextlib.AbstractContextManager[bool]:
+        """Alone among the processes of this machine that put up claims; False where there are no locks."""
+        return _locked(self._folder / "taking-over.lock")
 
     def _is_there(self, key: str) -> bool:
         """Whether the file of that name is still the one that this process has put up."""
@@ -266,13 +275,16 @@ def _may_lock(opened: int) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Alone with this file; where the file system has no locks, not alone for certain."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Alone with this file; False where the file system has no locks."""
     opened = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
     try:
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(opened, fcntl.LOCK_EX)
-        yield
+        except OSError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(opened)
 
@@ -284,6 +296,10 @@ def machine() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{platform.node()} {uuid.getnode()}"
+
+
+def _machine_mark() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
 # ---- on a server ----------------------------------------------------------------------------------------------

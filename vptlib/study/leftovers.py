@@ -12,6 +12,7 @@ from pathlib import Path
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.study.artefacts import remove_artefacts, results_are_whole
+from vptlib.study.claims import FolderBoard
 from vptlib.study.connection import Store
 from vptlib.study.database import all_ids, alone, left_parts, unfinished_ids
 from vptlib.study.temporary import left_folders, remove_folder
@@ -40,6 +41,7 @@ class Leftovers:
 @lru_cache(maxsize=4)
 def clean_once(store: Store) -> None:
     """Remove what is left in a store, at the first call for it in this process."""
+    FolderBoard(claims_folder(store)).tidy()
     try:
         with alone(lock_of(store), seconds=0):
             _clean(store, leftovers_of(store))
@@ -51,6 +53,11 @@ def lock_of(store: Store) -> Path:
     """What `vptlib.study.database.alone` takes for a store: its file, or for a server one name in the store folder."""
     store_folder().mkdir(parents=True, exist_ok=True)
     return store.address.file or store_folder() / "server"
+
+
+def claims_folder(store: Store) -> Path:
+    """Where claims of runs are, if they are files."""
+    return lock_of(store).parent / "claims"
 
 
 def leftovers_of(store: Store) -> Leftovers:

@@ -15,11 +15,11 @@ from typing import Protocol
 from joblib.externals.loky import get_reusable_executor
 
 from vptlib.errors import UserError
-from vptlib.paths import store_folder
 from vptlib.processes import worker_options
 from vptlib.shortages import MEMORY, WORKER, reason_of, sentence_of, shortage, takes_all_workers
 from vptlib.study.claims import Claims, FolderBoard, ServerBoard, claims_experiment
 from vptlib.study.connection import open_store
+from vptlib.study.leftovers import claims_folder
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.runner import candidates_of, run_alone, run_here
 from vptlib.study.store import Result, finished_runs, run_key
@@ -72,10 +72,7 @@ def claims_of_store() -> Claims:
     store = open_store()
     if store.address.file is None and (experiment := claims_experiment(store.client)):
         return Claims(ServerBoard(store.client, experiment))
-    folder = store.address.file.parent if store.address.file else store_folder()
-    board = FolderBoard(folder / "claims")
-    board.tidy()
-    return Claims(board)
+    return Claims(FolderBoard(claims_folder(store)))
 
 
 def results(

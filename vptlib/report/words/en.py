@@ -1355,8 +1355,8 @@ def groups_on_both_sides(shared: int, groups: int, tested: int, test: int, pair:
     come = "comes" if tested == 1 else "come"
     return (
         f"{are} on both sides of the split, of {groups:,}: {tested:,} of {many(test, 'test image')} {come} from a "
-        f"group that is trained on, such as {pair[1]} ({pair[0]} trains). Test results will flatter: move each group to "
-        "one side, or leave the split out, and whole groups are drawn."
+        f"group that is trained on, such as {pair[1]} ({pair[0]} trains). Test results will flatter: move each group "
+        "to one side, or leave the split out, and whole groups are drawn."
     )
 
 
