@@ -177,10 +177,25 @@ def test_killed_while_it_is_stored_a_run_is_there_whole_or_not_at_all(own_store,
     restart()
     assert len(finished_runs(plan())) == 1
     listed = {run.info.run_id for run in mlflow_client().search_runs([open_store().experiment])}
+    assert len(listed) == 1
     assert {path.name for path in (own_store / "artifacts").iterdir()} == listed
     assert list((own_store / "temporary").iterdir()) == []
     logged()
     assert "weights" in finished_run(plan(), CELL).data.tags
+
+
+def test_of_two_runs_of_one_key_the_whole_one_with_weights_stays(own_store, monkeypatch):
+    first = logged()
+    whole = file_of(own_store, first, "test.json").read_text()
+    file_of(own_store, first, "test.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "discard", lambda *_: None)  # as if it was killed before
+        second = logged()
+        file_of(own_store, first, "test.json").write_text(whole)
+        file_of(own_store, second, "weights.safetensors").unlink()
+    restart()
+    assert finished_run(plan(), CELL).info.run_id == first
+    assert [path.name for path in (own_store / "artifacts").iterdir()] == [first]
 
 
 def restart() -> None:

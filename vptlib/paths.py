@@ -2,11 +2,13 @@
 
 import ctypes
 import errno
+import fcntl
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vptlib.errors import UserError
@@ -48,16 +50,25 @@ def free_bytes(folder: Path) -> int:
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name to write `path` under. What is written is put on the disk and renamed at the end.
 
-    So no reader finds half of it, also after the machine has lost its power. If writing fails, nothing is left.
+    So no reader finds half of it, also after the machine has lost its power. If writing fails, nothing is left. What a
+    killed process has left of this file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem[:100]}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    try:
-        yield part
-        _put_on_disk(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    start = f"{path.stem[:100]}."
+    for left in path.parent.glob(f"{glob.escape(start)}*.part"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as its process lives
+            left.unlink()
+    part = path.with_name(f"{start}{os.getpid()}-{secrets.token_hex(4)}.part")
+    with part.open("xb") as mark:
+        try:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield part
+            _put_on_disk(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     _put_on_disk(path.parent)
 
 

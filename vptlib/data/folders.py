@@ -8,7 +8,7 @@ import numpy as np
 
 from vptlib.data.files import ImageFiles
 from vptlib.data.layouts import Layout, Part, chosen, understood
-from vptlib.data.listing import Finding, Listing, one_spelling, with_split
+from vptlib.data.listing import Finding, Listing, drawn, one_spelling, with_split
 from vptlib.data.passed_over import passed_over
 from vptlib.data.tree import Ignored, tree
 from vptlib.errors import UserError
@@ -45,7 +45,7 @@ def read_folder(path: Path, train: str = "", test: str = "", ignore: str = "") -
     given = np.array([split for *_, split in found], dtype=object)
     has_test = bool((given == "test").any())
     left_out = passed_over(root, {part.folder: used[part.name] for part in layout.parts}, ignored)
-    remarks = [*layout.remarks, *_quarter(has_test), *spellings, *_deeper(layout.parts), *_clutter(names)]
+    remarks = [*layout.remarks, *([] if has_test else [drawn()]), *spellings, *_deeper(layout.parts), *_clutter(names)]
     return Listing(
         ImageFiles([file for file, *_ in found]),
         labels,
@@ -73,10 +73,6 @@ def _check_ignored(path: Path, ignored: Ignored) -> None:
 def _names(path: Path, layout: Layout) -> tuple[dict[str, str], tuple[Finding, ...]]:
     names, splits = [part.name for part in layout.parts], [part.origin for part in layout.parts]
     return one_spelling(names, str(path), splits)
-
-
-def _quarter(has_test: bool) -> list[Finding]:
-    return [] if has_test else [Finding("note", statement("quarter_tests"))]
 
 
 def _clutter(names: tuple[str, ...]) -> list[Finding]:

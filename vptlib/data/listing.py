@@ -86,6 +86,11 @@ def with_split(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     return splits
 
 
+def drawn(groups: np.ndarray | None = None) -> Finding:
+    """That `with_split` has drawn the test images."""
+    return Finding("note", statement("quarter_tests", groups=groups is not None))
+
+
 def listed(images: Images, labels: list, splits: list, names: tuple[str, ...], source: str) -> Listing:
     """A listing of images that a library gives, without groups; `splits` may all be "train"."""
     numbers = np.array(labels, dtype=np.int64)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vptlib.data.columns import columns_of, fits
 from vptlib.data.files import ImageFiles
-from vptlib.data.listing import Finding, Listing, one_spelling, with_split
+from vptlib.data.listing import Finding, Listing, drawn, one_spelling, with_split
 from vptlib.data.places import Places
 from vptlib.data.split_names import roles_of, split_kind
 from vptlib.data.table_files import TABLES as TABLES  # others ask which endings are tables
@@ -60,7 +60,7 @@ def read_table(
         *spelling_remarks,
         *_nothing_remarks(table, columns),
         *group_remarks,
-        *(_split_remark(table, columns["split"], cells["split"], splits) if splits else []),
+        *(_split_remark(table, columns["split"], cells["split"], splits) if splits else [drawn(groups)]),
     ]
     images = ImageFiles([paths[k] for k in kept])
     given = with_split(labels, groups) if splits is None else np.array(splits, dtype=object)

@@ -134,6 +134,17 @@ def finished_ids(file: Path, experiment: str, keys: Iterable[str]) -> list[str]:
         return [run_id for (run_id,) in found]
 
 
+def repeated_keys(file: Path, experiment: str) -> list[str]:
+    """Keys that several finished runs have."""
+    with _opened(file) as database:
+        found = database.execute(
+            "SELECT value FROM tags JOIN runs USING (run_uuid) WHERE tags.key = 'key' AND experiment_id = ? "
+            "AND status = 'FINISHED' AND lifecycle_stage = 'active' GROUP BY value HAVING count(*) > 1",
+            (int(experiment),),
+        )
+        return [key for (key,) in found]
+
+
 def unfinished_ids(file: Path, experiment: str) -> dict[str, bool]:
     """Runs that have a key and were not finished, by identifier; and whether MLflow still lists them."""
     with _opened(file) as database:

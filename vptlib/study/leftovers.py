@@ -11,10 +11,10 @@ from pathlib import Path
 
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
-from vptlib.study.artefacts import remove_artefacts, results_are_whole
+from vptlib.study.artefacts import fault_of, remove_artefacts, results_are_whole
 from vptlib.study.claims import FolderBoard
 from vptlib.study.connection import Store
-from vptlib.study.database import all_ids, alone, left_parts, unfinished_ids
+from vptlib.study.database import all_ids, alone, left_parts, repeated_keys, unfinished_ids
 from vptlib.study.temporary import left_folders, remove_folder
 
 
@@ -23,7 +23,7 @@ class Leftovers:
     """What is left in a store.
 
     Attributes:
-        runs: identifiers of unfinished runs, and whether MLflow still lists them.
+        runs: identifiers of unfinished runs and of those that another has replaced, and whether MLflow lists them.
         folders: artefacts without a run.
         files: databases half made, and checkpoints of runs that are finished.
         temporary: temporary folders.
@@ -73,6 +73,7 @@ def leftovers_of(store: Store) -> Leftovers:
         for run_id, listed in unfinished_ids(file, store.experiment).items()
         if listed or (store.folder and (store.folder / run_id).is_dir())
     }
+    left.runs |= dict.fromkeys(_replaced(store, file), True)
     if store.folder and store.folder.is_dir():
         left.folders = _without_a_run(store.folder, all_ids(file))
     return left
@@ -103,6 +104,19 @@ def _clean(store: Store, left: Leftovers) -> None:
         file.unlink(missing_ok=True)
     for folder in left.temporary:
         remove_folder(folder)
+
+
+def _replaced(store: Store, file: Path) -> list[str]:
+    """Runs that were made again, because a file was damaged or weights were wanted, by a process that then was killed.
+
+    The one that stays is whole, has weights, and is the latest, in this order.
+    """
+    of_key: dict[str, list] = {}
+    for run in store.finished(repeated_keys(file, store.experiment)):
+        of_key.setdefault(run.data.tags["key"], []).append(run)
+    for runs in of_key.values():
+        runs.sort(key=lambda run: (not fault_of(run), "weights" in run.data.tags, run.info.start_time))
+    return [run.info.run_id for runs in of_key.values() for run in runs[:-1]]
 
 
 def _made_in(store: Store, folder: Path) -> list:

@@ -995,8 +995,9 @@ def held_out_tests(folder: str, name: str) -> str:
 
 
 @_says
-def quarter_tests() -> str:
-    return "No folder holds test images: a quarter of all images tests, always the same."
+def quarter_tests(groups: bool) -> str:
+    part = "about a quarter of all images, in whole groups," if groups else "a quarter of all images"
+    return f"No images are marked as the test: {part} tests, always the same."
 
 
 @_says
@@ -1181,7 +1182,7 @@ _PATHS_DIFFERED = {
 @_says
 def table_paths_understood(table: str, differed: dict[str, int], written: str, meant: str) -> str:
     kinds = listed(f"{_PATHS_DIFFERED[kind]} (in {many(rows, 'row')})" for kind, rows in differed.items())
-    taken = f"The one file that fits was taken: {written!r} is {meant!r}."
+    taken = f"The one file that fits was taken: '{written}' is '{meant}'."
     return f"{table}: paths differ from their files by {kinds}. {taken}"
 
 

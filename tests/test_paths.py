@@ -1,0 +1,50 @@
+"""Files are written whole or not at all, and two folders change their names in one step."""
+
+import os
+import signal
+
+import pytest
+
+from vptlib.paths import exchanged, whole_file, write_whole
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path):
+    write_whole(tmp_path / "a.json", "old")
+    with pytest.raises(OSError, match="no more"), whole_file(tmp_path / "a.json") as part:
+        part.write_text("ne")
+        raise OSError("no more")
+    assert (tmp_path / "a.json").read_text() == "old" and names(tmp_path) == ["a.json"]
+
+
+def killed_while_writing(path):
+    child = os.fork()
+    if child == 0:
+        with whole_file(path) as part:
+            part.write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_and_no_more(tmp_path):
+    killed_while_writing(tmp_path / "a.json")
+    killed_while_writing(tmp_path / "b.json")
+    assert len(names(tmp_path)) == 2
+    with whole_file(tmp_path / "a.json") as living:  # it writes at the same time
+        write_whole(tmp_path / "a.json", "new")
+        assert (tmp_path / "a.json").read_text() == "new"
+        living.write_text("newer")
+    assert (tmp_path / "a.json").read_text() == "newer"
+    assert [name.split(".")[0] for name in names(tmp_path)] == ["a", "b"]
+
+
+def test_two_folders_change_their_names_or_none_does(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    done = exchanged(tmp_path / "a", tmp_path / "b")
+    assert names(tmp_path / "a") == (["b"] if done else ["a"])
+    assert not exchanged(tmp_path / "a", tmp_path / "missing") and (tmp_path / "a").is_dir()
