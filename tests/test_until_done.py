@@ -10,11 +10,12 @@ import torch
 
 from vptlib.errors import UserError
 from vptlib.report.words.en import protocol
-from vptlib.study import done_rules, runner
+from vptlib.study import done_rules, runner, store
 from vptlib.study.done_rules import first_rates, next_rate, recipe_until_done, rounds, usual_rate
 from vptlib.study.plan import Cell
 from vptlib.study.store import run_key, tried_file
 from vptlib.study.study import Study
+from vptlib.tuning import training
 from vptlib.tuning.methods import METHODS
 from vptlib.tuning.training import Diverged, Training
 
@@ -178,6 +179,30 @@ def test_runs_end_by_themselves_and_say_how(monkeypatch):
     assert (stepped[stepped.seed == 1].tried.map(len) == 1).all(), "the first seed has chosen"
     history = study(methods=("full",), steps=200).history("full", 40, 0)
     assert history.stopped == stepped[(stepped.method == "full") & (stepped.seed == 0)].iloc[0].stopped
+
+
+def test_a_run_that_cannot_be_stored_is_not_trained_again(own_store, monkeypatch):
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", -1)
+    ours, steps, advance = study(methods=("full",)), [], Training.advance
+
+    def counted(self, *args, **kwargs):
+        before = len(self.history.train_loss)
+        advance(self, *args, **kwargs)
+        steps.append(len(self.history.train_loss) - before)
+
+    monkeypatch.setattr(Training, "advance", counted)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_json", refuse)
+        with pytest.raises(UserError, match="the server does not answer"):
+            ours.run(progress=False, jobs=1)
+    assert sum(steps) > 0 and list((own_store / "checkpoints").glob("*.pt"))
+    steps.clear()
+    assert len(ours.run(progress=False, jobs=1)) == 1
+    assert sum(steps) == 0 and not list((own_store / "checkpoints").iterdir())
+
+
+def refuse(*_):
+    raise UserError("the server does not answer")
 
 
 def test_a_run_is_the_same_however_it_is_made():

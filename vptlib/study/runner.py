@@ -209,7 +209,6 @@ class _Race:
         history, best = self._to_the_end(best)
         tried = {f"{rate:g}": self._best_accuracy(rate) for rate in self._all_rates()}
         tried[f"{best:g}"] = history.best_val_accuracy
-        self._checkpoint(best).unlink(missing_ok=True)
         return _Found(self._running[best].model, history, best, tried)
 
     def _best_of(self, rates: list[float], at: list[int]) -> float:
@@ -349,7 +348,6 @@ def run_published(
         history = fit(model, whole, None, recipe, checkpoint)
     except Diverged:
         history = History(seconds=time.perf_counter() - begun)
-    checkpoint.unlink(missing_ok=True)
     return Result(
         history,
         evaluate(model, test),

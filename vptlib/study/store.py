@@ -160,7 +160,8 @@ def _tell_once(sentence: str) -> None:
 def log_run(plan: Plan, cell: Cell, result: Result) -> None:
     """Write a result as one MLflow run, which is marked finished only when all of it is written.
 
-    A run that the store already has is not written again, unless only this one has weights.
+    A run that the store already has is not written again, unless only this one has weights. The checkpoints of a run
+    stay until it is stored: if its server dies just now, the training goes on from there.
     """
     store, key = open_store(), run_key(plan, cell)
     with alone(lock_of(store)):
