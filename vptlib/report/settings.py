@@ -23,7 +23,14 @@ _RANGES = RANGES | {"severity": (1, 5), "images_per_cell": (1, 4)}
 _BOUNDS = {"margin": "above 0, below 1", "label_noise": "from 0, below 1", "imbalance": "of 1 or more"}
 
 
-class ReportOnly(BaseModel):
+class Strict(BaseModel):
+    """Settings that must have their own type, and no others."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    """How pydantic checks them."""
+
+
+class ReportOnly(Strict):
     """What a report needs beyond the study.
 
     Attributes:
@@ -39,8 +46,6 @@ class ReportOnly(BaseModel):
         time: how long the report may take, a number and a unit (s, m, h or d), such as "30m" or "2h"; "" makes all
             runs. `vpt report --time` overrides it.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     title: str = "Visual prompt tuning or full fine-tuning?"
     tasks: tuple[str, ...] = Field(min_length=1)
@@ -61,9 +66,7 @@ def _fields_of(kind: type) -> dict[str, Any]:
 STUDY_FIELDS = {name: field for name, field in _fields_of(Plan).items() if name != "task"}
 ReportSettings = create_model("ReportSettings", __base__=ReportOnly, **STUDY_FIELDS)
 # One entry of `conditions`.
-ConditionSettings = create_model(
-    "ConditionSettings", __config__=ConfigDict(extra="forbid", strict=True), **_fields_of(Conditions)
-)
+ConditionSettings = create_model("ConditionSettings", __base__=Strict, **_fields_of(Conditions))
 
 
 # ---- the table --------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 # "light" mirrors no image, because a label may depend on left and right: an orientation, a letter, a side of the body.
-AUGMENTATIONS = NONE, LIGHT, MIRROR = ("none", "light", "light+mirror")
+AUGMENTATIONS = ("none", "light", "light+mirror")
+NONE, LIGHT, MIRROR = AUGMENTATIONS
 SHIFT = 16  # an image is shifted by up to 1/16 of its side
 CHANGE = 0.1  # its brightness and its contrast are changed by up to this share
 
