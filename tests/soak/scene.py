@@ -113,8 +113,8 @@ class Scene:
         said += [f"artefacts of no run are left: {folders[0]}"] if folders else []
         rest = [path for name in ("checkpoints", "temporary", "claims") for path in self.store.glob(f"{name}/*")]
         rest += [path for path in self.store.rglob("*.part")] + list(self.folder.glob("tmp/*"))
-        # Jupyter's note of a few hundred bytes about a kernel: the system clears its temporary folder
-        rest = [path for path in rest if not re.fullmatch(r"tmp\w+\.json", path.name)]
+        # what Jupyter and Chromium put into the system's temporary folder is left to the system
+        rest = [path for path in rest if not re.fullmatch(r"tmp\w+\.json|playwright[-_].*", path.name)]
         rest += list(self.folder.glob("cache/**/*.part"))
         rest = [path for path in dict.fromkeys(rest) if path.suffix != ".lock"]
         return said + ([f"temporary files are left: {_names(rest, self.folder)}"] if rest else [])
