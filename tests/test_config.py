@@ -22,6 +22,7 @@ MISTAKES = {
     "task: [digits]": ("line 1", "`task`", "did you mean 'tasks'"),
     "tasks: [digits]\n3: 4": ("line 2", "`3`", "the settings are", "num_prompts"),
     "steps: 3": ("`tasks` is missing", "add a line", "tasks: ["),
+    f"tasks: [digits{'9' * 5000}]": ("line 1", "there is no task 'digits999"),
     "tasks: [digits]\nsteps: many": ("line 2", "`steps` must be a whole number", '"many"'),
     "tasks: [digits]\nsteps: yes": ("line 2", "`steps` must be a whole number", '"yes"'),
     "tasks: [digits]\nsteps: true": ("line 2", "`steps` must be a whole number", "true"),

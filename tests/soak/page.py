@@ -63,7 +63,8 @@ def _kills(ledger: Ledger) -> str:
         "again until it ends. A case has no fault if the table of runs (accuracy, predictions, learning rate, rates "
         "tried, steps) is that of an undisturbed store, every run is there once, no run that was finished is made "
         f"again, no run is left unfinished, no temporary file is left (what Jupyter and Chromium put into the "
-        f"system's own folder aside), no child lives {GRACE} s after its parent, and a page or a report is at every moment the earlier one or the new one.\n\n{_table(heads, rows)}"
+        f"system's own folder aside), no child lives {GRACE} s after its parent, and a page or a report is at every "
+        f"moment the earlier one or the new one.\n\n{_table(heads, rows)}"
     )
 
 

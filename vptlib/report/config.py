@@ -182,7 +182,7 @@ def _example_task() -> str:
 def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     settings, methods, path = config.settings, config.study_settings["methods"], config.path
     embedded = tuple(task for task in settings.tasks if not is_spec(task))
-    if places := [task for task in embedded if task not in TASKS and (path.parent / task).is_dir()]:
+    if places := [task for task in embedded if task not in TASKS and os.path.isdir(path.parent / task)]:
         raise UserError(
             f"{_where(path, lines, 'tasks')}: there is no task {short(places[0])!r}, but a folder of that name: write "
             f"folder:{short(places[0])}."
