@@ -261,6 +261,22 @@ def test_vpt_store_check_says_what_is_there_and_changes_nothing(own_store):
     assert "digits linear n=40 s=0" in damaged.output and "test.json is cut or damaged" in damaged.output
 
 
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"no database at all" * 100, "cannot be used"), (b"", "was not finished: the next study")]
+)
+def test_vpt_store_check_says_of_a_file_only_what_is_so(own_store, content, says):
+    (own_store / "mlflow.db").write_bytes(content)
+    found = CliRunner().invoke(app, ["store", "check"]).stdout
+    assert says in found and "can be used" not in found and "answers" not in found
+
+
+def test_vpt_store_check_does_not_say_that_a_dead_server_answers(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    found = CliRunner().invoke(app, ["store", "check"])
+    assert found.exit_code == 1 and "cannot be used" in found.stdout and "does not answer" in found.stdout
+    assert "answers" not in found.stdout and "finished," not in found.stdout
+
+
 def test_vpt_store_check_makes_no_store(tmp_path, monkeypatch):
     monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "none"))
     checked = CliRunner().invoke(app, ["store", "check"])

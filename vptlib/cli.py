@@ -299,8 +299,9 @@ def check_store() -> None:
         return
     for what, size in found.bytes.items():
         print_row((what, f"{size / 1e6:,.1f} MB"), [11])
-    print_row(("state", {"whole": "can be used", "server": "answers"}.get(found.state, found.state)), [11])
-    print_row(("runs", f"{found.finished} finished, {len(found.damaged)} of them damaged"), [11])
+    print_row(("state", "cannot be used" if found.faults else _STATES[found.state]), [11])
+    if found.finished or not found.faults:
+        print_row(("runs", f"{found.finished} finished, {len(found.damaged)} of them damaged"), [11])
     for name, fault in found.damaged.items():
         print_row(("damaged", f"{name}: {fault}; the next study that needs it makes it again"), [11])
     if len(found.left):
@@ -309,6 +310,14 @@ def check_store() -> None:
         print_row(("fault", fault), [11])
     if not found.passed:
         _stop("The store is not sound: see above.", 1)
+
+
+_STATES = {
+    "whole": "can be used",
+    "server": "answers",
+    "half made": "was not finished: the next study makes it",
+    "older": "of an older MLflow: the next study upgrades it, and keeps a copy",
+}
 
 
 def _sizes(text: str) -> tuple[int, ...]:

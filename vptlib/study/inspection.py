@@ -18,7 +18,7 @@ class Inspection:
 
     Attributes:
         where: its address, without a password.
-        state: of its file, as in `vptlib.study.database.State`; "server" for a server that answers.
+        state: of its file, as in `vptlib.study.database.State`; "server" for a server that answers; "" if not known.
         finished: number of finished runs.
         damaged: name of a finished run → what is wrong with it. It counts as missing and will be made again.
         bytes: sizes of the database and of the artefacts.
@@ -27,7 +27,7 @@ class Inspection:
     """
 
     where: str
-    state: str = "server"
+    state: str = ""
     finished: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
@@ -50,6 +50,7 @@ def inspect_store() -> Inspection:
             if found.faults or found.state != "whole":
                 return found
         store = open_store()
+        found.state = found.state or "server"
         with alone(lock_of(store)):
             found.left = leftovers_of(store)
         for run in _runs(store):
