@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.report import build
 from vptlib.study.study import Study
@@ -266,3 +268,15 @@ def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tm
         build.check_parameters(build.repository() / "notebooks" / f"{notebook}.ipynb", parameters)
     task = given[name]
     assert [Study(task["task"], **task["settings"])] == settings.studies()
+
+
+def test_fewer_test_images_than_asked_for_are_said_before_training(config, tmp_path, monkeypatch, capsys):
+    said = []
+    steps(monkeypatch, run_studies=lambda studies: said.append(capsys.readouterr().out))
+    there = len(load_task("digits").test)
+    config.write_text(re.sub("test_images: .*", f"test_images: {there + 1}", config.read_text()))
+    build.make_report(config, tmp_path / "out")
+    config.write_text(config.read_text().replace(str(there + 1), str(there)))
+    build.make_report(config, tmp_path / "out")
+    assert f"{there} test images, and {there + 1} were asked for: all {there} are used" in said[0]
+    assert "asked for" not in said[1]

@@ -17,11 +17,6 @@ from vptlib.statement import Statement, statement
 from vptlib.wording import listed as in_a_row
 from vptlib.wording import printable
 
-# How others call a split, in lower case, and whether its images train or test.
-SPLIT_NAMES = {"train": "train", "training": "train", "val": "train", "valid": "train", "validation": "train"}
-SPLIT_NAMES |= {"dev": "train", "test": "test", "testing": "test"}
-
-
 LEVELS = ("error", "warning", "note")  # of a finding, worst first
 
 

@@ -77,6 +77,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         _check_space(folder, store_folder())
         check_material(config)
         _say_warnings(config)
+        _say_what_is_fewer(config)
         if deadline is not None:
             config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]

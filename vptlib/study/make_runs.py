@@ -190,7 +190,7 @@ class _Making:
         return {cell: time.time() - begun for cell, begun in self._running.values()}
 
     def _is_stored(self, cell: Cell) -> bool:
-        return is_stored(self._plan, cell, finished_runs(self._plan))
+        return is_stored(self._plan, cell, finished_runs(self._plan, [cell]))
 
     def _submit(self, cell: Cell) -> None:
         self._waiting.remove(cell)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -110,12 +111,15 @@ def _published_facts(plan: Plan, cell: Cell) -> dict:
     }
 
 
-def finished_runs(plan: Plan) -> dict:
+def finished_runs(plan: Plan, cells: Sequence[Cell] | None = None) -> dict:
     """Finished MLflow runs of the study, by key; where two have the same key, one with stored weights.
 
     A run whose figures or files are not whole counts as missing, with a sentence on stderr.
+
+    Args:
+        cells: the runs to look for, by default all of the plan.
     """
-    return _whole_runs(plan, [run_key(plan, cell) for cell in plan.cells()])
+    return _whole_runs(plan, [run_key(plan, cell) for cell in (plan.cells() if cells is None else cells)])
 
 
 def finished_run(plan: Plan, cell: Cell):
