@@ -48,3 +48,8 @@ def test_two_folders_change_their_names_or_none_does(tmp_path):
     done = exchanged(tmp_path / "a", tmp_path / "b")
     assert names(tmp_path / "a") == (["b"] if done else ["a"])
     assert not exchanged(tmp_path / "a", tmp_path / "missing") and (tmp_path / "a").is_dir()
+
+
+def test_a_name_as_long_as_a_disk_allows_can_be_written(tmp_path):
+    write_whole(tmp_path / f"{'検' * 83}.json", "all of it")
+    assert len(names(tmp_path)) == 1

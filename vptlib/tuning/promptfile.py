@@ -10,9 +10,8 @@ built without memory (on torch's "meta" device) and its shapes compared with the
 
 import copy
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from vptlib.data.preparing import Preprocessing
 from vptlib.errors import UserError
+from vptlib.paths import whole_file
 from vptlib.prompting.blocks import ViT
 from vptlib.tuning.backbones import fingerprint, preprocessing, set_aspect
 from vptlib.tuning.methods import AdaptedModel, build_method
@@ -118,18 +118,13 @@ def _checked_names(given: Any, count: int) -> tuple[str, ...]:
 
 @contextmanager
 def _written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file next to `path`, which takes its place if all went well."""
-    part = path.parent / f".prompts.{os.getpid()}.part"
+    """`vptlib.paths.whole_file`, whose failures name the place."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with whole_file(path) as part:
+            yield part
     except (OSError, SafetensorError, ValueError) as error:  # ValueError: a path that holds U+0000
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"prompts cannot be written to {path} ({reason}): name a file in a folder of yours.") from error
-    finally:
-        with suppress(OSError, ValueError):
-            part.unlink(missing_ok=True)
 
 
 # ---- loading ----------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
+from vptlib.paths import whole_file
 from vptlib.tuning.augmentation import AUGMENTATIONS, NONE, augmented
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
@@ -596,20 +597,16 @@ class _Run:
             self.history.best_step = len(self.history.train_loss)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        torch.save(
-            {
-                "recipe": asdict(self.recipe),
-                "history": asdict(self.history),
-                "trained": self.model.trained_state(),
-                "best": self.best,
-                "optimiser": self.optimiser.state_dict(),
-                "random": torch.get_rng_state(),
-            },
-            part,
-        )
-        part.replace(path)
+        stored = {
+            "recipe": asdict(self.recipe),
+            "history": asdict(self.history),
+            "trained": self.model.trained_state(),
+            "best": self.best,
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        with whole_file(path) as part:
+            torch.save(stored, part)
 
     def read(self, path: Path) -> None:
         try:
