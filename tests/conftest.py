@@ -19,6 +19,23 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """The Chromium of this machine, in its sandbox where it can."""
+    from playwright.sync_api import sync_playwright
+
+    from vptlib import doctor
+    from vptlib.report.pages import find_chromium, launched
+
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip(doctor.NO_CHROMIUM)
+    with sync_playwright() as playwright:
+        running = launched(playwright.chromium, chromium)
+        yield running
+        running.close()
+
+
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     """The place of an empty cache of backbones and images for this test alone."""

@@ -6,27 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from studies import TINY
 
 from vptlib.study.plan import Cell, Plan
-from vptlib.study.published_rules import EQUAL
 from vptlib.study.store import Result, finished_run, log_run
 from vptlib.tuning.training import Evaluation, History
 
-TINY = {
-    "image_size": 14,
-    "depth": 1,
-    "num_prompts": 2,
-    "steps": 3,
-    "batch_size": 8,
-    "candidates": 1,
-    "test_images": 30,
-    "rules": EQUAL,
-}
 CELL = Cell("linear", 40, 0)
 
 
 def plan(task: str = "digits", **changes) -> Plan:
-    return Plan(task, **(TINY | {"methods": ("linear", "vpt-deep"), "sizes": (40,)} | changes))
+    own = {"task": task, "candidates": 1, "methods": ("linear", "vpt-deep"), "sizes": (40,)}
+    return Plan(**(TINY | own | changes))
 
 
 def result(items: int = 30, weights: bool = True) -> Result:

@@ -13,33 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from studies import study
 
 from vptlib.study import claims as claims_module
 from vptlib.study import runner, time_budget
 from vptlib.study.claims import Claims, FolderBoard, ServerBoard, claims_experiment
 from vptlib.study.make_runs import AsListed, claims_of_store, results
-from vptlib.study.published_rules import EQUAL
 from vptlib.study.store import log_run, run_key
-from vptlib.study.study import Study
 
 NEVER = 1000.0  # seconds between signs of life
-TINY = {
-    "task": "digits",
-    "image_size": 14,
-    "depth": 1,
-    "num_prompts": 2,
-    "steps": 3,
-    "batch_size": 8,
-    "test_images": 30,
-    "rules": EQUAL,
-    "methods": ("linear", "vpt-deep"),
-    "sizes": (40, 60),
-    "seeds": (0, 1),
-}
-
-
-def study(**changes) -> Study:
-    return Study(**(TINY | changes))
 
 
 # ---- a claim ------------------------------------------------------------------------------------------------------
@@ -178,7 +160,7 @@ def stored(folder: Path) -> int:
 
 OTHER_STUDY = """
 import sys
-from test_claims import study
+from studies import study
 ours = study()
 ours.check()
 print("ready", flush=True)

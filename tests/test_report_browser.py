@@ -14,7 +14,7 @@ from vptlib import doctor
 from vptlib.evidence.decision import CHOICES
 from vptlib.report import build
 from vptlib.report.config import read_config
-from vptlib.report.pages import find_chromium, launched, print_pdf
+from vptlib.report.pages import find_chromium, print_pdf
 from vptlib.study import runner
 from vptlib.study.study import Study
 
@@ -156,19 +156,6 @@ def test_the_page_has_the_answers_first_and_hides_the_code(made):
 
 
 # ---- in the browser -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip(doctor.NO_CHROMIUM)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        running = launched(playwright.chromium, chromium)
-        yield running
-        running.close()
 
 
 CUT_OFF = """

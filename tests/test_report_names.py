@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from vptlib import doctor
 from vptlib.course.figures import leads_by_distance
 from vptlib.report.build import file_names
 from vptlib.report.charts import learning_curve_figure
 from vptlib.report.explanation_charts import map_table
 from vptlib.report.gradcam_page import gradcam_page
-from vptlib.report.pages import find_chromium, launched
+from vptlib.report.pages import launched
 from vptlib.report.style import styled_figure, text_style
 
 FORMULAS = ["$5 and $6", "$x^$", r"$\frac$", r"a $\nonsense{$ b", r"\$1 $", "100 % {$_$}"]
@@ -128,13 +127,5 @@ def test_chromium_runs_in_its_sandbox_where_it_can(tmp_path, has_sandbox, asked)
     assert browsers.asked == asked
 
 
-def test_the_chromium_of_this_machine_starts():
-    from playwright.sync_api import sync_playwright
-
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip(doctor.NO_CHROMIUM)
-    with sync_playwright() as playwright:
-        browser = launched(playwright.chromium, chromium)
-        assert browser.is_connected()
-        browser.close()
+def test_the_chromium_of_this_machine_starts(browser):
+    assert browser.is_connected()

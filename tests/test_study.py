@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from studies import TINY, study
 
 from vptlib.errors import UserError
 from vptlib.report.words.en import protocol
@@ -26,21 +27,6 @@ from vptlib.tuning.methods import METHODS, STANDARD
 from vptlib.tuning.training import Diverged, History
 
 pytestmark = pytest.mark.usefixtures("own_store")
-
-TINY = {
-    "task": "digits",
-    "image_size": 14,
-    "depth": 1,
-    "num_prompts": 2,
-    "steps": 3,
-    "batch_size": 8,
-    "test_images": 30,
-    "rules": EQUAL,
-}
-
-
-def study(**changes) -> Study:
-    return Study(**(TINY | {"methods": ("linear", "vpt-deep"), "sizes": (40, 60), "seeds": (0, 1)} | changes))
 
 
 def plain(runs: pd.DataFrame) -> pd.DataFrame:
