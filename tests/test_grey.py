@@ -162,7 +162,7 @@ def test_images_of_8_bits_have_no_range_and_are_not_decoded_to_find_one(tmp_path
 
 
 def said(source):
-    return {what.code: (level, sentence(what)) for level, what in source.remarks()}
+    return {found.what.code: (found.level, sentence(found.what)) for found in source.remarks()}
 
 
 def test_the_range_is_stated(tmp_path):

@@ -19,8 +19,9 @@ from PIL import Image
 from vptlib.data.divided import findings_on_balance, findings_on_sides, findings_on_sizes, readable
 from vptlib.data.duplicates import ACROSS, EXACT, TURNED, duplicates
 from vptlib.data.files import ListedImages
+from vptlib.data.findings import Finding, worst_first
 from vptlib.data.inspection import inspected, pixels_digest
-from vptlib.data.listing import LEVELS, Finding, Listing
+from vptlib.data.listing import Listing
 from vptlib.data.readers import read
 from vptlib.data.sides import as_the_model_sees
 from vptlib.data.tasks import TASKS, load_task
@@ -78,7 +79,7 @@ def check_data(spec: str, sizes: tuple[int, ...] | None = None, progress: bool =
     files["split"] = listing.splits
     same = duplicates(files, partial(pixels_digest, listing.images))
     found = DataCheck(listing, files, same.pairs, stopped=same.stopped)
-    found.findings = sorted(_findings(found, sizes), key=lambda finding: LEVELS.index(finding.level))
+    found.findings = worst_first(_findings(found, sizes))
     return found
 
 
@@ -101,7 +102,7 @@ def _findings(found: DataCheck, sizes: tuple[int, ...] | None) -> list[Finding]:
     to_use = readable(found.listing, whole)
     return [
         *found.listing.remarks,
-        *(Finding(level, what) for level, what in found.listing.images.remarks()),
+        *found.listing.images.remarks(),
         *_unreadable(found),
         *findings_on_sizes(to_use, sizes),
         *findings_on_sides(found.listing),

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vptlib.data.listing import Finding, Listing
+from vptlib.data.findings import Finding
+from vptlib.data.listing import Listing
 from vptlib.data.possible_sizes import Labelled
 from vptlib.errors import UserError
 from vptlib.statement import statement

@@ -24,12 +24,12 @@ import numpy as np
 from PIL import Image
 
 from vptlib.data.decoding import deep_values, deep_values_of, depth_of, held, opened, upright
+from vptlib.data.findings import Finding
 from vptlib.data.grey import kind_of
 from vptlib.data.grey_range import Greys, Range, checked_range, greys_of
 from vptlib.data.kept import KeptImages
 from vptlib.errors import UserError
 from vptlib.paths import cache_folder
-from vptlib.statement import Statement
 
 # Decoded images of one task are kept on disk up to this many bytes (at one image size). Those of a larger task are
 # decoded again for each batch.
@@ -124,8 +124,8 @@ class Images:
         """What is known of the images of more than 8 bits."""
         return Greys(images=len(self))
 
-    def remarks(self) -> list[tuple[str, Statement]]:
-        """What has to be said about values of more than 8 bits, each with its level ("warning" or "note")."""
+    def remarks(self) -> list[Finding]:
+        """What has to be said about values of more than 8 bits."""
         return self.greys.remarks()
 
     @cached_property

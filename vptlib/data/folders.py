@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from vptlib.data.files import ImageFiles
+from vptlib.data.findings import Finding
 from vptlib.data.layouts import Layout, Part, chosen, understood
-from vptlib.data.listing import Finding, Listing, drawn, one_spelling, with_split
+from vptlib.data.listing import Listing, drawn, one_spelling, with_split
 from vptlib.data.passed_over import passed_over
 from vptlib.data.tree import Ignored, tree
 from vptlib.errors import UserError

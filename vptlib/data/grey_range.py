@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vptlib.data.findings import Finding
 from vptlib.data.grey import USUAL, Range, scaled
 from vptlib.errors import UserError
-from vptlib.statement import Statement, statement
+from vptlib.statement import statement
 
 SAMPLED = 256  # deep images that are looked at, evenly spaced in their order
 OUTSIDE = 1000  # one pixel of so many may lie outside the range, at either end
@@ -54,41 +55,41 @@ class Greys:
         """Whether deep images look as they did before there were ranges."""
         return self.range is None or self.range == USUAL["float" if self.floats else "whole"]
 
-    def remarks(self) -> list[tuple[str, Statement]]:
-        """What has to be said, each with its level ("warning" or "note")."""
+    def remarks(self) -> list[Finding]:
+        """What has to be said."""
         return [*self._range(), *self._mixed(), *self._few_levels(), *self._without_value()]
 
-    def _range(self) -> list[tuple[str, Statement]]:
+    def _range(self) -> list[Finding]:
         if self.range is None:
             return []
         low, high = self.range
         what = statement(
             "grey_range", low=low, high=high, how=self.how, deep=self.whole + self.floats, images=self.images
         )
-        return [("note", what)]
+        return [Finding("note", what)]
 
-    def _mixed(self) -> list[tuple[str, Statement]]:
+    def _mixed(self) -> list[Finding]:
         deep, remarks = self.whole + self.floats, []
         if self.whole and self.floats:
             what = statement("grey_kinds_mixed", whole=self.whole, floats=self.floats, one_range=self.range is not None)
-            remarks.append(("warning", what))
+            remarks.append(Finding("warning", what))
         if 0 < deep < self.images:
             own = self.how in ("own", "given")
             what = statement("grey_depths_mixed", deep=deep, others=self.images - deep, own=own)
-            remarks.append(("warning" if own else "note", what))
+            remarks.append(Finding("warning" if own else "note", what))
         return remarks
 
-    def _few_levels(self) -> list[tuple[str, Statement]]:
+    def _few_levels(self) -> list[Finding]:
         if self.levels >= FEW or self.seen < 4 * self.levels:
             return []
         low, high = self.middle
-        return [("warning", statement("grey_levels_few", levels=self.levels, low=low, high=high))]
+        return [Finding("warning", statement("grey_levels_few", levels=self.levels, low=low, high=high))]
 
-    def _without_value(self) -> list[tuple[str, Statement]]:
+    def _without_value(self) -> list[Finding]:
         if not self.without_value:
             return []
         what = statement("grey_without_value", files=self.without_value, sampled=self.sampled, first=self.first)
-        return [("warning", what)]
+        return [Finding("warning", what)]
 
 
 def checked_range(grey: Range | None) -> Range | None:

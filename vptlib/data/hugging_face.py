@@ -6,8 +6,9 @@ from typing import Any
 
 from PIL import Image
 
+from vptlib.data.findings import Finding
 from vptlib.data.library_parts import Choice, Part, joined
-from vptlib.data.listing import Finding, Listing
+from vptlib.data.listing import Listing
 from vptlib.errors import UserError
 from vptlib.statement import statement
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from vptlib.data.endings import way_of
+from vptlib.data.findings import Finding
 from vptlib.data.formats import suffixes
-from vptlib.data.listing import Finding
 from vptlib.data.split_names import is_beside, is_container, is_never_a_class, roles_of, split_kind
 from vptlib.data.tree import Folder
 from vptlib.errors import UserError

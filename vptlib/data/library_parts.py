@@ -1,16 +1,18 @@
 """Parts of a data set as another library gives them, joined: labels by their names, splits by what they are called."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from vptlib.data.files import ListedImages
-from vptlib.data.listing import Finding, Listing, listed, one_spelling
+from vptlib.data.findings import Finding
+from vptlib.data.listing import Listing, one_spelling, with_split
 from vptlib.data.split_names import roles_of, split_kind
 from vptlib.errors import UserError
 from vptlib.statement import statement
-from vptlib.wording import listed as in_a_row
+from vptlib.wording import listed
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ def joined(
     class_names = tuple(name for name in order if name in set(kinds))
     number = {name: k for k, name in enumerate(class_names)}
     images = ListedImages(len(rows), lambda k: rows[k][0].image_at(rows[k][1]))
-    found = listed(images, [number[name] for name in kinds], splits, class_names, source)
+    labels, given = np.array([number[name] for name in kinds], dtype=np.int64), np.array(splits, dtype=object)
+    given = given if "test" in splits else with_split(labels, None)
     passed_over = [*_unlabelled(parts, where), *_unused(order, class_names, where)]
     remarks = (*said, *remarks, *passed_over, *([] if free_text else _other_order(used, where)), *spelled)
-    return replace(found, remarks=remarks)
+    return Listing(images, labels, given, class_names, None, source, remarks=remarks)
 
 
 def _unlabelled(parts: Sequence[Part], where: str) -> list[Finding]:
@@ -150,7 +153,7 @@ def _roles_by_name(names: Sequence[str], where: str) -> dict[str, str]:
     is_clear = "train" in found and len(found) > 1 and len(set(found)) == len(found)
     if not is_clear or {"test", "evaluation"} <= set(found):
         raise UserError(
-            f"{where} has the splits {in_a_row(names)}, and which train and which test is not clear: write "
+            f"{where} has the splits {listed(names)}, and which train and which test is not clear: write "
             "?train=SPLIT&test=SPLIT (with commas between several), or ?train=SPLIT alone to divide it."
         )
     roles = roles_of(found)

@@ -11,26 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from vptlib.data.files import Images, LazyImages
+from vptlib.data.findings import Finding
 from vptlib.data.splits import fixed_test, folds_of_groups
 from vptlib.errors import UserError
-from vptlib.statement import Statement, statement
-from vptlib.wording import listed as in_a_row
-from vptlib.wording import printable
-
-LEVELS = ("error", "warning", "note")  # of a finding, worst first
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found in the images, as code and numbers; `vptlib.report.words` has its sentence.
-
-    Attributes:
-        level: "error" (a study cannot go on), "warning" (its results may mislead) or "note".
-        what: the finding.
-    """
-
-    level: str
-    what: Statement
+from vptlib.statement import statement
+from vptlib.wording import listed, printable
 
 
 @dataclass(frozen=True)
@@ -84,13 +69,6 @@ def with_split(labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
 def drawn(groups: np.ndarray | None = None) -> Finding:
     """That `with_split` has drawn the test images."""
     return Finding("note", statement("quarter_tests", groups=groups is not None))
-
-
-def listed(images: Images, labels: list, splits: list, names: tuple[str, ...], source: str) -> Listing:
-    """A listing of images that a library gives, without groups; `splits` may all be "train"."""
-    numbers = np.array(labels, dtype=np.int64)
-    given = np.array(splits, dtype=object)
-    return Listing(images, numbers, given if "test" in splits else with_split(numbers, None), names, None, source)
 
 
 def check_image(where: str, place: Path, folder: Path) -> None:
@@ -151,7 +129,7 @@ def _refuse_two_in_one_split(kinds: dict[str, list[str]], given: set[tuple[str, 
         there = [repr(printable(name)) for name in found if name is not None]
         if len(there) > 1:
             raise UserError(
-                f"{where}: {in_a_row(there)} may be one class in {len(there)} spellings: give them one name if they "
+                f"{where}: {listed(there)} may be one class in {len(there)} spellings: give them one name if they "
                 "are, or names that differ more if they are not."
             )
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from vptlib.data.endings import NAME_IT, way_of
+from vptlib.data.findings import Finding
 from vptlib.data.formats import NEEDS_PLUGIN
-from vptlib.data.listing import Finding
 from vptlib.data.tree import Folder, Ignored
 from vptlib.statement import statement
 from vptlib.wording import printable

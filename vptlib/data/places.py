@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from vptlib.data.encodings import in_encoding
-from vptlib.data.listing import Finding, check_image
+from vptlib.data.findings import Finding
+from vptlib.data.listing import check_image
 from vptlib.errors import UserError
 from vptlib.statement import statement
 

@@ -38,17 +38,17 @@ import numpy as np
 
 from vptlib.data.decoding import is_whole
 from vptlib.data.files import ImageFiles
+from vptlib.data.findings import Finding
 from vptlib.data.folders import read_folder
 from vptlib.data.grey_range import Range, checked_range
 from vptlib.data.hugging_face import read_hugging_face
-from vptlib.data.listing import Finding, Listing
+from vptlib.data.listing import Listing
 from vptlib.data.tables import TABLES, read_table
 from vptlib.data.torchvision_sets import read_torchvision
 from vptlib.data.vtab import read_vtab
 from vptlib.errors import UserError
 from vptlib.statement import statement
-from vptlib.wording import did_you_mean, printable
-from vptlib.wording import listed as in_a_row
+from vptlib.wording import did_you_mean, listed, printable
 
 _SHOWN = 3  # names that a remark gives
 
@@ -176,7 +176,7 @@ def _without_unreadable(spec: str, listing: Listing) -> Listing:
         return listing
     lost = set(listing.labels[listing.splits == "train"]) - set(listing.labels[whole & (listing.splits == "train")])
     if lost:
-        names = in_a_row(repr(listing.class_names[label]) for label in sorted(lost))
+        names = listed(repr(listing.class_names[label]) for label in sorted(lost))
         raise UserError(f"{spec}: no training image of {names} can be read: replace the files, or leave the class out.")
     kept = {"labels": listing.labels[whole], "splits": listing.splits[whole]}
     if listing.validation is not None:

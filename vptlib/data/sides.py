@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from vptlib.data.listing import Finding
+from vptlib.data.findings import Finding
 from vptlib.statement import statement
 
 SMALL = 32  # pixels: a shorter side is worth a note

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from vptlib.data.encodings import UTF_8, text_of
-from vptlib.data.listing import Finding
+from vptlib.data.findings import Finding
 from vptlib.errors import UserError
 from vptlib.statement import statement
 

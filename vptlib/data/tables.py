@@ -11,7 +11,8 @@ import pandas as pd
 
 from vptlib.data.columns import columns_of, fits
 from vptlib.data.files import ImageFiles
-from vptlib.data.listing import Finding, Listing, drawn, one_spelling, with_split
+from vptlib.data.findings import Finding
+from vptlib.data.listing import Listing, drawn, one_spelling, with_split
 from vptlib.data.places import Places
 from vptlib.data.split_names import roles_of, split_kind
 from vptlib.data.table_files import TABLES as TABLES  # others ask which endings are tables

@@ -32,7 +32,7 @@ from vptlib.data.embedded import (
     surface_inspection,
 )
 from vptlib.data.files import LazyImages
-from vptlib.data.listing import LEVELS, Finding
+from vptlib.data.findings import Finding, worst_first
 from vptlib.data.preparing import ImageSet
 from vptlib.errors import UserError
 from vptlib.wording import did_you_mean
@@ -179,8 +179,7 @@ def findings_of(task: Task) -> list[Finding]:
     Few images are opened; `vptlib.data.check` opens all. Errors come first, then warnings.
     """
     source = task.train.source if isinstance(task.train, LazyImages) else None
-    greys = [] if source is None else [Finding(level, what) for level, what in source.remarks()]
-    return sorted([*task.remarks, *greys], key=lambda finding: LEVELS.index(finding.level))
+    return worst_first([*task.remarks, *([] if source is None else source.remarks())])
 
 
 def task_is_available(name: str) -> tuple[bool, str]:
