@@ -71,7 +71,8 @@ class Plan:
             backbone was pre-trained under the rules "until done", else "squash".
         precision: "fp32", "bf16", or "auto": bf16 where this machine is faster with it. Only "until done" uses it.
         num_prompts: prompts per prompted layer.
-        steps, batch_size: of every training run of every method; under "until done", `steps` is the largest number.
+        steps: of every training run of every method; under "until done", the largest number.
+        batch_size: images in a step, of every training run of every method.
         candidates: how many learning rates (published rules: settings) are tried per method and size, or "all".
         test_images: how many of the task's test images are used, always the same ones; or "all". If there are fewer,
             all of them are used, and the report states both numbers.
