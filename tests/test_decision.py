@@ -7,16 +7,18 @@ import pytest
 from planted import SIZES_OF_METHODS, planted_runs
 
 from vptlib.errors import UserError
-from vptlib.evidence.curves import learning_curves, paired_difference
-from vptlib.evidence.decision import Recommendation, advice_so_far, costs, recommend, summarise
-from vptlib.statement import Statement
+from vptlib.evidence.audit import WARNING, AuditFinding
+from vptlib.evidence.costs import costs
+from vptlib.evidence.decision import advice_so_far, recommend, summarise
+from vptlib.evidence.recommendation import STEPS, Recommendation, use_code
+from vptlib.statement import Statement, statement
 
 SIZES = (50, 150, 400)
 
 
-def table(vpt: float, full: float, linear: float | None = None, **options):
+def table(vpt: float, full: float, linear: float | None = None, shallow: float | None = None, **options):
     """Accuracies at the largest size; 8 points less for each step down in size, for all methods."""
-    last = {"linear": linear, "vpt-deep": vpt, "full": full}
+    last = {"linear": linear, "vpt-shallow": shallow, "vpt-deep": vpt, "full": full}
     truth = {
         method: {n: accuracy - 0.08 * step for step, n in enumerate(reversed(SIZES))}
         for method, accuracy in last.items()
@@ -25,45 +27,248 @@ def table(vpt: float, full: float, linear: float | None = None, **options):
     return planted_runs(truth, **options)
 
 
-def codes(advice: Recommendation) -> set[str]:
-    return {reason.code for reason in advice.reasons}
+def flat(accuracy: float, methods=("linear", "vpt-deep", "full"), **options):
+    return planted_runs({method: dict.fromkeys(SIZES, accuracy) for method in methods}, **options)
+
+
+def codes(advice: Recommendation) -> list[str]:
+    return [reason.code for reason in advice.reasons]
 
 
 QUIET = {"images": 1500, "shared": 0.95, "seed_spread": 0.001}
 
 
+# ---- which method -----------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    ("vpt", "full", "choice"),
+    ("vpt", "full", "linear", "choice"),
     [
-        (0.80, 0.80, "no_difference"),
-        (0.88, 0.80, "prompt"),
-        (0.80, 0.88, "fine_tune"),
+        (0.80, 0.80, None, "use_prompt"),  # the lighter of two equal ones
+        (0.88, 0.80, None, "use_prompt"),
+        (0.80, 0.88, None, "fine_tune"),
+        (0.80, 0.80, 0.80, "use_linear"),
+        (0.80, 0.80, 0.87, "use_linear"),  # ahead of both: the advice is not between the two losers
+        (0.88, 0.80, 0.80, "use_prompt"),
+        (0.80, 0.90, 0.70, "fine_tune"),
     ],
 )
-def test_clear_cases(vpt, full, choice):
-    advice = recommend(table(vpt, full, **QUIET), margin=0.03)
-    assert advice.choice == choice
-    assert advice.confidence == "high"
-    assert advice.probability > 0.95
+def test_the_lightest_within_the_margin_of_the_best_is_used(vpt, full, linear, choice):
+    advice = recommend(table(vpt, full, linear, **QUIET), margin=0.03)
+    assert (advice.choice, advice.confidence) == (choice, "high")
+    assert use_code(advice.method) == choice and advice.probability > 0.95
+    assert (advice.n, advice.seeds, advice.images) == (400, 3, 1500)
+
+
+def test_every_method_is_a_candidate():
+    advice = recommend(table(0.80, 0.80, 0.80, shallow=0.88, **QUIET), margin=0.03)
+    assert (advice.choice, advice.method, advice.confidence) == ("use_vpt_shallow", "vpt-shallow", "high")
+    assert list(advice.candidates) == ["linear", "vpt-shallow", "vpt-deep", "full"], "the lightest first"
+    assert advice.reasons[0].values["methods"][0] == "vpt-shallow"
+
+
+def test_the_margin_decides_what_matters():
+    runs = table(0.80, 0.83, **QUIET)
+    assert recommend(runs, margin=0.01).choice == "fine_tune"
+    assert recommend(runs, margin=0.06).choice == "use_prompt"
+
+
+def test_probabilities_and_losses_of_the_candidates_fit_together():
+    found = recommend(table(0.80, 0.82, 0.79, images=400, seed_spread=0.01), margin=0.01).candidates
+    assert sum(candidate.right for candidate in found.values()) == pytest.approx(1)
+    for candidate in found.values():
+        assert candidate.right <= candidate.near_best <= 1 and candidate.expected_loss >= 0
+        assert candidate.low <= candidate.accuracy <= candidate.high
+    assert found["linear"].right == found["linear"].near_best, "for the lightest, near is right"
+
+
+def test_a_heavier_method_loses_the_margin_where_a_lighter_one_would_do():
+    found = recommend(table(0.80, 0.80, **QUIET), margin=0.05).candidates
+    assert found["full"].expected_loss == pytest.approx(0.05, abs=1e-3)
+    assert found["vpt-deep"].expected_loss == pytest.approx(0, abs=1e-3)
+
+
+def test_costs_that_are_known_take_the_place_of_the_margin():
+    runs = table(0.80, 0.84, **QUIET)
+    assert recommend(runs, 0.01).choice == "fine_tune"
+    assert recommend(runs, 0.01, handicaps={"vpt-deep": 0.0, "full": 0.10}).choice == "use_prompt"
+    assert recommend(runs, 0.06, handicaps={"vpt-deep": 0.0, "full": 0.0}).choice == "fine_tune"
+
+
+# ---- does anything work -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_where_all_methods_guess_nothing_works_and_no_labels_are_bought(classes):
+    advice = recommend(flat(1 / classes, images=3000), chance=1 / classes)
+    assert (advice.choice, advice.confidence) == ("nothing_works", "high")
+    assert advice.method is None and advice.decide_again_at is None
+    assert codes(advice)[1] == "at_chance"
+
+
+def test_with_few_images_a_class_guessing_asks_for_labels_first():
+    runs = planted_runs({m: {20: 0.1} for m in ("vpt-deep", "full")}, images=500)
+    truth = np.arange(500) % 10
+    assert recommend(runs.assign(truth=[truth] * len(runs)), chance=0.1).choice == "more_labels"
+    assert recommend(runs, chance=0.1).choice == "nothing_works", "the classes are not known"
+
+
+def test_few_test_images_cannot_show_that_nothing_works():
+    advice = recommend(flat(0.6, images=12, random=3), chance=0.5)
+    assert advice.choice == "more_test_images"
+
+
+def test_one_method_that_beats_guessing_is_enough():
+    runs = planted_runs({"linear": {400: 0.8}, "vpt-deep": {400: 0.5}, "full": {400: 0.5}}, images=1000)
+    assert recommend(runs, chance=0.5).choice == "use_linear"
+
+
+# ---- is it good enough ------------------------------------------------------------------------------------------
+
+
+def test_the_lightest_that_surely_reaches_what_is_needed_is_used_even_if_a_heavier_one_is_better():
+    runs = table(0.90, 0.95, 0.70, **QUIET)
+    advice = recommend(runs, 0.01, needed=0.8)
+    assert (advice.choice, advice.confidence) == ("fine_tune", "high")  # it is better by more than the margin
+    assert recommend(runs, 0.06, needed=0.8).choice == "use_prompt"
+    assert recommend(runs, 0.30, needed=0.8).choice == "use_prompt", "the linear probe does not reach it"
+
+
+def test_the_mean_of_several_trainings_is_not_the_model_that_will_run():
+    truth = {m: {200: 0.78, 400: 0.81} for m in ("vpt-deep", "full")}
+    advice = recommend(planted_runs(truth, images=4000, seed_spread=0.03, seeds=5), needed=0.79)
+    mean_reaches = np.mean([c.accuracy for c in advice.candidates.values()]) > 0.79
+    assert mean_reaches and advice.confidence != "high"
+
+
+def test_what_is_not_reached_on_a_rising_curve_asks_for_labels_and_on_a_flat_one_does_not():
+    rising = recommend(table(0.80, 0.80, **QUIET), needed=0.9)
+    assert rising.choice == "more_labels" and rising.decide_again_at == 800
+    level = recommend(flat(0.80, **QUIET), needed=0.9)
+    assert (level.choice, level.confidence) == ("nothing_works", "high")
+
+
+def test_the_present_way_of_working_is_a_bar_too():
+    assert recommend(flat(0.80, **QUIET), today=0.9).choice == "nothing_works"
+    assert recommend(flat(0.80, **QUIET), margin=0.03, today=0.7).choice == "use_linear"
+
+
+# ---- what is cheapest next --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("vpt", "full"), [(0.60, 0.90), (0.90, 0.60), (0.80, 0.80)])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_advise_nothing_but_seeds(vpt, full, seeds):
+    advice = recommend(table(vpt, full, seeds=seeds, images=2000, shared=0.95), margin=0.03)
+    assert (advice.choice, advice.confidence) == ("more_seeds", "low")
+    assert "quick_look" in codes(advice)
+
+
+def test_one_seed_of_guesses_is_called_so_with_low_confidence():
+    advice = recommend(flat(0.1, seeds=1, images=1000), chance=0.1)
+    assert (advice.choice, advice.confidence) == ("nothing_works", "low")
+
+
+def finding(code: str, method: str, n: int = 400, **values) -> AuditFinding:
+    return AuditFinding(WARNING, Statement(code, values), ("a",), method, n)
+
+
+def test_training_that_was_cut_short_comes_before_the_choice_where_it_can_change_it():
+    runs = table(0.80, 0.82, **QUIET)
+    assert recommend(runs, 0.01, findings=[finding("best_at_last_step", "vpt-deep")]).choice == "train_longer"
+    assert recommend(runs, 0.01, findings=[finding("best_at_last_step", "full")]).choice == "fine_tune"
+    assert recommend(runs, 0.01, findings=[finding("best_at_last_step", "vpt-deep", n=50)]).choice == "fine_tune"
+    far = table(0.60, 0.82, **QUIET)
+    assert recommend(far, 0.01, findings=[finding("best_at_last_step", "vpt-deep")]).choice == "fine_tune"
+
+
+def test_what_the_audit_found_about_a_contender_lowers_the_confidence():
+    runs = table(0.88, 0.80, **QUIET)
+    assert recommend(runs, 0.03).confidence == "high"
+    doubted = recommend(runs, 0.03, findings=[finding("choice_at_edge", "vpt-deep", solved=False)])
+    assert (doubted.choice, doubted.confidence) == ("use_prompt", "medium")
+    assert "audit_doubts" in codes(doubted)
+    assert recommend(runs, 0.03, findings=[finding("choice_at_edge", "vpt-deep", solved=True)]).confidence == "high"
+    assert recommend(runs, 0.03, findings=[finding("choice_at_edge", "full", solved=False)]).confidence == "high"
+
+
+def test_a_larger_input_that_is_clearly_better_comes_first():
+    larger = statement("larger_input_needs_time", size=224, accuracy=0.9, smaller=56, smaller_accuracy=0.7)
+    advice = recommend(table(0.88, 0.80, **QUIET), 0.03, larger_input=larger)
+    assert (advice.choice, advice.method, advice.confidence) == ("larger_input", "vpt-deep", "low")
+    assert advice.reasons[1] == larger
+
+
+def test_an_open_question_asks_for_what_would_settle_it():
+    seeds = recommend(table(0.80, 0.83, images=4000, shared=0.95, seed_spread=0.02, random=1), margin=0.02)
+    images = recommend(table(0.80, 0.82, images=500, shared=0.9, random=1), margin=0.02)
+    assert {seeds.choice, images.choice} <= {"more_seeds", "more_test_images", "use_prompt", "fine_tune"}
+    for advice in (seeds, images):
+        if advice.choice in STEPS:
+            asked = advice.reasons[1].values
+            assert asked["step"] == advice.choice and asked["wanted"] > asked["now"]
+
+
+def test_what_no_study_of_a_usual_size_could_settle_is_decided_by_the_loss():
+    advice = recommend(table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02), margin=0.02)
+    assert advice.uses and advice.confidence == "low"
+    assert advice.settles > 0.04
+    assert advice.expected_loss[advice.method] == min(advice.expected_loss.values())
+
+
+@pytest.mark.parametrize("random", range(12))
+def test_headline_confidence_and_reasons_never_contradict_each_other(random):
+    draw = np.random.default_rng(random)
+    accuracy = draw.uniform(0.3, 0.95, size=3)
+    runs = table(*accuracy, images=int(draw.choice([30, 200, 1500])), seeds=int(draw.choice([1, 3, 5])), random=random)
+    bar = draw.choice([None, 0.6])
+    advice = recommend(runs, float(draw.choice([0.01, 0.05])), chance=0.25, needed=bar)
+    said = advice.reasons[2]
+    if advice.uses:
+        assert said.code == "sure" and said.values["method"] == advice.method
+        assert said.values["level"] == advice.confidence and said.values["probability"] == advice.probability
+        assert (advice.confidence == "high") <= (advice.probability >= 0.95)
+        assert (advice.confidence == "medium") <= (advice.probability >= 0.80)
+    elif advice.choice == "nothing_works":
+        assert said.code == "sure_nothing_works" and advice.method is None
+    else:
+        assert said.code == "leads_so_far" and advice.confidence == "low"
+
+
+# ---- strange tables ---------------------------------------------------------------------------------------------
+
+
+def test_seeds_that_not_all_methods_have_are_left_out_and_named():
+    runs = table(0.88, 0.80, seeds=4, **QUIET)
+    short = runs[~((runs["method"] == "full") & (runs["seed"] == 3))]
+    advice = recommend(short, 0.03)
     assert advice.seeds == 3
+    assert [r.values["unused"] for r in advice.reasons if r.code == "seeds_not_common"] == [[3]]
+    assert advice.difference == recommend(runs[runs["seed"] < 3], 0.03).difference
 
 
-def test_a_wide_interval_asks_for_more_data():
-    advice = recommend(table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02), margin=0.01)
-    assert advice.choice == "collect_more"
-    assert advice.low < -0.01 and advice.high > 0.01
-    assert {"more_test_images", "more_seeds"} & codes(advice)
+def test_a_method_that_lacks_the_size_is_no_candidate_and_named():
+    runs = table(0.88, 0.80, 0.95, **QUIET)
+    advice = recommend(runs[~((runs["method"] == "linear") & (runs["n"] == 400))], 0.03)
+    assert advice.choice == "use_prompt" and "linear" not in advice.candidates
+    assert [r.values["methods"] for r in advice.reasons if r.code == "methods_lacking"] == [["linear"]]
 
 
-def test_prompts_need_not_win_but_fine_tuning_must():
-    runs = table(0.81, 0.80, **QUIET)
-    row = paired_difference(runs).iloc[-1]
-    margin = (row["high"] + max(0, -row["low"])) / 2  # reaches beyond the margin on the side of prompts alone
-    assert recommend(runs, margin).choice == "prompt"
-    swapped = runs.assign(method=runs["method"].map({"vpt-deep": "full", "full": "vpt-deep"}))
-    low = -paired_difference(swapped).iloc[-1]["low"]
-    assert recommend(swapped, 0.95 * low).choice == "collect_more"
-    assert recommend(swapped, 1.05 * low).choice == "no_difference"
+@pytest.mark.parametrize("images", [2, 10])
+def test_a_handful_of_test_images_gets_an_answer_without_certainty(images):
+    advice = recommend(table(0.88, 0.80, images=images), chance=0.5)
+    assert (advice.choice, advice.confidence) == ("more_test_images", "low")
+
+
+def test_two_methods_right_on_every_image_need_no_more_labels():
+    advice = recommend(flat(1 - 1e-12, **QUIET), margin=0.01, chance=0.1)
+    assert (advice.choice, advice.confidence) == ("use_linear", "high")
+
+
+@pytest.mark.parametrize("name", ["chance", "today", "needed"])
+def test_a_share_that_is_no_fraction_is_refused(name):
+    with pytest.raises(UserError, match=f"{name} is 80, but must be a fraction"):
+        recommend(table(0.8, 0.8), **{name: 80})
 
 
 # ---- a study that had too little time ---------------------------------------------------------------------------
@@ -103,81 +308,10 @@ def test_runs_of_both_without_a_common_seed_are_no_answer():
 def test_where_both_are_comparable_at_a_smaller_size_that_is_the_answer():
     runs = planted_runs({"vpt-deep": {100: 0.9, 400: 0.9}, "full": {100: 0.6}})
     assert advice_so_far(runs, 0.02) == recommend(runs, 0.02)
-    assert (advice_so_far(runs).choice, advice_so_far(runs).n) == ("prompt", 100)
+    assert (advice_so_far(runs, 0.02).choice, advice_so_far(runs, 0.02).n) == ("use_prompt", 100)
 
 
-def test_the_margin_decides_what_matters():
-    runs = table(0.80, 0.83, **QUIET)
-    assert recommend(runs, margin=0.01).choice == "fine_tune"
-    assert recommend(runs, margin=0.06).choice == "no_difference"
-
-
-@pytest.mark.parametrize(("vpt", "full"), [(0.60, 0.90), (0.90, 0.60), (0.80, 0.80)])
-def test_one_seed_is_a_quick_look_with_low_confidence(vpt, full):
-    advice = recommend(table(vpt, full, seeds=1, images=2000, shared=0.95), margin=0.03)
-    assert advice.confidence == "low"
-    assert "quick_look" in codes(advice)
-
-
-def test_one_open_seed_asks_for_seeds_before_labels():
-    advice = recommend(table(0.80, 0.80, seeds=1, images=100, shared=0.3))
-    assert advice.choice == "collect_more"
-    assert "seeds_before_labels" in codes(advice)
-
-
-def test_confidence_falls_as_the_lead_nears_the_margin():
-    levels = [recommend(table(0.80, 0.80 + lead, **QUIET), margin=0.02).confidence for lead in (0.08, 0.0225)]
-    assert levels[0] == "high"
-    assert levels[1] in ("low", "medium")
-
-
-def test_the_figures_in_the_reasons_are_those_of_the_table():
-    runs = table(0.78, 0.85, 0.70, **QUIET)
-    curves = learning_curves(runs).set_index(["method", "n"])
-    row = paired_difference(runs).iloc[-1]
-    seen = recommend(runs).reasons[0].values
-    assert seen["prompt"] == curves.loc[("vpt-deep", 400), "mean"]
-    assert seen["full"] == curves.loc[("full", 400), "mean"]
-    assert [seen[name] for name in ("difference", "low", "high")] == pytest.approx(
-        [row[name] for name in ("difference", "low", "high")]
-    )
-
-
-@pytest.mark.parametrize(
-    ("linear", "code"),
-    [(0.80, "linear_not_worse"), (0.84, "linear_not_worse"), (0.70, "linear_worse")],
-)
-def test_the_linear_probe_is_compared_with_the_best(linear, code):
-    assert code in codes(recommend(table(0.80, 0.80, linear, **QUIET), margin=0.03))
-
-
-def test_without_a_linear_probe_nothing_is_said_about_it():
-    assert not any(code.startswith("linear") for code in codes(recommend(table(0.80, 0.80, **QUIET))))
-
-
-def law(a, b, sizes=SIZES):
-    return {n: 1 - a * n**-b for n in sizes}
-
-
-def test_decide_again_where_the_curves_are_predicted_to_cross():
-    # 0.55 · n^-0.1 = 4.235 · n^-0.4 at n = 7.7^(1 / 0.3) = 902
-    runs = planted_runs({"vpt-deep": law(0.55, 0.1), "full": law(4.235, 0.4)}, images=8000, seeds=1)
-    advice = recommend(runs)
-    assert advice.choice == "prompt"
-    assert advice.decide_again_at == pytest.approx(902, rel=0.15)
-    assert [r.values["leader"] for r in advice.reasons if r.code == "lead_will_change"] == ["full"]
-
-
-def test_decide_again_at_twice_the_size_where_no_crossing_is_in_reach():
-    assert recommend(planted_runs({"vpt-deep": law(0.9, 0.3), "full": law(1.2, 0.3)})).decide_again_at == 800
-    assert recommend(planted_runs({"vpt-deep": {50: 0.6}, "full": {50: 0.6}})).decide_again_at == 100
-
-
-def test_what_more_labels_buy_is_stated_or_why_it_cannot_be():
-    good = planted_runs({"vpt-deep": law(0.9, 0.3), "full": law(1.2, 0.3)}, images=2000)
-    assert [r.values["n"] for r in recommend(good).reasons if r.code == "more_labels_buy"] == [800]
-    flat = {n: 0.7 for n in SIZES}
-    assert "more_labels_unknown" in codes(recommend(planted_runs({"vpt-deep": flat, "full": flat})))
+# ---- costs and the summary --------------------------------------------------------------------------------------
 
 
 def test_costs_are_those_of_the_runs():
@@ -202,7 +336,7 @@ def test_the_summary_is_plain_json_that_follows_the_contract():
     assert len(summary["curves"]) == 9
     assert set(summary["curves"][0]) == {"method", "n", "mean", "low", "high", "seeds"}
     assert summary["crossover"] is None
-    assert set(summary["recommendation"]) == {"choice_code", "confidence", "reason_codes", "decide_again_at"}
+    assert {"choice_code", "confidence", "reason_codes", "decide_again_at"} <= set(summary["recommendation"])
     assert summary["recommendation"]["choice_code"] == recommend(runs).choice
     assert [Statement.of(reason) for reason in summary["recommendation"]["reason_codes"]] == recommend(runs).reasons
     assert summary["cost"]["vpt-deep"]["bytes_per_task"] == SIZES_OF_METHODS["vpt-deep"]

@@ -1,0 +1,336 @@
+"""The rule: questions in a fixed order. The first one that is not settled gives the next step.
+
+    1  Have at least three seeds been run?                      no   more_seeds (a quick look advises nothing)
+    2  Was training long enough, the input large enough?        no   train_longer, larger_input
+    3  Does anything beat always naming the commonest class?    no   nothing_works; more_labels with fewer than ten
+                                                                     images a class; more_test_images where it is open
+    4  Does one training of anything reach the accuracy that    no   more_labels where the curve still rises, more_seeds
+       is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
+    5  Which is the lightest method within the margin of the best (`vptlib.evidence.contest`)?
+                                               asking for more pays  more_seeds, more_test_images
+                                               else                  use_<method>
+
+Asking for more pays if a choice made now loses more than half of the margin on average, and if a study of a size that
+people run would settle it: `MOST_SEEDS` seeds and `MOST_TIMES_IMAGES` times the test images. It also pays if the choice
+loses more than the margin, whatever its probability.
+
+The probability is that of the method being right: the share of the resampled studies in which it is the lightest
+within the margin of the best. Where an accuracy is needed, it is the share in which one training reaches it. From 0.95
+on the confidence is high, from 0.80 on medium, otherwise low. It is medium at most if the audit of the runs found
+something about a contender, or if the interval may not hold. A choice that asks for more always has low confidence:
+that of the method which leads so far. So no sentence can say more than the headline.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from vptlib.evidence.audit import AuditFinding
+from vptlib.evidence.contest import HIGH, LEVELS, MEDIUM, Candidate, Contest, level_of
+from vptlib.evidence.reasons import Reasons
+from vptlib.evidence.recommendation import (
+    FEWEST_SEEDS,
+    FULL,
+    LARGER_INPUT,
+    MORE_LABELS,
+    MORE_SEEDS,
+    MORE_TEST_IMAGES,
+    NOTHING_WORKS,
+    PROMPT,
+    TRAIN_LONGER,
+    Aims,
+    Recommendation,
+    use_code,
+)
+from vptlib.evidence.resampling import (
+    REPLICATES,
+    Joint,
+    Resampled,
+    accuracies,
+    differences,
+    images_needed,
+    joint,
+    seeds_needed,
+    smallest_difference,
+)
+from vptlib.statement import Statement, statement
+
+# More than this is not asked for: the question then counts as one that cannot be settled.
+MOST_SEEDS, MOST_TIMES_IMAGES = 10, 4
+# A gain over always naming the commonest class that would be of use, as a share of the way from there to no error.
+USEFUL = 0.1
+FEW_PER_CLASS = 10
+# Within this distance in accuracy, a method whose training was cut short, or any method, may still be the right one.
+IN_REACH = 0.05
+# The curve of a method counts as rising from this probability on.
+RISING = 0.9
+# Audit findings about a contender that lower the confidence.
+_DOUBTS = ("best_at_last_step", "choice_at_edge", "seeds_diverge", "accuracy_falls", "collapsed")
+
+
+class Questions:
+    """The questions, put to one task's runs.
+
+    Args:
+        runs: one task's table, with VPT-deep and full fine-tuning.
+        aims: what the reader asks.
+        findings: of the audit of these runs.
+        larger_input: a finding that a larger input was clearly better, or None.
+
+    Raises:
+        UserError: one of the two methods is missing, or the table cannot be used.
+    """
+
+    def __init__(
+        self,
+        runs: pd.DataFrame,
+        aims: Aims,
+        findings: Sequence[AuditFinding] = (),
+        larger_input: Statement | None = None,
+    ):
+        self._two = differences(runs, PROMPT, FULL)  # says which of the two is missing
+        self.n = int(self._two.n[-1])
+        self.found: Joint = joint(runs, self.n)
+        self.runs, self.aims, self._larger_input = runs, aims, larger_input
+        self._at_n = runs[(runs["n"] == self.n) & runs["seed"].isin(self.found.seeds)]
+        self.contest = Contest(runs, self.found, aims.margin, aims.handicaps)
+        about = [f for f in findings if f.n == self.n and f.method in self.contest.methods]
+        self._findings = [f for f in about if not f.what.values.get("solved")]  # the edge of a solver's path is no edge
+
+    def answer(self) -> Recommendation:
+        """The recommendation."""
+        questions = (
+            self._enough_seeds,
+            self._long_enough,
+            self._large_enough,
+            self._beats_chance,
+            self._good_enough,
+            self._which,
+        )
+        return next(found for question in questions if (found := question()) is not None)
+
+    # ---- the questions, in their order ----
+
+    def _enough_seeds(self) -> Recommendation | None:
+        if self._is_quick and not self._at_chance:
+            return self._step(MORE_SEEDS, statement("quick_look", seeds=self._seeds, fewest=FEWEST_SEEDS))
+        return None
+
+    def _long_enough(self) -> Recommendation | None:
+        cut = [f.method for f in self._findings if f.what.code == "best_at_last_step" and self._can_overtake(f.method)]
+        return self._step(TRAIN_LONGER, statement("cut_short", methods=_once(cut))) if cut else None
+
+    def _large_enough(self) -> Recommendation | None:
+        return None if self._larger_input is None else self._step(LARGER_INPUT, self._larger_input)
+
+    def _beats_chance(self) -> Recommendation | None:
+        if not self._at_chance:
+            return None
+        chance, best = self._chance, self.contest.best
+        why = statement(
+            "at_chance", method=best.method, accuracy=best.accuracy, low=best.low, high=best.high, chance=chance
+        )
+        if self._per_class < FEW_PER_CLASS:
+            return self._step(MORE_LABELS, why)
+        hopeless = self.contest.probability_best_below(chance + USEFUL * (1 - chance))
+        return self._nothing_works(why, hopeless) if hopeless >= 0.5 else self._step(MORE_TEST_IMAGES, why)
+
+    def _good_enough(self) -> Recommendation | None:
+        bar = self.aims.bar
+        if bar is None:
+            return None
+        reach = self._reach(bar)
+        for least in (HIGH, MEDIUM):
+            ready = [method for method, chance in reach.items() if chance >= least]
+            if ready:
+                choice = Contest(self.runs, self.found, self.aims.margin, self.aims.handicaps, ready).choice
+                why = statement(
+                    "reaches", method=choice.method, bar=bar, chance=reach[choice.method], of_today=self._of_today
+                )
+                return self._use(choice, reach[choice.method], why)
+        return self._not_good_enough(bar, max(reach, key=lambda method: reach[method]), reach)
+
+    def _not_good_enough(self, bar: float, method: str, reach: dict[str, float]) -> Recommendation:
+        mean = float((self._rows(method) >= bar).mean())
+        best = self.contest.candidates[method]
+        why = statement(
+            "not_reached", method=method, bar=bar, accuracy=best.accuracy, chance=reach[method], mean=mean,
+            of_today=self._of_today,
+        )  # fmt: skip
+        if self._rises(method):
+            return self._step(MORE_LABELS, why, leads=method)
+        if mean < 1 - HIGH:
+            return self._nothing_works(why, 1 - mean)
+        if mean < HIGH:
+            return self._step(self._larger_share(accuracies(self._at_n, method)), why, leads=method)
+        return self._use(best, reach[method], why)  # its mean does, but a single training may not
+
+    def _which(self) -> Recommendation:
+        choice = self.contest.choice
+        asked = self._what_pays()
+        return self._step(*asked) if asked else self._use(choice, choice.right, self._reasons.why_this_one(choice))
+
+    # ---- what the questions need ----
+
+    @property
+    def _seeds(self) -> int:
+        return len(self.found.seeds)
+
+    @property
+    def _is_quick(self) -> bool:
+        return self._seeds < FEWEST_SEEDS
+
+    @property
+    def _of_today(self) -> bool:
+        """Whether the accuracy to reach is that of the present way of working."""
+        return self.aims.bar == self.aims.today
+
+    @property
+    def _chance(self) -> float:
+        return self.aims.chance or 0.0
+
+    @cached_property
+    def _at_chance(self) -> bool:
+        """Whether no method is clearly better than always naming the commonest class."""
+        if self.aims.chance is None:
+            return False
+        return min(self.contest.probability_below(self._chance).values()) > 1 - HIGH
+
+    @property
+    def _per_class(self) -> float:
+        """Labelled images for each class; infinite where the classes are not in the table."""
+        if "truth" not in self.runs:
+            return np.inf
+        return self.n / max(1, len(np.unique(self._at_n["truth"].iloc[0])))
+
+    def _rows(self, method: str) -> np.ndarray:
+        """Redrawn accuracies of one method, `B`."""
+        return self.found.replicates[self.found.methods.index(method)]
+
+    def _reach(self, bar: float) -> dict[str, float]:
+        """Method → probability that one training of it reaches the bar."""
+        shares = (self.found.single >= bar).mean(axis=1)
+        return {method: float(share) for method, share in zip(self.found.methods, shares, strict=True)}
+
+    def _can_overtake(self, method: str) -> bool:
+        """Whether longer training of a method could change the answer."""
+        choice = self.contest.choice
+        if self._at_chance or (self.aims.bar is not None and max(self._reach(self.aims.bar).values()) < MEDIUM):
+            return True
+        gap = choice.accuracy - self.contest.candidates[method].accuracy
+        return method != choice.method and gap < IN_REACH
+
+    def _rises(self, method: str) -> bool:
+        """Whether the accuracy of a method is clearly higher than at the size before."""
+        found = accuracies(self.runs, method)
+        at = int(np.flatnonzero(found.n == self.n)[0])
+        return at > 0 and float((found.replicates[at] > found.replicates[at - 1]).mean()) >= RISING
+
+    def _what_pays(self) -> tuple[str, Statement] | None:
+        """The kind of information to ask for, with its reason, or None where asking does not pay."""
+        choice, rival, margin = self.contest.choice, self.contest.rival, self.aims.margin
+        if rival is None or choice.expected_loss <= margin / 2:
+            return None
+        if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
+            return None
+        worth = self.contest.value_of_information()
+        step = MORE_SEEDS if worth["seeds"] > worth["test_images"] else MORE_TEST_IMAGES
+        return step, self._open(choice, rival, step, worth["seeds" if step == MORE_SEEDS else "test_images"])
+
+    def _can_be_settled(self, choice: Candidate, rival: Candidate) -> bool:
+        """Whether a study of a size that people run would tell a difference of the margin."""
+        pair = differences(self._at_n, choice.method, rival.method)
+        smallest = pair.seed_variance[0] * self._seeds / MOST_SEEDS + pair.image_variance[0] / MOST_TIMES_IMAGES
+        return bool(2 * np.sqrt(smallest) <= self.aims.margin)
+
+    def _open(self, choice: Candidate, rival: Candidate, step: str, worth: float) -> Statement:
+        count = {MORE_SEEDS: seeds_needed, MORE_TEST_IMAGES: images_needed}[step]
+        wanted = count(self._at_n, choice.method, rival.method, self.aims.margin)
+        now = self._seeds if step == MORE_SEEDS else self.found.images
+        most = MOST_SEEDS if step == MORE_SEEDS else MOST_TIMES_IMAGES * now
+        return statement(
+            "open_between", first=choice.method, second=rival.method, step=step, now=now,
+            wanted=min(most, wanted) if wanted else most, worth=worth,
+        )  # fmt: skip
+
+    @staticmethod
+    def _larger_share(found: Resampled) -> str:
+        return MORE_SEEDS if found.seed_variance[-1] > found.image_variance[-1] else MORE_TEST_IMAGES
+
+    # ---- the answers ----
+
+    def _use(self, choice: Candidate, probability: float, why: Statement) -> Recommendation:
+        level = min(level_of(probability), self._highest_level, key=LEVELS.index)
+        claim = "right" if self.aims.bar is None else "reaches"
+        sure = statement(
+            "sure", method=choice.method, level=level, probability=probability, replicates=REPLICATES, claim=claim,
+            bar=self.aims.bar, margin=self.aims.margin, quick=self._is_quick,
+        )  # fmt: skip
+        return self._made(use_code(choice.method), choice.method, level, probability, why, sure)
+
+    def _step(self, step: str, why: Statement, leads: str | None = None) -> Recommendation:
+        leader = self.contest.candidates[leads] if leads else self.contest.choice
+        sure = statement(
+            "leads_so_far", method=leader.method, probability=leader.right, margin=self.aims.margin,
+            quick=self._is_quick,
+        )  # fmt: skip
+        return self._made(step, leader.method, "low", leader.right, why, sure)
+
+    def _nothing_works(self, why: Statement, probability: float) -> Recommendation:
+        level = "low" if self._is_quick else level_of(probability)
+        sure = statement("sure_nothing_works", level=level, probability=probability)
+        return self._made(NOTHING_WORKS, None, level, probability, why, sure)
+
+    @cached_property
+    def _highest_level(self) -> str:
+        """The confidence that the runs allow at most."""
+        if self._is_quick:
+            return "low"
+        return "medium" if self._doubtful or self.found.caveats else "high"
+
+    @cached_property
+    def _doubtful(self) -> list[AuditFinding]:
+        """What the audit found about methods that may be the right one."""
+        top = self.contest.best.accuracy
+        return [
+            f
+            for f in self._findings
+            if f.what.code in _DOUBTS and top - self.contest.candidates[f.method].accuracy < IN_REACH
+        ]
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.runs, self.found, self.contest, self.aims, self._settles, self._doubtful)
+
+    @cached_property
+    def _settles(self) -> float:
+        rival = self.contest.rival
+        return smallest_difference(self._at_n, self.contest.choice.method, rival.method) if rival else float("nan")
+
+    def _made(
+        self, choice: str, method: str | None, level: str, probability: float, why: Statement, sure: Statement
+    ) -> Recommendation:
+        low, high = (float(end) for end in self._two.interval()[:, -1])
+        return Recommendation(
+            choice=choice,
+            method=method,
+            confidence=level,
+            probability=probability,
+            reasons=[self._reasons.seen(), why, sure, *self._reasons.further(choice, method)],
+            would_change=self._reasons.would_change(choice, method),
+            decide_again_at=None if choice == NOTHING_WORKS else 2 * self.n,
+            n=self.n,
+            seeds=self._seeds,
+            images=self.found.images,
+            difference=float(self._two.value[-1]),
+            low=low,
+            high=high,
+            candidates=self.contest.candidates,
+            settles=self._settles,
+        )
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,57 @@
+"""The recommendation of a finished study, with all that is known about it: its audit, its input size, what is asked."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vptlib.data.tasks import Task, load_task
+from vptlib.evidence.audit import audit
+from vptlib.evidence.decision import advice_so_far
+from vptlib.evidence.recommendation import Recommendation
+from vptlib.statement import Statement
+from vptlib.study.input_size import InputSizes, sizes_seen
+from vptlib.study.study import Study
+
+# A larger input counts as clearly better from so many standard errors on.
+CLEAR_ERRORS = 2
+
+
+def judged(study: Study, margin: float, asked: dict[str, Any]) -> Recommendation:
+    """The recommendation for a study's task.
+
+    Args:
+        study: with finished runs.
+        margin: the smallest difference in accuracy that matters, a fraction.
+        asked: settings of the report: `accuracy_needed`, `accuracy_today`.
+    """
+    runs = study.runs()
+    return advice_so_far(runs, margin, **known_of(study, runs, margin, asked))
+
+
+def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
+    """What `vptlib.evidence.decision.recommend` takes beyond the runs and the margin."""
+    guessing = commonest_share(load_task(study.task))
+    return {
+        "chance": guessing,
+        "needed": asked.get("accuracy_needed"),
+        "today": asked.get("accuracy_today"),
+        "findings": audit(runs, guessing),
+        "larger_input": larger_input(sizes_seen(study), margin),
+    }
+
+
+def commonest_share(task: Task) -> float:
+    """Accuracy (fraction) of always naming the commonest class of the test images."""
+    return float(np.bincount(task.test.labels).max() / len(task.test))
+
+
+def larger_input(seen: InputSizes | None, margin: float) -> Statement | None:
+    """The finding that a limit keeps the input too small, if a larger one is clearly better, by the margin or more."""
+    if seen is None or seen.without_limit is None:
+        return None
+    wanted, chosen = seen.at(seen.without_limit), seen.at(seen.chosen)
+    gain = wanted.accuracy - chosen.accuracy
+    if gain < max(margin, CLEAR_ERRORS * chosen.behind_error):
+        return None
+    return next(found for found in seen.findings() if found.code == "larger_input_needs_time")
