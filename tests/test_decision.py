@@ -10,6 +10,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.audit import WARNING, AuditFinding
 from vptlib.evidence.costs import costs
 from vptlib.evidence.decision import advice_so_far, recommend, summarise
+from vptlib.evidence.limits import read_limits
 from vptlib.evidence.recommendation import STEPS, Recommendation, use_code
 from vptlib.statement import Statement, statement
 
@@ -109,7 +110,8 @@ def test_where_all_methods_guess_nothing_works_and_no_labels_are_bought(classes)
 def test_with_few_images_a_class_guessing_asks_for_labels_first():
     runs = planted_runs({m: {20: 0.1} for m in ("vpt-deep", "full")}, images=500)
     truth = np.arange(500) % 10
-    assert recommend(runs.assign(truth=[truth] * len(runs)), chance=0.1).choice == "more_labels"
+    few = recommend(runs.assign(truth=[truth] * len(runs)), chance=0.1)
+    assert (few.choice, few.method, codes(few)[2]) == ("more_labels", None, "none_leads")
     assert recommend(runs, chance=0.1).choice == "nothing_works", "the classes are not known"
 
 
@@ -151,6 +153,37 @@ def test_what_is_not_reached_on_a_rising_curve_asks_for_labels_and_on_a_flat_one
 def test_the_present_way_of_working_is_a_bar_too():
     assert recommend(flat(0.80, **QUIET), today=0.9).choice == "nothing_works"
     assert recommend(flat(0.80, **QUIET), margin=0.03, today=0.7).choice == "use_linear"
+
+
+def of_classes(runs, missed):
+    """The table with two classes, the second a defect; each method misses the given share of the defects."""
+    truth = np.arange(len(runs["correct"].iloc[0])) % 2
+    rows = []
+    for method in runs["method"]:
+        predictions = truth.copy()
+        defects = np.flatnonzero(truth)
+        predictions[defects[: round(missed[method] * len(defects))]] = 0
+        rows.append(predictions)
+    right = [predictions == truth for predictions in rows]
+    return runs.assign(predictions=rows, correct=right, accuracy=np.mean(right, axis=1), truth=[truth] * len(runs))
+
+
+NO_MISSES = read_limits({"miss_rate": {"class": "scratch", "at_most": 0.05}})
+
+
+@pytest.mark.parametrize(
+    ("missed", "images", "choice"),
+    [
+        ({"vpt-deep": 0.01, "full": 0.0}, 1000, "use_prompt"),
+        ({"vpt-deep": 0.12, "full": 0.0}, 1000, "fine_tune"),  # prompts are near enough, but miss too many
+        ({"vpt-deep": 0.12, "full": 0.10}, 1000, "nothing_works"),
+        ({"vpt-deep": 0.0, "full": 0.0}, 40, "more_test_images"),  # too few defects to show it
+    ],
+)
+def test_a_method_that_is_not_shown_to_keep_the_limits_is_not_used(missed, images, choice):
+    runs = of_classes(planted_runs({m: {400: 0.9} for m in missed}, images=images), missed)
+    advice = recommend(runs, margin=0.08, limits=NO_MISSES, class_names=("fine", "scratch"))
+    assert advice.choice == choice
 
 
 # ---- what is cheapest next --------------------------------------------------------------------------------------
@@ -232,7 +265,7 @@ def test_headline_confidence_and_reasons_never_contradict_each_other(random):
     elif advice.choice == "nothing_works":
         assert said.code == "sure_nothing_works" and advice.method is None
     else:
-        assert said.code == "leads_so_far" and advice.confidence == "low"
+        assert said.code == ("leads_so_far" if advice.method else "none_leads") and advice.confidence == "low"
 
 
 # ---- strange tables ---------------------------------------------------------------------------------------------
@@ -257,7 +290,7 @@ def test_a_method_that_lacks_the_size_is_no_candidate_and_named():
 @pytest.mark.parametrize("images", [2, 10])
 def test_a_handful_of_test_images_gets_an_answer_without_certainty(images):
     advice = recommend(table(0.88, 0.80, images=images), chance=0.5)
-    assert (advice.choice, advice.confidence) == ("more_test_images", "low")
+    assert advice.confidence != "high" and advice.settles > 0.2
 
 
 def test_two_methods_right_on_every_image_need_no_more_labels():

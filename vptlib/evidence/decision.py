@@ -12,6 +12,7 @@ import pandas as pd
 from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import CROSSES, crossover, learning_curves, methods_of
+from vptlib.evidence.limits import Limit
 from vptlib.evidence.questions import Questions
 from vptlib.evidence.recommendation import FULL, NO_ANSWER, PROMPT, Aims, Recommendation
 from vptlib.statement import Statement, statement
@@ -27,6 +28,9 @@ def recommend(
     handicaps: Mapping[str, float] | None = None,
     findings: Sequence[AuditFinding] = (),
     larger_input: Statement | None = None,
+    backbone: str = "",
+    limits: Sequence[Limit] = (),
+    class_names: Sequence[str] = (),
 ) -> Recommendation:
     """Choose the next step for this task, by the rule of `vptlib.evidence.questions`.
 
@@ -35,11 +39,17 @@ def recommend(
         margin, chance, today, needed, handicaps: as in `vptlib.evidence.recommendation.Aims`.
         findings: of `vptlib.evidence.audit.audit`, for these runs.
         larger_input: the finding that a larger input was clearly better, if there is one.
+        backbone: its name. `vptlib.evidence.forecast` has a record for few; without one, when to decide again is a
+            convention.
+        limits: rates that were fixed before the test (`vptlib.evidence.limits.read_limits`). A method that does not
+            keep them is not used.
+        class_names: of the task, in the order of its labels; needed for limits.
 
     Raises:
         UserError: one of the two methods is missing, the table cannot be used, or a number is out of range.
     """
-    return Questions(runs, Aims(margin, chance, today, needed, handicaps), findings, larger_input).answer()
+    aims = Aims(margin, chance, today, needed, handicaps)
+    return Questions(runs, aims, findings, larger_input, backbone, limits, class_names).answer()
 
 
 def are_comparable(runs: pd.DataFrame) -> bool:
@@ -73,7 +83,7 @@ def advice_so_far(runs: pd.DataFrame, margin: float = 0.01, **about: Any) -> Rec
     ]  # fmt: skip
     images = len(runs["correct"].iloc[0])
     return Recommendation(
-        NO_ANSWER, None, "low", float("nan"), reasons, None, None, n=n, seeds=int(best["seeds"]), images=images
+        NO_ANSWER, None, "low", float("nan"), reasons, None, None, None, n=n, seeds=int(best["seeds"]), images=images
     )
 
 

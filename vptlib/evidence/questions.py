@@ -6,7 +6,8 @@
                                                                      images a class; more_test_images where it is open
     4  Does one training of anything reach the accuracy that    no   more_labels where the curve still rises, more_seeds
        is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
-    5  Which is the lightest method within the margin of the best (`vptlib.evidence.contest`)?
+       Does anything keep the limits that were set beforehand?  no   more_test_images where it is open, else the same
+    5  Of those: which is the lightest method within the margin of the best (`vptlib.evidence.contest`)?
                                                asking for more pays  more_seeds, more_test_images
                                                else                  use_<method>
 
@@ -21,14 +22,18 @@ something about a contender, or if the interval may not hold. A choice that asks
 that of the method which leads so far. So no sentence can say more than the headline.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from vptlib.evidence.answers import answers_of
 from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.contest import HIGH, LEVELS, MEDIUM, Candidate, Contest, level_of
+from vptlib.evidence.forecast import forecast
+from vptlib.evidence.limits import MET, NOT_MET, Limit, Tested, limits_tested
 from vptlib.evidence.reasons import Reasons
 from vptlib.evidence.recommendation import (
     FEWEST_SEEDS,
@@ -78,6 +83,9 @@ class Questions:
         aims: what the reader asks.
         findings: of the audit of these runs.
         larger_input: a finding that a larger input was clearly better, or None.
+        backbone: its name, for the forecast.
+        limits: rates that were fixed before the test; a method that does not keep them is not used.
+        class_names: of the task, in the order of its labels; needed for limits.
 
     Raises:
         UserError: one of the two methods is missing, or the table cannot be used.
@@ -89,13 +97,19 @@ class Questions:
         aims: Aims,
         findings: Sequence[AuditFinding] = (),
         larger_input: Statement | None = None,
+        backbone: str = "",
+        limits: Sequence[Limit] = (),
+        class_names: Sequence[str] = (),
     ):
         self._two = differences(runs, PROMPT, FULL)  # says which of the two is missing
         self.n = int(self._two.n[-1])
         self.found: Joint = joint(runs, self.n)
-        self.runs, self.aims, self._larger_input = runs, aims, larger_input
+        self.runs, self.aims, self._larger_input, self._backbone = runs, aims, larger_input, backbone
         self._at_n = runs[(runs["n"] == self.n) & runs["seed"].isin(self.found.seeds)]
         self.contest = Contest(runs, self.found, aims.margin, aims.handicaps)
+        self._tested = {m: self._held_to(limits, m, class_names) for m in self.contest.methods} if limits else {}
+        keeping = [m for m, tested in self._tested.items() if all(t.verdict == MET for t in tested)]
+        self._permitted = self._among(keeping) if keeping else self.contest
         about = [f for f in findings if f.n == self.n and f.method in self.contest.methods]
         self._findings = [f for f in about if not f.what.values.get("solved")]  # the edge of a solver's path is no edge
 
@@ -106,6 +120,7 @@ class Questions:
             self._long_enough,
             self._large_enough,
             self._beats_chance,
+            self._within_limits,
             self._good_enough,
             self._which,
         )
@@ -137,15 +152,27 @@ class Questions:
         hopeless = self.contest.probability_best_below(chance + USEFUL * (1 - chance))
         return self._nothing_works(why, hopeless) if hopeless >= 0.5 else self._step(MORE_TEST_IMAGES, why)
 
+    def _within_limits(self) -> Recommendation | None:
+        if not self._tested or self._permitted is not self.contest or self._all_keep:
+            return None
+        accuracy = {method: candidate.accuracy for method, candidate in self.contest.candidates.items()}
+        still_open = [m for m, tested in self._tested.items() if all(t.verdict != NOT_MET for t in tested)]
+        method = max(still_open or accuracy, key=lambda one: accuracy[one])
+        failing = next(t for t in self._tested[method] if t.verdict != MET)
+        why = statement("limits_not_kept", method=method, finding=failing.finding())
+        if still_open:
+            return self._step(MORE_TEST_IMAGES, why, leads=method)
+        return self._step(MORE_LABELS, why, leads=method) if self._rises(method) else self._nothing_works(why, HIGH)
+
     def _good_enough(self) -> Recommendation | None:
         bar = self.aims.bar
         if bar is None:
             return None
-        reach = self._reach(bar)
+        reach = {m: chance for m, chance in self._reach(bar).items() if m in self._permitted.methods}
         for least in (HIGH, MEDIUM):
             ready = [method for method, chance in reach.items() if chance >= least]
             if ready:
-                choice = Contest(self.runs, self.found, self.aims.margin, self.aims.handicaps, ready).choice
+                choice = self._among(ready).choice
                 why = statement(
                     "reaches", method=choice.method, bar=bar, chance=reach[choice.method], of_today=self._of_today
                 )
@@ -168,11 +195,22 @@ class Questions:
         return self._use(best, reach[method], why)  # its mean does, but a single training may not
 
     def _which(self) -> Recommendation:
-        choice = self.contest.choice
+        choice = self._permitted.choice
         asked = self._what_pays()
         return self._step(*asked) if asked else self._use(choice, choice.right, self._reasons.why_this_one(choice))
 
     # ---- what the questions need ----
+
+    def _among(self, methods: Sequence[str]) -> Contest:
+        """The contest of some of the methods."""
+        return Contest(self.runs, self.found, self.aims.margin, self.aims.handicaps, methods)
+
+    def _held_to(self, limits: Sequence[Limit], method: str, class_names: Sequence[str]) -> list[Tested]:
+        return limits_tested(answers_of(self._at_n, method, class_names), limits)
+
+    @property
+    def _all_keep(self) -> bool:
+        return all(t.verdict == MET for tested in self._tested.values() for t in tested)
 
     @property
     def _seeds(self) -> int:
@@ -230,12 +268,12 @@ class Questions:
 
     def _what_pays(self) -> tuple[str, Statement] | None:
         """The kind of information to ask for, with its reason, or None where asking does not pay."""
-        choice, rival, margin = self.contest.choice, self.contest.rival, self.aims.margin
+        choice, rival, margin = self._permitted.choice, self._permitted.rival, self.aims.margin
         if rival is None or choice.expected_loss <= margin / 2:
             return None
         if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
             return None
-        worth = self.contest.value_of_information()
+        worth = self._permitted.value_of_information()
         step = MORE_SEEDS if worth["seeds"] > worth["test_images"] else MORE_TEST_IMAGES
         return step, self._open(choice, rival, step, worth["seeds" if step == MORE_SEEDS else "test_images"])
 
@@ -271,6 +309,8 @@ class Questions:
         return self._made(use_code(choice.method), choice.method, level, probability, why, sure)
 
     def _step(self, step: str, why: Statement, leads: str | None = None) -> Recommendation:
+        if self._at_chance:
+            return self._made(step, None, "low", math.nan, why, statement("none_leads", chance=self._chance))
         leader = self.contest.candidates[leads] if leads else self.contest.choice
         sure = statement(
             "leads_so_far", method=leader.method, probability=leader.right, margin=self.aims.margin,
@@ -313,14 +353,16 @@ class Questions:
         self, choice: str, method: str | None, level: str, probability: float, why: Statement, sure: Statement
     ) -> Recommendation:
         low, high = (float(end) for end in self._two.interval()[:, -1])
+        again = None if choice == NOTHING_WORKS else forecast(self.runs, self._backbone, margin=self.aims.margin)
         return Recommendation(
             choice=choice,
             method=method,
             confidence=level,
             probability=probability,
-            reasons=[self._reasons.seen(), why, sure, *self._reasons.further(choice, method)],
+            reasons=[self._reasons.seen(), why, sure, *self._reasons.further(choice, method, again)],
             would_change=self._reasons.would_change(choice, method),
-            decide_again_at=None if choice == NOTHING_WORKS else 2 * self.n,
+            decide_again_at=None if again is None else again.decide_again_at,
+            decide_again_why=None if again is None else again.decide_again_why,
             n=self.n,
             seeds=self._seeds,
             images=self.found.images,

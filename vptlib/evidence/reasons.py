@@ -8,6 +8,7 @@ from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.contest import Candidate, Contest
 from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import CROSSES, crossover
+from vptlib.evidence.forecast import Forecast
 from vptlib.evidence.recommendation import FEWEST_SEEDS, FULL, NOTHING_WORKS, PROMPT, STEPS, Aims
 from vptlib.evidence.resampling import Joint, accuracies, differences, middle
 from vptlib.statement import Statement, statement
@@ -66,9 +67,9 @@ class Reasons:
             heavier=None if best is None else self._ahead(choice.method, best),
         )
 
-    def further(self, choice: str, method: str | None) -> list[Statement]:
-        """What else a reader should know, the weightiest first."""
-        reasons = [
+    def further(self, choice: str, method: str | None, again: Forecast | None) -> list[Statement]:
+        """What else a reader should know, the weightiest first; `again` says when to decide again."""
+        return [
             *self._loss(choice, method),
             *self._doubts(),
             *self._methods_left_out(),
@@ -77,8 +78,8 @@ class Reasons:
             *self._lead(),
             *self._weight(),
             *self._last_labels(method),
+            *self._again(again),
         ]
-        return reasons
 
     def would_change(self, choice: str, method: str | None) -> Statement:
         """What would make another choice right."""
@@ -90,7 +91,7 @@ class Reasons:
         rival = max(others, key=lambda candidate: (candidate.right, -candidate.expected_loss), default=None)
         if rival is None:
             return statement("change_by_other_methods", method=method)
-        return statement("change_by_rival", rival=rival.method, probability=rival.right, n=2 * self._found.n)
+        return statement("change_by_rival", rival=rival.method, probability=rival.right)
 
     # ---- one by one ----
 
@@ -161,6 +162,15 @@ class Reasons:
                 low=min(low, gain), high=max(high, gain),
             )
         ]  # fmt: skip
+
+    def _again(self, again: Forecast | None) -> list[Statement]:
+        """When to decide again, and whether that takes new labels."""
+        if again is None:
+            return []
+        pool = int(self._at_n["pool"].iloc[0]) if "pool" in self._at_n else None
+        lacks = pool is not None and again.decide_again_at > pool
+        missing = [statement("labels_to_make", missing=again.decide_again_at - pool, pool=pool)] if lacks else []
+        return [again.decide_again_why, *missing]
 
     def _accuracy(self, method: str) -> float:
         return self._contest.candidates[method].accuracy

@@ -70,14 +70,16 @@ class Recommendation:
 
     Attributes:
         choice: `use_code` of a method, or one of `STEPS`.
-        method: the method to use; for a step that asks for more, the one that leads so far; None where nothing works.
+        method: the method to use; for a step that asks for more, the one that leads so far; None where none is better
+            than guessing, or good enough.
         confidence: "low", "medium" or "high"; "low" for every step that asks for more.
-        probability: of the method being right; of the claim, where nothing works; NaN for "no_answer".
+        probability: of the method being right; of the claim, where nothing works; NaN where neither is said.
         reasons: the findings with their numbers; `vptlib.report.words` makes sentences of them. The first says what was
             seen, the second why that leads to the choice, the third how sure it is.
         would_change: what would change the choice; None for "no_answer".
         decide_again_at: the number of labelled images at which to run the study again; None where more labels would
             change nothing.
+        decide_again_why: where that number comes from.
         n, seeds, images: the size that was judged, its common seeds and its test images.
         difference, low, high: VPT-deep less full fine-tuning there, with its 95 % interval; NaN for "no_answer".
         candidates: all methods that were judged, the lightest first.
@@ -92,6 +94,7 @@ class Recommendation:
     reasons: list[Statement]
     would_change: Statement | None
     decide_again_at: int | None
+    decide_again_why: Statement | None
     n: int
     seeds: int
     images: int

@@ -29,14 +29,15 @@ import nbformat
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
-from vptlib.evidence.audit import audit, audit_summary
+from vptlib.evidence.audit import audit_summary
 from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, repository, store_folder
 from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
+from vptlib.report.judged import known_of
 from vptlib.report.pages import find_chromium, join, page, print_pdf
-from vptlib.report.sections.basic import commonest_share
 from vptlib.report.sections.input_size import input_size_summary
+from vptlib.report.sections.inspection import inspection_summary
 from vptlib.report.words import in_language
 from vptlib.statement import Statement, statement
 from vptlib.study.published_rules import ALL
@@ -101,12 +102,13 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
 
 
-def summary(study: Study, margin: float) -> dict[str, Any]:
+def summary(study: Study, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
     """One task's part of `summary.json`.
 
     Args:
         study: finished.
         margin: the difference in accuracy that matters, a fraction.
+        asked: what else the reader asks, as for `vptlib.report.judged.judged`.
     """
     found = {
         "group": load_task(study.task).group,
@@ -114,18 +116,29 @@ def summary(study: Study, margin: float) -> dict[str, Any]:
         "image_size": preprocessing(study.build("linear").vit).size,
         "margin": margin,
     }
-    runs, about = study.runs(), load_task(study.task)
-    found |= summarise(runs, margin)
+    runs = study.runs()
+    known = known_of(study, runs, margin, asked)
+    found |= summarise(runs, margin, **known)
     found |= {"recommendation": recommendation_in_words(found["recommendation"]), "versions": versions()}
-    findings = audit(runs, commonest_share(about))
     not_made = [asdict(cell) for cell in study.missing()]
-    return found | {"input": input_size_summary(study), "audit": audit_summary(findings), "not_made": not_made}
+    return found | {
+        "input": input_size_summary(study),
+        "audit": audit_summary(known["findings"]),
+        "inspection": inspection_summary(study, runs, found["recommendation"]["method"], asked.get("limits")),
+        "not_made": not_made,
+    }
 
 
 def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
     """The codes of a recommendation, joined by the words for them."""
     reasons = [words.sentence(Statement.of(reason)) for reason in recommendation["reason_codes"]]
-    return {"choice": words.CHOICES[recommendation["choice_code"]], "reasons": reasons} | recommendation
+    change = recommendation["would_change_code"]
+    said = {
+        "choice": words.choice(recommendation["choice_code"], recommendation["method"]),
+        "reasons": reasons,
+        "would_change": None if change is None else words.sentence(Statement.of(change)),
+    }
+    return said | recommendation
 
 
 # ---- the steps ------------------------------------------------------------------------------------------------
@@ -199,7 +212,7 @@ def _check_begun(studies: list[Study]) -> None:
 def write_notebooks(config: ReportConfig, draft: Path) -> None:
     """All notebooks of the report, two at a time, because each waits for imports longer than it computes."""
     settings, folder = config.settings, draft / "notebooks"
-    shared = {"settings": config.study_settings, "margin": settings.margin}
+    shared = {"settings": config.study_settings, "margin": settings.margin, "asked": config.asked}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
     overview["reference"] = settings.reference
     jobs = {"overview": ("report_overview", overview | shared)}
@@ -287,7 +300,7 @@ def write_page(config: ReportConfig, draft: Path) -> None:
 
 def write_summary(config: ReportConfig, draft: Path) -> None:
     """Write `summary.json`: one task's part, or all parts under a title."""
-    parts = [summary(study, config.settings.margin) for study in config.studies()]
+    parts = [summary(study, config.settings.margin, config.asked) for study in config.studies()]
     whole = parts[0] if len(parts) == 1 else {"title": config.settings.title, "tasks": parts}
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     (draft / "summary.json").write_text(text + "\n", encoding="utf-8")

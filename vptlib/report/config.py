@@ -25,9 +25,18 @@ from vptlib.data.tables import TABLES
 from vptlib.data.tasks import PHOTOGRAPHS, TASKS, load_task, task_is_available
 from vptlib.data.vtab import expanded
 from vptlib.errors import UserError
-from vptlib.evidence.decision import FULL, PROMPT
+from vptlib.evidence.limits import check_classes, limits_for, read_limits
+from vptlib.evidence.money import Prices
+from vptlib.evidence.recommendation import FULL, PROMPT
 from vptlib.report.init import as_typed, usual_config
-from vptlib.report.settings import STUDY_FIELDS, ConditionSettings, ReportOnly, ReportSettings, in_one_line
+from vptlib.report.settings import (
+    MONEY_FIELDS,
+    STUDY_FIELDS,
+    ConditionSettings,
+    ReportOnly,
+    ReportSettings,
+    in_one_line,
+)
 from vptlib.report.yaml_file import Settings, read_settings, read_text, short
 from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
@@ -35,6 +44,8 @@ from vptlib.study.time_budget import seconds_of
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import did_you_mean
 
+# The settings that are for judging the runs.
+ASKED = ("accuracy_needed", "accuracy_today", "limits", *MONEY_FIELDS)
 # What the report sets side by side; the other methods are there for comparison.
 COMPARED = (PROMPT, FULL)
 
@@ -58,6 +69,11 @@ class ReportConfig:
     def study_settings(self) -> dict[str, Any]:
         """The keyword arguments of `Study` other than the task, as plain JSON values."""
         return self.settings.model_dump(mode="json", include=set(STUDY_FIELDS))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the reader asks of a method, as plain JSON values: the settings that judge runs and make none."""
+        return self.settings.model_dump(mode="json", include=set(ASKED))
 
     def studies(self) -> list[Study]:
         """One study a task, in the order of the file."""
@@ -97,9 +113,11 @@ def check_material(config: ReportConfig) -> None:
 
     Raises:
         UserError: a task or backbone that cannot be had, an image size or depth that the backbone does not have,
-            sizes larger than the data (the message gives sizes that would do), classes with too few images.
+            sizes larger than the data (the message gives sizes that would do), classes with too few images, a limit
+            for a class that no task has.
     """
     studies = [*config.studies(), *config.harder_studies()]
+    _check_classes_of_limits(config)
     for check in (lambda study: _check_sizes(study, config, studies), Study.check):  # the quick check first
         for study in studies:
             try:
@@ -202,16 +220,38 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
         if not available:
             raise UserError(f"{_where(path, lines, 'tasks')}: task {task!r} cannot be had here: {why}")
     _check_conditions(config, _where(path, lines, "conditions"))
+    _check_limits(config, _where(path, lines, "limits"))
     if settings.reference and not is_spec(settings.reference):
         where, known = _where(path, lines, "reference"), (PHOTOGRAPHS, *TASKS)
         _check_known(where, "reference", (settings.reference,), known, f"take {PHOTOGRAPHS!r} or a task")
     try:
         config.studies()
+        Prices.among(config.asked)
         if settings.time:
             seconds_of(settings.time)
     except UserError as error:
         key = str(error).partition(" ")[0]  # what `Study` says of a setting begins with its name
         raise UserError(f"{_where(path, lines, key)}: {error}") from error
+
+
+def _check_limits(config: ReportConfig, where: str) -> None:
+    try:
+        read_limits(config.settings.limits)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _check_classes_of_limits(config: ReportConfig) -> None:
+    """Each limit needs a task that has its classes; a report of several tasks may have limits for some."""
+    classes = [load_task(study.task).class_names for study in config.studies()]
+    for limit in read_limits(config.settings.limits):
+        if any(limits_for([limit], names) for names in classes):
+            continue
+        nearest = max(classes, key=lambda names: len(set(limit.classes) & set(names)))
+        try:
+            check_classes([limit], nearest)
+        except UserError as error:
+            raise UserError(f"{_where(config.path, _read(config.path).lines, 'limits')}: {error}") from error
 
 
 def _check_conditions(config: ReportConfig, where: str) -> None:
@@ -262,6 +302,7 @@ _EXPECTED = {
     "float_parsing": "a number",
     "string_type": "text, in quotes if it is a number",
     "tuple_type": "a list such as {example}",
+    "dict_type": "a mapping such as {example}",
     "too_short": "a list with at least one value",
     "finite_number": "a finite number",
     "greater_than_equal": "{ge} or more",
@@ -291,6 +332,8 @@ def _sentence(path: Path, lines: dict[str, int], findings: Sequence[Mapping[str,
 def _expected(key: str, finding: Mapping[str, Any]) -> str:
     if key == "time":
         return "a number and a unit, such as 30m or 2h"
+    if key in MONEY_FIELDS:
+        return "a number or [low, likely, high]"
     message: str = finding["msg"]
     return _EXPECTED.get(finding["type"], message).format(example=_example(key), **finding.get("ctx", {}))
 
@@ -308,4 +351,6 @@ def _example(key: str) -> str:
         return f"[{_example_task()}]"
     if key == "conditions":
         return "[{corruption: blur}]"
+    if key == "limits":
+        return "{accuracy: {at_least: 0.9}}"
     return in_one_line(ReportSettings.model_fields[key].default)

@@ -21,6 +21,7 @@ from PIL import Image
 from vptlib.explanations.checklist import Examination
 from vptlib.explanations.checks import BASELINES
 from vptlib.explanations.maps import EXPLANATIONS
+from vptlib.explanations.similarity import SAME
 from vptlib.report.gradcam_page import MAP_COLOURS, RIGHT, WRONG, overlay, small
 from vptlib.report.style import (
     COLOURS,
@@ -150,7 +151,7 @@ def faithfulness_figure(table: pd.DataFrame) -> Figure:
         ax.grid(axis="y", visible=False)
         ax.tick_params(length=0, labelsize=10)
         sns.despine(ax=ax, left=True, bottom=True)
-        ax.set_xlabel("Insertion less deletion area (lines: 95\u202f% intervals). Right is better", fontsize=10.5)
+        ax.set_xlabel("Insertion minus deletion area (lines: 95\u202f% intervals). Right is better", fontsize=10.5)
         _legend_above(ax, methods)
         fig.subplots_adjust(
             left=0.185, right=0.98, top=1 - 0.42 / fig.get_figheight(), bottom=0.62 / fig.get_figheight()
@@ -168,6 +169,49 @@ def _legend_above(ax: Axes, methods: list[str]) -> None:
     ax.legend(
         handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(-0.01, 1.0), frameon=False, fontsize=10
     )
+
+
+def cascade_figure(table: pd.DataFrame) -> Figure:
+    """How much of a map is left while its model forgets from the head down, a line for each model.
+
+    Args:
+        table: of one kind of map, from `vptlib.explanations.checklist.cascade_table`.
+    """
+    methods, steps = (list(dict.fromkeys(table[column])) for column in ("method", "step"))
+    across = np.arange(len(steps) + 1)
+    with styled_figure(3.4) as (fig, ax):
+        for level, name in ((1, "the same map"), (SAME, "half-way"), (0, "map of another image")):
+            ax.axhline(level, color=LINE, linewidth=1.5, zorder=0)
+            ax.text(len(steps) + 0.3, level, name, color=SOFT, fontsize=9.5, va="center")
+        for number, method in enumerate(methods):
+            rows = table[table["method"] == method].set_index("step").reindex(steps)
+            shifted = across + 0.12 * (number - (len(methods) - 1) / 2)
+            ax.plot(shifted, [1, *rows["mean"]], color=COLOURS[method], marker=MARKERS[method], linewidth=2)
+            ax.vlines(shifted[1:], rows["low"], rows["high"], color=COLOURS[method], linewidth=2.5, alpha=0.4)
+        lowest, highest = float(table["low"].min()), float(table["high"].max())
+        ax.set_ylim(max(min(-0.3, lowest - 0.05), -1.2), min(max(1.1, highest + 0.05), 1.6))
+        ax.set_xlim(-0.3, len(steps) + 0.25)
+        ax.set_xticks(across, ["as trained", *(_step_title(step) for step in steps)])
+        ax.set_xlabel("Shuffled so far, from the head down", fontsize=10.5)
+        ax.set_ylabel("Similarity to the trained\nmodel's map", fontsize=10.5)
+        ax.tick_params(length=0, labelsize=9.5)
+        ax.grid(visible=False)
+        sns.despine(ax=ax, left=True, bottom=True)
+        handles = [Line2D([], [], color=COLOURS[m], marker=MARKERS[m], linewidth=2, label=TITLES[m]) for m in methods]
+        ax.legend(
+            handles=handles,
+            ncols=len(handles),
+            loc="lower left",
+            bbox_to_anchor=(-0.01, 1.0),
+            frameon=False,
+            fontsize=10,
+        )
+        fig.subplots_adjust(left=0.105, right=0.82, top=0.88, bottom=0.19)
+    return fig
+
+
+def _step_title(step: str) -> str:
+    return {"head": "head", "input": "all"}.get(step, "to " + step)
 
 
 def attention_figure(found: Examination) -> Figure:
@@ -190,7 +234,7 @@ def attention_figure(found: Examination) -> Figure:
         far.set_ylim(0, 1.15 * max(found.even_distance, *(values.max() for values in lines.values())))
         share.set_ylim(0, max(1.0, 115 * max(look.prompt_shares.max() for look in found.looks.values())))
         kept.set_ylim(min(0, *(look.kept.min() for look in found.looks.values())), 1.05)
-        titles = ("Attention distance, pixels", "Attention on prompts, %", "Likeness to the frozen (CKA)")
+        titles = ("Attention distance, pixels", "Attention on prompts, %", "Similarity to the frozen (CKA)")
         for ax, title in zip(axes, titles, strict=True):
             ax.set_title(title, loc="left", fontsize=10.5, fontweight="bold", pad=8)
             ax.set_xlabel("Layer", fontsize=10)

@@ -8,6 +8,8 @@ import pandas as pd
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.audit import audit
 from vptlib.evidence.decision import advice_so_far
+from vptlib.evidence.limits import limits_for, read_limits
+from vptlib.evidence.money import Prices, handicaps
 from vptlib.evidence.recommendation import Recommendation
 from vptlib.statement import Statement
 from vptlib.study.input_size import InputSizes, sizes_seen
@@ -23,7 +25,7 @@ def judged(study: Study, margin: float, asked: dict[str, Any]) -> Recommendation
     Args:
         study: with finished runs.
         margin: the smallest difference in accuracy that matters, a fraction.
-        asked: settings of the report: `accuracy_needed`, `accuracy_today`.
+        asked: settings of the report: `accuracy_needed`, `accuracy_today`, `limits` and prices.
     """
     runs = study.runs()
     return advice_so_far(runs, margin, **known_of(study, runs, margin, asked))
@@ -31,13 +33,18 @@ def judged(study: Study, margin: float, asked: dict[str, Any]) -> Recommendation
 
 def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
     """What `vptlib.evidence.decision.recommend` takes beyond the runs and the margin."""
-    guessing = commonest_share(load_task(study.task))
+    task = load_task(study.task)
+    guessing = commonest_share(task)
     return {
         "chance": guessing,
         "needed": asked.get("accuracy_needed"),
         "today": asked.get("accuracy_today"),
+        "handicaps": handicaps(runs, Prices.among(asked)),
         "findings": audit(runs, guessing),
         "larger_input": larger_input(sizes_seen(study), margin),
+        "backbone": study.backbone,
+        "limits": limits_for(read_limits(asked.get("limits") or {}), task.class_names),
+        "class_names": task.class_names,
     }
 
 

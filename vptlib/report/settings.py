@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from vptlib.data.conditions import Conditions
+from vptlib.evidence.money import ASSUMED, Prices, Span, bounds_in_words
 from vptlib.study import done_rules
 from vptlib.study.plan import CANDIDATES, CHOICES, RANGES, STEPS, Plan
 from vptlib.study.published_rules import DONE
@@ -20,7 +21,13 @@ from vptlib.study.published_rules import DONE
 # Defaults that the rules of the study give: under "until done", and under the others.
 _BY_THE_RULES = {"steps": (done_rules.MOST_STEPS, STEPS), "candidates": (done_rules.CANDIDATES, CANDIDATES)}
 _RANGES = RANGES | {"severity": (1, 5), "images_per_cell": (1, 4)}
-_BOUNDS = {"margin": "above 0, below 1", "label_noise": "from 0, below 1", "imbalance": "of 1 or more"}
+_BOUNDS = {
+    "accuracy_needed": "above 0, below 1",
+    "accuracy_today": "from 0, below 1",
+    "margin": "above 0, below 1",
+    "label_noise": "from 0, below 1",
+    "imbalance": "of 1 or more",
+}
 
 
 class Strict(BaseModel):
@@ -38,6 +45,8 @@ class ReportOnly(Strict):
         tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
             all 19 of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
+        accuracy_needed: share of right answers that the work needs, a fraction; null if none was set.
+        accuracy_today: share of right answers of the present way of working, a fraction; null if there is none.
         images_per_cell: test images in each of the four cells of the GradCAM page.
         conditions: harder ones, each a mapping of `label_noise`, `noise`, `imbalance`, `corruption` and `severity`; the
             largest size is run under each of them too.
@@ -45,15 +54,22 @@ class ReportOnly(Strict):
             `vptlib.evidence.pretraining_distance`.
         time: how long the report may take, a number and a unit (s, m, h or d), such as "30m" or "2h"; "" makes all
             runs. `vpt report --time` overrides it.
+        limits: rates that were fixed before the test, as fractions: `miss_rate` or `false_alarm_rate` with `class` and
+            `at_most`, `recall` or `precision` with `class` and `at_least`, `accuracy` with `at_least`. For
+            `miss_rate` and `false_alarm_rate`, `class` is the defect, or a list of defects. Several limits of one kind
+            are a list. See `vptlib.evidence.limits`.
     """
 
     title: str = "Visual prompt tuning or full fine-tuning?"
     tasks: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.01, gt=0, lt=1)
+    accuracy_needed: float | None = Field(None, gt=0, lt=1)
+    accuracy_today: float | None = Field(None, ge=0, lt=1)
     images_per_cell: int = Field(2, ge=1, le=4)
     conditions: tuple[dict[str, str | int | float], ...] = ()
     reference: str = ""
     time: str = ""
+    limits: dict[str, Any] = {}
 
 
 def _fields_of(kind: type) -> dict[str, Any]:
@@ -64,7 +80,9 @@ def _fields_of(kind: type) -> dict[str, Any]:
 
 # A report may have several tasks, so it has a setting of its own for them.
 STUDY_FIELDS = {name: field for name, field in _fields_of(Plan).items() if name != "task"}
-ReportSettings = create_model("ReportSettings", __base__=ReportOnly, **STUDY_FIELDS)
+# Each a number, or [low, likely, high].
+MONEY_FIELDS = _fields_of(Prices)
+ReportSettings = create_model("ReportSettings", __base__=ReportOnly, **STUDY_FIELDS, **MONEY_FIELDS)
 # One entry of `conditions`.
 ConditionSettings = create_model("ConditionSettings", __base__=Strict, **_fields_of(Conditions))
 
@@ -91,7 +109,7 @@ class SettingRow:
 
 def settings_table() -> list[SettingRow]:
     """All settings, those of the report first."""
-    meanings = attributes_of(ReportOnly) | attributes_of(Plan)
+    meanings = attributes_of(ReportOnly) | attributes_of(Plan) | attributes_of(Prices)
     return [
         SettingRow(name, _kind(name, field.annotation), _default(name, field), meanings[name])
         for name, field in ReportSettings.model_fields.items()
@@ -130,6 +148,8 @@ def attributes_of(kind: type) -> dict[str, str]:
 
 
 def _kind(name: str, annotation: Any) -> str:
+    if name in MONEY_FIELDS:
+        return f"number {bounds_in_words(name)}, or [low, likely, high]"
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     words = [_kind_of_part(name, part) for part in parts if part is not type(None)]
     if type(None) in parts:
@@ -158,11 +178,30 @@ def _default(name: str, field: Any) -> str:
     if name in _BY_THE_RULES:
         done, others = _BY_THE_RULES[name]
         return f"`{done}`, or `{others}` where `rules` is not `{DONE}`"
+    if name in MONEY_FIELDS:
+        return _assumed(name)
     return f"`{in_one_line(field.default)}`"
+
+
+def _assumed(name: str) -> str:
+    """What stands in for a figure about money that is not given."""
+    if name not in ASSUMED:
+        return "none: it cannot be assumed"
+    span, in_labels = ASSUMED[name]
+    figures = f"{span.likely:g}" if span.low == span.high else _three(span)
+    return f"assumed: {figures}{' times `label_price`' if in_labels else ''}"
+
+
+def _three(span: Span) -> str:
+    return f"[{', '.join(f'{end:g}' for end in span)}]"
 
 
 def in_one_line(value: Any) -> str:
     """A default as it is written in YAML."""
     if isinstance(value, tuple):
         return f"[{', '.join(map(in_one_line, value))}]"
+    if isinstance(value, dict):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {in_one_line(each)}" for key, each in value.items()) + "}"
     return {None: "null", "": '""'}.get(value, str(value))

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,9 +17,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from vptlib.data.tasks import Task, findings_of, load_task
+from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import learning_curves
-from vptlib.evidence.decision import FULL, NO_ANSWER, PROMPT, advice_so_far, costs
+from vptlib.evidence.recommendation import NO_ANSWER, Recommendation
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
+from vptlib.report.judged import commonest_share
 from vptlib.report.words import in_language
 from vptlib.study.study import Study
 from vptlib.study.time_budget import left_out
@@ -28,7 +29,6 @@ from vptlib.tuning.methods import METHODS
 from vptlib.wording import count, duration, exact_points, per_cent, points, storage
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-COMPARED = (PROMPT, FULL)
 VTAB_GROUPS = ("natural", "specialised", "structured")
 
 words = in_language()
@@ -93,21 +93,50 @@ def opening(title: str, studies: list[Study]) -> HTML:
     return part("opening", title=title, scope=scope, quick_look=len(first.seeds) == 1)
 
 
-def answer(task: Task, runs: pd.DataFrame, margin: float, warning: str = "") -> HTML:
-    """The card of one task on the first page: what to do, how sure that is, why, and the two methods in figures.
+def answer(task: Task, advice: Recommendation, runs: pd.DataFrame, warning: str = "", price: str = "") -> HTML:
+    """The card of one task on the first page: what to do, how sure that is, why, what it costs, what would change it.
 
-    Where the two cannot be compared yet, all that have a finished run are there in figures. `warning` is a sentence on
-    what limits the answer, or "".
+    Args:
+        task: what was asked.
+        advice: what was found (`vptlib.report.judged.judged`).
+        runs: the table behind it.
+        warning: a sentence on what limits the answer, or "".
+        price: a sentence on money, or "".
     """
-    advice = advice_so_far(runs, margin)
-    at_a_glance = so_far_at_a_glance if advice.choice == NO_ANSWER else two_at_a_glance
-    glance = at_a_glance(runs, advice.n, commonest_share(task))
-    return part("answer", task=task, advice=advice, reasons=advice.reasons[:2], glance=glance, warning=warning)
+    return part(
+        "answer",
+        task=task,
+        advice=advice,
+        colour=colour_of(advice),
+        lines=_lines(advice, price),
+        glance=at_a_glance(runs, advice.n, commonest_share(task)),
+        warning=warning,
+    )
 
 
-def commonest_share(task: Task) -> float:
-    """Accuracy (fraction) of always naming the commonest class of the test images."""
-    return float(np.bincount(task.test.labels).max() / len(task.test))
+_SO_FAR, _DECIDED = ("Why", "So far"), ("Why", "How sure")
+
+
+def _lines(advice: Recommendation, price: str) -> dict[str, str]:
+    """Label to sentence, what a reader must have read before anything else."""
+    if advice.choice == NO_ANSWER:
+        labels, reasons = _SO_FAR, advice.reasons
+    else:
+        labels, reasons = _DECIDED, advice.reasons[1:]  # the figures of the first are in the table
+    lines = {label: words.sentence(reason) for label, reason in zip(labels, reasons, strict=False)}
+    if price:
+        lines["Price"] = price
+    if advice.would_change is not None:
+        lines["What would change it"] = words.sentence(advice.would_change)
+    return lines
+
+
+_NO_METHOD = "#414c5a"
+
+
+def colour_of(advice: Recommendation) -> str:
+    """The colour that the chosen method has in the figures; a quiet one where no method is chosen."""
+    return METHODS[str(advice.method)].colour if advice.uses else _NO_METHOD
 
 
 def not_made(study: Study) -> list[HTML]:
@@ -116,9 +145,9 @@ def not_made(study: Study) -> list[HTML]:
     return [facts({"Not made": words.sentence(left_out(missing))})] if missing else []
 
 
-def task_opening(task: Task, runs: pd.DataFrame, margin: float) -> HTML:
+def task_opening(task: Task, advice: Recommendation) -> HTML:
     """Heading and answer of one task's pages, with all reasons."""
-    return part("task_opening", task=task, advice=advice_so_far(runs, margin))
+    return part("task_opening", task=task, advice=advice, colour=colour_of(advice))
 
 
 def reading_guide(margin: float) -> HTML:
@@ -139,30 +168,21 @@ def closing(config: str, versions: dict[str, str]) -> HTML:
     return part("closing", config=config, versions=versions)
 
 
-def two_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
-    """VPT-deep next to full fine-tuning at `n` labelled images: accuracy, also `without_looking`, and costs."""
+def at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
+    """The methods with runs at `n` labelled images, the most accurate first: accuracy with its interval, and costs."""
     curves, cost = learning_curves(runs), costs(runs).set_index("method")
-    points = [_point(curves, method, n) for method in COMPARED]
+    ranked = curves[curves["n"] == n].sort_values("mean", ascending=False, kind="stable")
     rows = [
-        ["Accuracy", *(per_cent(point["mean"]) for point in points)],
-        ["95\u202f% interval", *(_range(point) for point in points)],
-        *([label, *(text(cost.loc[method, column]) for method in COMPARED)] for label, column, text in COST_ROWS),
+        [METHODS[point["method"]].title, per_cent(point["mean"]), _range(point), *_costs_of(cost.loc[point["method"]])]
+        for _, point in ranked.iterrows()
     ]
-    frame = pd.DataFrame(rows, columns=["", *(METHODS[method].title for method in COMPARED)])
-    return table(frame, _glance_caption(n, without_looking))
+    columns = ["", "Accuracy", "95\u202f% interval", "Stored a task", "Training"]
+    caption = f"With {n:,} labelled images. Without looking: {per_cent(without_looking, 0)} accuracy"
+    return table(pd.DataFrame(rows, columns=columns), caption)
 
 
-def so_far_at_a_glance(runs: pd.DataFrame, n: int, without_looking: float) -> HTML:
-    """The accuracy of each method that has a finished run at `n` labelled images."""
-    curves = learning_curves(runs)
-    points = [(row["method"], row) for _, row in curves[curves["n"] == n].iterrows()]
-    rows = [[METHODS[method].title, per_cent(point["mean"]), _range(point)] for method, point in points]
-    frame = pd.DataFrame(rows, columns=["", "Accuracy", "95\u202f% interval"])
-    return table(frame, _glance_caption(n, without_looking))
-
-
-def _glance_caption(n: int, without_looking: float) -> str:
-    return f"With {n:,} labelled images. Without looking: {per_cent(without_looking, 0)} accuracy"
+def _costs_of(row: pd.Series) -> tuple[str, str]:
+    return storage(row["bytes_per_task"]), duration(row["train_seconds"])
 
 
 def accuracy_table(curves: pd.DataFrame) -> HTML:

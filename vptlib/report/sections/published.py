@@ -10,8 +10,8 @@ from IPython.display import HTML
 
 from vptlib.data.vtab import VTAB_TASKS, vtab_name
 from vptlib.evidence.curves import paired_difference
-from vptlib.evidence.decision import FULL, PROMPT
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
+from vptlib.evidence.recommendation import FULL, PROMPT
 from vptlib.report.sections.basic import facts, part
 from vptlib.report.words import in_language
 from vptlib.study.published_rules import ALL, VTAB

@@ -7,21 +7,21 @@ parameters are the values of that statement. Numbers are written by `vptlib.word
 from collections.abc import Callable, Iterable
 
 from vptlib.evidence.audit import NOTE, WARNING
+from vptlib.evidence.contest import HIGH
 from vptlib.evidence.curves import A_AHEAD, B_AHEAD, CROSSES, OPEN
-from vptlib.evidence.decision import (
-    BELOW_MARGIN,
-    COLLECT_MORE,
+from vptlib.evidence.recommendation import (
     FULL,
-    FULL_BETTER,
-    FULL_NOT_BETTER,
-    HIGH,
+    LARGER_INPUT,
+    MORE_LABELS,
+    MORE_SEEDS,
+    MORE_TEST_IMAGES,
     NO_ANSWER,
-    NO_DIFFERENCE,
+    NOTHING_WORKS,
     PROMPT,
-    TO_FINE_TUNE,
-    TO_PROMPT,
+    STEPS,
+    TRAIN_LONGER,
 )
-from vptlib.evidence.prices import LABEL_MORE, OPERATE, OUT_OF_SIGHT, PILOT
+from vptlib.evidence.stages import LABEL_MORE, OPERATE, OUT_OF_SIGHT, PILOT, STUDY_MORE
 from vptlib.statement import Statement
 from vptlib.tuning.methods import find_method
 from vptlib.wording import decimals, duration, in_points, listed, many, per_cent, plain, rounded, storage
@@ -30,23 +30,42 @@ SENTENCES: dict[str, Callable[..., str]] = {}
 
 # ---- codes in a word or two -------------------------------------------------------------------------------------
 
+# The steps that ask for more, in two words and as a headline for someone who has to act on it.
 CHOICES = {
-    TO_PROMPT: "prompt",
-    TO_FINE_TUNE: "fine-tune",
-    COLLECT_MORE: "collect more data",
-    NO_DIFFERENCE: "no difference that matters",
+    MORE_SEEDS: "run more seeds",
+    MORE_TEST_IMAGES: "test on more images",
+    LARGER_INPUT: "take a larger input",
+    TRAIN_LONGER: "train longer",
+    MORE_LABELS: "label more to train on",
+    NOTHING_WORKS: "nothing works",
     NO_ANSWER: "no answer yet",
 }
-# A choice for someone who has to act on it.
 HEADLINES = {
-    TO_PROMPT: "Use visual prompts",
-    TO_FINE_TUNE: "Fine-tune the whole model",
-    COLLECT_MORE: "Collect more labelled images",
-    NO_DIFFERENCE: "No difference that matters: let cost decide",
+    MORE_SEEDS: "Run more seeds, then decide",
+    MORE_TEST_IMAGES: "Test on more images, then decide",
+    LARGER_INPUT: "Take a larger input, then decide",
+    TRAIN_LONGER: "Train longer, then decide",
+    MORE_LABELS: "Label more images to train on",
+    NOTHING_WORKS: "Nothing works here: change the backbone or the task",
     NO_ANSWER: "No answer yet: it needs more time",
 }
+_USED = {PROMPT: "Use visual prompts (VPT-deep)", FULL: "Fine-tune the whole model"}
 LEVELS = {"low": "low", "medium": "medium", "high": "high"}
-STEPS = {OPERATE: "operate", PILOT: "pilot", LABEL_MORE: "label more", OUT_OF_SIGHT: "out of sight"}
+PLAN_STEPS = {
+    OPERATE: "operate",
+    PILOT: "pilot",
+    LABEL_MORE: "label more",
+    STUDY_MORE: "finish the study",
+    OUT_OF_SIGHT: "out of sight",
+}
+# What each statement of a plan is about.
+PLAN_PARTS = {
+    "tried": "Tried",
+    **dict.fromkeys([OPERATE, "operate_unasked", PILOT, LABEL_MORE, STUDY_MORE, OUT_OF_SIGHT], "Now"),
+    **dict.fromkeys(["collect", "buy_labels"], "Collect"),
+    **dict.fromkeys(["decide_again_by_convention", "decide_again_by_record", "decide_again_past_record"], "Then"),
+    **dict.fromkeys(["again_when_finished", "again_with_another_backbone"], "Then"),
+}
 LEADS = {
     A_AHEAD: "a ahead throughout",
     B_AHEAD: "b ahead throughout",
@@ -108,22 +127,30 @@ def _says(words: Callable[..., str]) -> Callable[..., str]:
     return words
 
 
-# ---- recommendations (vptlib.evidence.decision) -------------------------------------------------------------------
+# ---- recommendations (vptlib.evidence.questions, vptlib.evidence.reasons) -----------------------------------------
 
-_CLAIMS = {
-    FULL_BETTER: f"{in_prose(FULL)} is better by the margin",
-    FULL_NOT_BETTER: f"{in_prose(FULL)} is not better by the margin",
-    BELOW_MARGIN: "the difference is below the margin",
-}
+
+def choice(code: str, method: str | None) -> str:
+    """A choice in a few words: "use VPT-deep", "run more seeds"."""
+    return CHOICES[code] if code in STEPS else f"use {in_prose(str(method))}"
+
+
+def headline(code: str, method: str | None) -> str:
+    """A choice as a headline for someone who has to act on it."""
+    return HEADLINES[code] if code in STEPS else _USED.get(str(method), f"Use {_the(str(method))}")
+
+
+def _the(method: str) -> str:
+    """A method in a sentence that acts on it: "the linear probe", "LoRA"."""
+    name = in_prose(method)
+    return f"the {name}" if name[0].islower() and name.endswith("probe") else name
 
 
 @_says
-def seen(n: int, images: int, prompt: float, full: float, difference: float, low: float, high: float) -> str:
-    return (
-        f"With {n:,} labelled images {in_prose(PROMPT)} is right on {per_cent(prompt)} of the {images:,} test images "
-        f"and {in_prose(FULL)} on {per_cent(full)}: {in_prose(PROMPT)} is {ahead(difference)} "
-        f"({ahead_interval(low, high)})."
-    )
+def seen(n: int, images: int, methods: list[str], accuracies: list[float], chance: float | None) -> str:
+    each = [f"{in_prose(method)} {per_cent(accuracy)}" for method, accuracy in zip(methods, accuracies, strict=True)]
+    guess = "" if chance is None else f" Always naming the commonest class: {per_cent(chance)}."
+    return f"With {n:,} labelled images, the share of the {images:,} test images that is right: {listed(each)}.{guess}"
 
 
 @_says
@@ -147,248 +174,499 @@ def best_so_far(method: str, n: int, accuracy: float, low: float, high: float) -
 
 
 @_says
-def within_margin(margin: float) -> str:
+def quick_look(seeds: int, fewest: int) -> str:
+    have = "One seed stands" if seeds == 1 else f"Only {seeds} seeds stand"
     return (
-        f"The whole interval lies within {in_points(margin)}, called the least that matters. So take the lighter one: "
-        "with prompts all tasks share one backbone."
+        f"{have} behind each figure. That shows too little of the luck in drawing the training images. Run at least "
+        f"{fewest}: they need no new labels, only time."
     )
 
 
 @_says
-def prompt_not_worse(margin: float, clear: bool) -> str:
-    lead = "is clearly ahead" if clear else "may be ahead"
+def cut_short(methods: list[str]) -> str:
     return (
-        f"{title(PROMPT)} {lead}, and the interval rules out that {in_prose(FULL)} is better by {in_points(margin)} or "
-        "more."
+        f"Training of {listed(map(in_prose, methods))} was cut short: the last step was the best one. Longer training "
+        "can change the order. Give more steps."
     )
 
 
 @_says
-def full_ahead(margin: float, certain: bool) -> str:
-    least = in_points(margin)
-    rest = f"by at least {least}, so its weight pays" if certain else f"and probably by {least} or more"
-    return f"{title(FULL)} is clearly ahead, {rest}."
-
-
-@_says
-def full_maybe_better(margin: float, full_most: float) -> str:
+def at_chance(method: str, accuracy: float, low: float, high: float, chance: float) -> str:
     return (
-        f"{title(FULL)} may be better by up to {in_points(full_most)}, but it may also be better by less than "
-        f"{in_points(margin)}, the least that would justify its weight, or not at all."
+        f"No method is clearly better than always naming the commonest class ({per_cent(chance)}). The best one, "
+        f"{in_prose(method)}, is right on {per_cent(accuracy)} ({interval(decimals(100 * low, 1), per_cent(high))})."
     )
 
 
 @_says
-def both_open(margin: float, full_most: float, prompt_most: float) -> str:
+def reaches(method: str, bar: float, chance: float, of_today: bool) -> str:
     return (
-        f"Both answers are open: {in_prose(FULL)} may be better by up to {in_points(full_most)}, {title(PROMPT)} by up "
-        f"to {in_points(prompt_most)}, and {in_points(margin)} is the least that matters."
+        f"{_mark(bar, of_today)} {_capital(_the(method))} reaches it: a single training does so with {share(chance)} "
+        "probability. Where several methods do, this one loses least."
+    )
+
+
+def _mark(bar: float, of_today: bool) -> str:
+    """What is to be reached, as a sentence."""
+    return f"The present way of working has {per_cent(bar)}." if of_today else f"The work needs {per_cent(bar)}."
+
+
+@_says
+def not_reached(method: str, bar: float, accuracy: float, chance: float, mean: float, of_today: bool) -> str:
+    return (
+        f"{_mark(bar, of_today)} {_capital(in_prose(method))} comes nearest with {per_cent(accuracy)}. A single "
+        f"training of it reaches the mark with {share(chance)} probability, the mean of many with {share(mean)}."
     )
 
 
 @_says
-def confidence(level: str, claim: str, probability: float, replicates: int, is_open: bool) -> str:
-    of_what = " that this is open" if is_open else ""
-    return f"Confidence {LEVELS[level]}{of_what}: {_holds_in(claim, probability, replicates, is_open)}."
+def limits_not_kept(method: str, finding: Statement) -> str:
+    return f"No method is shown to keep the limits that were set. {_capital(_the(method))}: {sentence(finding)}"
 
 
 @_says
-def quick_look(claim: str, probability: float, replicates: int, is_open: bool) -> str:
-    return (
-        "Confidence low, for this is a quick look: with one seed the interval shows the choice of test images, not the "
-        f"luck in drawing the training images. As far as it goes, {_holds_in(claim, probability, replicates, is_open)}."
+def lightest_of_the_best(method: str, margin: float, lighter: dict | None, heavier: dict | None) -> str:
+    others = [("heavier", heavier), ("lighter", lighter)]
+    parts = [
+        f"Next to {_the(pair['second'])}, the best {kind} method, it is {_compared(pair)}."
+        for kind, pair in others
+        if pair
+    ]
+    first = "the lightest method" if lighter is None else "the heaviest method" if heavier is None else "in between"
+    alone = [] if parts else ["No other method was compared."]
+    return " ".join(
+        [f"{_capital(_the(method))} is {first}.", *parts, *alone, f"The least that matters is {in_points(margin)}."]
     )
 
 
-def _holds_in(claim: str, probability: float, replicates: int, is_open: bool) -> str:
-    studies = f"in {share(probability)} of {replicates:,} resampled studies"
-    return f"the likelier answer, that {_CLAIMS[claim]}, holds {studies}" if is_open else f"{studies} {_CLAIMS[claim]}"
+def _compared(pair: dict) -> str:
+    return f"{ahead(pair['difference'])} ({ahead_interval(pair['low'], pair['high'])})"
 
 
 @_says
-def seeds_before_labels() -> str:
-    return "Run at least three seeds before labelling more images: they need no new labels, only time."
+def best_after_costs(method: str) -> str:
+    return f"With its costs taken off at the value of a point, {_the(method)} has the highest expected value."
 
 
 @_says
-def more_test_images(share: float, images: int) -> str:
-    return f"{_from_test_images(share, images)}: more test images would narrow the interval most."
+def open_between(first: str, second: str, step: str, now: int, wanted: int, worth: float) -> str:
+    what = {
+        MORE_SEEDS: f"About {wanted:,} seeds instead of {now:,}",
+        MORE_TEST_IMAGES: f"About {wanted:,} test images instead of {now:,}",
+    }[step]
+    return (
+        f"{_capital(_the(first))} or {_the(second)}: these runs leave it open. {what} would narrow it most. "
+        f"On average that is worth {in_points(worth)} of accuracy."
+    )
 
 
 @_says
-def more_seeds(share: float, images: int, seeds: int) -> str:
-    source = _from_test_images(share, images)
-    return f"Only {source}, the rest from the {seeds} seeds: more seeds would narrow the interval most."
+def sure(
+    method: str,
+    level: str,
+    probability: float,
+    replicates: int,
+    claim: str,
+    bar: float | None,
+    margin: float,
+    quick: bool,
+) -> str:
+    said = {
+        "right": f"{_the(method)} is the lightest within {in_points(margin)} of the best",
+        "reaches": f"one training of {_the(method)} reaches {per_cent(bar or 0)}",
+    }[claim]
+    seeds = " With so few seeds it is a quick look." if quick else ""
+    return f"Confidence {LEVELS[level]}: in {share(probability)} of {replicates:,} resampled studies {said}.{seeds}"
 
 
-def _from_test_images(share: float, images: int) -> str:
-    return f"{per_cent(share, 0)} of the uncertainty comes from the choice of the {images:,} test images"
+@_says
+def leads_so_far(method: str, probability: float, margin: float, quick: bool) -> str:
+    if quick:
+        return f"Not decided. So far {_the(method)} leads, but a quick look gives no probability for that."
+    return (
+        f"Not decided. So far {_the(method)} leads: the probability that it is the lightest within "
+        f"{in_points(margin)} of the best is {share(probability)}."
+    )
+
+
+@_says
+def none_leads(chance: float) -> str:
+    return (
+        "Not decided. So far no method is clearly better than always naming the commonest class "
+        f"({per_cent(chance)})."
+    )
+
+
+@_says
+def sure_nothing_works(level: str, probability: float) -> str:
+    return f"Confidence {LEVELS[level]}: the probability that no method here is good enough is {share(probability)}."
+
+
+@_says
+def loss(method: str, loss: float, other: str, other_loss: float) -> str:
+    return (
+        f"Taking {_the(method)} now loses {_loss(loss)} on average, in accuracy or in needless weight. The next best, "
+        f"{in_prose(other)}, would lose {_loss(other_loss)}."
+    )
+
+
+def _loss(fraction: float) -> str:
+    """A loss, such as "0.2 points"; a small one is never called none."""
+    return "less than 0.1 points" if fraction < 0.0005 else in_points(fraction)
+
+
+_DOUBTS = {
+    "best_at_last_step": "training cut short",
+    "choice_at_edge": "a choice at the edge of what was tried",
+    "seeds_diverge": "seeds that differ too much",
+    "accuracy_falls": "accuracy that falls with more labels",
+    "collapsed": "runs no better than guessing",
+}
+
+
+@_says
+def audit_doubts(codes: list[str], methods: list[str]) -> str:
+    return (
+        f"The audit of the runs found {listed(_DOUBTS[code] for code in codes)} ({listed(map(in_prose, methods))}). "
+        "So the confidence is not high."
+    )
+
+
+@_says
+def methods_lacking(methods: list[str], n: int) -> str:
+    have = "has" if len(methods) == 1 else "have"
+    return f"{_capital(listed(map(in_prose, methods)))} {have} no runs to compare with {n:,} labelled images: left out."
+
+
+@_says
+def seeds_not_common(common: int, unused: list[int]) -> str:
+    return f"Only the {many(common, 'seed')} that all methods have are compared: {_seeds(unused)} left out."
+
+
+@_says
+def two_ways(first: str, second: str, difference: float, low: float, high: float, n: int) -> str:
+    return (
+        f"{title(first)} is {ahead(difference)} compared with {in_prose(second)} with {n:,} labelled images "
+        f"({ahead_interval(low, high)})."
+    )
+
+
+@_says
+def settles(difference: float, seeds: int, images: int) -> str:
+    return (
+        f"With {many(seeds, 'seed')} and {images:,} test images a study like this can tell apart "
+        f"{in_points(difference)} (in four of five cases). Smaller differences stay open."
+    )
 
 
 @_says
 def lead_changes(n: float, low: float, high: float, leader: str) -> str:
     return (
-        f"The lead changes at about {rounded(n)} labelled images ({interval(rounded(low), rounded(high))}); beyond, "
-        f"{in_prose(leader)} leads."
+        f"Between VPT-deep and full fine-tuning the lead changes at about {rounded(n)} labelled images "
+        f"({interval(rounded(low), rounded(high))}); beyond, {in_prose(leader)} leads."
     )
 
 
 @_says
-def lead_will_change(n: float, leader: str) -> str:
-    return f"If both curves go on as they do, {in_prose(leader)} takes the lead at about {rounded(n)} labelled images."
+def weights(methods: list[str], stored: list[int], seconds: list[float]) -> str:
+    each = [
+        f"{in_prose(method)} {storage(size)}, {duration(time)}"
+        for method, size, time in zip(methods, stored, seconds, strict=True)
+    ]
+    return f"What each further task stores, and how long one training takes: {'; '.join(each)}."
 
 
 @_says
-def trend(gains: str, other: str, slope: float, low: float, high: float) -> str:
+def last_labels(method: str, smaller: int, n: int, gain: float, low: float, high: float) -> str:
     return (
-        f"With every doubling of the labelled images {in_prose(gains)} gains {in_points(slope)} on {in_prose(other)} "
-        f"({interval(plain(100 * low), in_points(high))})."
+        f"From {smaller:,} to {n:,} labelled images {in_prose(method)} gained {decimals(100 * gain, 1)} points "
+        f"({interval(decimals(100 * low, 1), decimals(100 * high, 1))})."
     )
 
 
 @_says
-def linear_not_worse(best: str, difference: float, low: float, high: float) -> str:
-    seen = _compared_with(best, difference, low, high)
-    return f"The linear probe is no worse than the best, and the lightest of all: {seen}."
+def change_by_backbone() -> str:
+    return "Another backbone, other images, or an easier question. More labels or seeds would not."
 
 
 @_says
-def linear_open(best: str, difference: float, low: float, high: float) -> str:
-    seen = _compared_with(best, difference, low, high)
-    return f"The linear probe, the lightest of all, cannot be told from the best: {seen}."
+def change_by_step(step: str) -> str:
+    return {
+        MORE_SEEDS: "The same command with more `seeds` goes on from these runs and decides.",
+        MORE_TEST_IMAGES: "More labelled test images (`test_images`), then the same command.",
+        LARGER_INPUT: "A larger `image_size`, or more time, then the same command.",
+        TRAIN_LONGER: "More `steps`, then the same command.",
+        MORE_LABELS: "More labelled training images (`sizes`), then the same command.",
+    }[step]
 
 
 @_says
-def linear_worse(best: str, difference: float, low: float, high: float) -> str:
-    return f"The linear probe does not keep up: {_compared_with(best, difference, low, high)}."
-
-
-def _compared_with(best: str, difference: float, low: float, high: float) -> str:
-    return f"{ahead(difference)} compared with {in_prose(best)} ({ahead_interval(low, high)})"
-
-
-@_says
-def weight(prompt_bytes: int, full_bytes: int, prompt_seconds: float, full_seconds: float) -> str:
+def change_by_rival(rival: str, probability: float) -> str:
     return (
-        f"Each further task stores {storage(prompt_bytes)} with {in_prose(PROMPT)} and {storage(full_bytes)} with "
-        f"{in_prose(FULL)}, {full_bytes / prompt_bytes:,.0f} times as much; a training run takes "
-        f"{duration(prompt_seconds)} and {duration(full_seconds)}."
+        f"{_capital(_the(rival))} is right instead with {share(probability)} probability. With more labels the order can "
+        "be another."
     )
 
 
 @_says
-def more_labels_buy(method: str, n: int, gain: float, low: float, high: float) -> str:
+def labels_to_make(missing: int, pool: int) -> str:
+    return f"The images hold {pool:,} labelled ones to train on, so {missing:,} have to be labelled for that."
+
+
+@_says
+def change_by_other_methods(method: str) -> str:
+    return f"Runs of other methods: {_the(method)} is the only one that was compared."
+
+
+# ---- the record of the rule (vptlib.evidence.track_record) --------------------------------------------------------
+
+
+@_says
+def record_of_rule(level: str, tables: int, answers: int, right: int, low: float, high: float) -> str:
+    if not answers:
+        return f"On {tables:,} planted tables with a known truth, this rule never gave confidence {LEVELS[level]}."
     return (
-        f"Twice as many labelled images ({n:,}) would lift {in_prose(method)} by about {in_points(gain)} "
-        f"({interval(plain(100 * low), in_points(high))}), if its curve goes on as it does."
+        f"On {tables:,} planted tables with a known truth, this rule gave confidence {LEVELS[level]} {answers:,} times. "
+        f"It was right in {per_cent(right / answers, 0)} of them ({interval(decimals(100 * low, 0), per_cent(high, 0))})."
+    )
+
+
+# ---- the plan in stages (vptlib.evidence.stages) ------------------------------------------------------------------
+
+
+@_says
+def operate(method: str, chance: float, needed: float) -> str:
+    return f"Operate with {_the(method)}: {_one_training(chance, needed)}."
+
+
+@_says
+def operate_unasked(method: str) -> str:
+    return (
+        f"Operate with {_the(method)}. No accuracy was asked for (`accuracy_needed`), so whether it is good enough is "
+        "not judged."
     )
 
 
 @_says
-def more_labels_unknown(method: str, caveat: Statement) -> str:
-    return f"What more labels would buy {in_prose(method)} cannot be foretold: {sentence(caveat)}."
-
-
-# ---- plans (vptlib.evidence.prices) -------------------------------------------------------------------------------
-
-
-@_says
-def operate(method: str) -> str:
-    return f"Operate with {in_prose(method)}"
+def pilot(method: str, chance: float, needed: float) -> str:
+    return (
+        f"Pilot with {_the(method)}: {_one_training(chance, needed)}, which is not enough to operate. A person checks "
+        "each answer that is used."
+    )
 
 
 @_says
-def pilot(method: str, accuracy: float) -> str:
-    return f"Pilot with {in_prose(method)}: {per_cent(accuracy, 0)} is likely, not certain"
+def label_more(chance: float | None, needed: float | None) -> str:
+    return f"Label more images to train on before anything is used.{_so_far(chance, needed)}"
 
 
 @_says
-def label_more(labels: int) -> str:
-    return f"Label about {rounded(labels)} images a task, then decide again"
+def study_more(choice: str, chance: float | None, needed: float | None) -> str:
+    return f"Finish the study before anything is used ({CHOICES[choice]}).{_so_far(chance, needed)}"
 
 
-@_says
-def out_of_sight(accuracy: float) -> str:
-    return f"{per_cent(accuracy, 0)} is out of sight: ask for less, or try another backbone"
+def _so_far(chance: float | None, needed: float | None) -> str:
+    return "" if chance is None or needed is None else f" So far {_one_training(chance, needed)}."
 
 
-@_says
-def who_is_better(n: int, choice: str, confidence: str) -> str:
-    said = {
-        TO_PROMPT: "prompts are the right choice of the two",
-        TO_FINE_TUNE: f"{in_prose(FULL)} is the right choice of the two",
-        NO_DIFFERENCE: "the two differ by less than matters, so take the lighter one",
-        COLLECT_MORE: "it is open which of the two is better",
-    }[choice]
-    return f"With {n:,} labels a task {said} (confidence {LEVELS[confidence]})."
-
-
-@_says
-def reach(method: str, accuracy: float, n: int, chance: float, known: bool, why: Statement) -> str:
+def _one_training(chance: float, needed: float) -> str:
     near_the_mark = abs(chance - HIGH) < 0.01  # where a rounded figure would hide which side it is on
-    how_often = f"{share(chance, int(near_the_mark))} of the resampled studies"
-    labels = sentence(why) if known else f"what more it would take is not known: {sentence(why)}"
-    return f"{title(method)} reaches {per_cent(accuracy, 0)} with {n:,} labels in {how_often}; {labels}."
+    return f"one training reaches {per_cent(needed, 0)} with a chance of {share(chance, int(near_the_mark))}"
 
 
 @_says
-def measured(labels: int, low: float | None, high: float | None) -> str:
-    return f"{labels:,} are enough as measured ({_sizes(low, high)})"
+def out_of_sight(needed: float | None) -> str:
+    return "Use none of them" + ("." if needed is None else f": {per_cent(needed, 0)} is out of sight.")
 
 
 @_says
-def forecast(labels: int, low: float | None, high: float | None) -> str:
-    return f"by its curve it takes about {rounded(labels)} ({_sizes(low, high)})"
-
-
-def _sizes(low: float | None, high: float | None) -> str:
-    if low == high:
-        return "in all of them"
-    return interval(*("never" if end is None else rounded(end) for end in (low, high)))
+def tried(n: int, images: int, finished: bool, prompt_bytes: float | None) -> str:
+    trial = "This study was the trial" if finished else "This study is the trial, and it is not finished"
+    light = "" if prompt_bytes is None else f" Prompts are cheap to take back: a task stores {storage(prompt_bytes)}."
+    return f"{trial}: up to {n:,} labelled images to train and {images:,} to test.{light}"
 
 
 @_says
-def one_size() -> str:
-    return "one size says nothing of larger ones"
+def buy_labels(labels: int, price: float | None) -> str:
+    cost = "" if price is None else f", for about {money(price)}"
+    return f"{labels:,} further labelled images to train on{cost}."
 
 
 @_says
-def beyond_horizon(times: int) -> str:
-    return f"its curve does not get there within {times} times the labels"
-
-
-@_says
-def both_will_do() -> str:
-    return "Both do what is needed, so take the lighter one."
-
-
-@_says
-def only_one_will_do(method: str) -> str:
-    return f"Only {in_prose(method)} surely does what is needed."
-
-
-@_says
-def no_price(tasks: int) -> str:
-    return f"No number of labels can be named for {many(tasks, 'task')}, so none is priced."
-
-
-@_says
-def nothing_to_buy(tasks: int) -> str:
-    return f"No further labels have to be bought for {many(tasks, 'task')}."
-
-
-@_says
-def bill(labels: int, tasks: int, label_price: float) -> str:
+def collect(checks: float, labels: int, months: int, given: bool) -> str:
+    known = "" if given else " (assumed)"
     return (
-        f"{labels:,} further labels for {many(tasks, 'task')} cost {labels * label_price:,.0f} at {label_price:g} each."
+        f"Keep the answers that a person checks, {checks:,.0f} a month{known}: after {many(months, 'month')} they are "
+        f"the {labels:,} further labels."
     )
 
 
 @_says
-def stored(prompt_bytes: int, full_bytes: int) -> str:
+def again_when_finished() -> str:
+    return "Decide again as soon as the study is finished."
+
+
+@_says
+def again_with_another_backbone() -> str:
+    return "Decide again after a change of the backbone, the images or the task."
+
+
+# ---- money (vptlib.evidence.money) --------------------------------------------------------------------------------
+
+# Each price: its name, and its unit after the figure.
+PRICES = {
+    "label_price": ("Price of a label", "an image"),
+    "point_value": ("Value of a point of accuracy", "a task and year"),
+    "tasks_planned": ("Tasks planned", "tasks"),
+    "horizon_years": ("Horizon", "years"),
+    "discount_rate": ("Discount rate", "a year"),
+    "checks_per_month": ("Checked answers", "a task and month"),
+    "retrainings_per_year": ("Retrainings", "a task and year"),
+    "engineer_days_per_project": ("Engineer days for the project", "days"),
+    "engineer_days_per_task": ("Engineer days for a task", "days"),
+    "engineer_days_per_retraining": ("Engineer days for a retraining", "days"),
+    "engineer_day_price": ("Price of an engineer's day", "a day"),
+    "compute_hour_price": ("Price of an hour of computing", "an hour"),
+    "storage_price": ("Price of storage", "a GB and year"),
+    "serving_price": ("Price of a model in memory", "a model and year"),
+    "accuracy": ("Difference in accuracy", "points"),
+}
+BILL_ITEMS = {
+    "labels": "Labels to train and to test",
+    "set_up": "Engineer days to set up",
+    "training": "First training",
+    "checks": "Checked answers",
+    "retraining": "Retraining, on the checked answers",
+    "storage": "Storage",
+    "serving": "Models in memory",
+}
+ORIGINS = {True: "given", False: "assumed"}
+# Whether accuracy has a value in the comparison, or costs are compared alone.
+_WAY = {True: "better", False: "cheaper"}
+_ASKED_FOR = {"seeds": "seed", "test_images": "test image"}
+
+
+def money(amount: float) -> str:
+    """A sum to two significant digits: 34_256 → "34,000", -0.123 → "−0.12"."""
+    size = abs(amount)
+    text = rounded(size) if size >= 10 else f"{size:.2g}"
+    return f"\u2212{text}" if amount < 0 and float(f"{size:.2g}") else text
+
+
+def money_span(low: float, likely: float, high: float) -> str:
+    """ "34,000 (21,000 to 60,000)", or one figure where there is no range."""
+    ends = money(low), money(high)
+    return money(likely) if ends[0] == ends[1] else f"{money(likely)} ({ends[0]} to {ends[1]})"
+
+
+def tasks(number: float) -> str:
+    """10.0 → "10 tasks"."""
+    return many(f"{number:,.0f}", "task")
+
+
+def bill_of(method: str) -> str:
+    """Over the items of a bill."""
+    return f"The bill of {_the(method)}"
+
+
+def tornado_axis(a: str, b: str, valued: bool) -> str:
+    """Below the tornado figure: what its bars measure."""
+    what = "brings more than" if valued else "costs less than"
+    return f"What {_the(a)} {what} {_the(b)}, over the horizon"
+
+
+def labels_each(needed: float, labels: dict[str, int]) -> str:
+    """With how many labels each way reaches the accuracy that is needed, of the sizes that were run."""
+    each = listed(f"{in_prose(method)} with {n:,}" for method, n in labels.items())
+    return f"Of the sizes that were run, {each} labelled images reach {per_cent(needed, 0)}."
+
+
+@_says
+def not_priced() -> str:
+    return "Nothing is priced: give `label_price`, the price of one labelled image, in the YAML file."
+
+
+@_says
+def none_to_price() -> str:
+    return "No way is advised, so none is priced."
+
+
+@_says
+def priced(
+    method: str, tasks_planned: float, years: float, total: list[float], labelling: float, rival: str | None,
+    rival_total: list[float] | None, assumed: int,
+) -> str:  # fmt: skip
+    other = ""
+    if rival is not None and rival_total is not None:
+        other = f" {_capital(_the(rival))} costs {money_span(*rival_total)}."
+    guessed = f" {many(assumed, 'figure')} behind it {'is' if assumed == 1 else 'are'} assumed." if assumed else ""
     return (
-        f"Stored for all tasks: {storage(prompt_bytes)} with {in_prose(PROMPT)} beside one backbone, "
-        f"{storage(full_bytes)} with {in_prose(FULL)}."
+        f"For {tasks(tasks_planned)} and {many(plain(years), 'year')} {_the(method)} costs {money_span(*total)}. "
+        f"Labels and checked answers are {per_cent(labelling, 0)} of that.{other}{guessed}"
+    )
+
+
+@_says
+def further_labels(tasks_planned: float, train: int, test: int, checks: int) -> str:
+    checked = f"In operation {checks:,} answers a year are checked."
+    if tasks_planned <= 1:
+        return f"No further labels are needed to begin: the study's own images serve its task. {checked}"
+    return f"For {tasks(tasks_planned)} {train:,} further labels are needed to train and {test:,} to test. {checked}"
+
+
+@_says
+def brings_more(a: str, b: str, lead: list[float], probability: float, valued: bool) -> str:
+    low, likely, high = lead
+    if likely < 0:
+        a, b, probability, (low, likely, high) = b, a, 1 - probability, (-high, -likely, -low)
+    span = money_span(low, likely, high)
+    if not valued:
+        return (
+            f"{_capital(_the(a))} costs {span} less than {_the(b)}. What a point of accuracy is worth was not given "
+            "(`point_value`), so accuracy is not in it."
+        )
+    return (
+        f"Accuracy and costs together, {_the(a)} brings {span} more than {_the(b)}; it is the better one in "
+        f"{share(probability)} of the draws."
+    )
+
+
+def _turning(name: str, value: float) -> str:
+    return f"{value:,.0f}" if name == "tasks_planned" and value >= 10 else money(value)
+
+
+@_says
+def turns_at(
+    name: str, value: float, low: float, high: float, share: float, below: str, above: str, valued: bool
+) -> str:
+    what = f"{_turning(name, value)} tasks" if name == "tasks_planned" else f"{_turning(name, value)} for a label"
+    ends = f"{_turning(name, low)} to {_turning(name, high)}"
+    some = f" In {per_cent(1 - share, 0)} of the draws there is no such point." if share < 0.95 else ""
+    return f"Below {what} ({ends}) {_the(below)} is the {_WAY[valued]} way, above it {_the(above)}.{some}"
+
+
+@_says
+def turns_nowhere(name: str, least: float, most: float, better: str, share: float, valued: bool) -> str:
+    where = (
+        f"from {least:,.0f} to {most:,.0f} tasks" if name == "tasks_planned" else f"for labels at up to {money(most)}"
+    )
+    some = f" In {per_cent(share, 0)} of the draws that changes somewhere." if share > 0.05 else ""
+    return f"{_capital(_the(better))} is the {_WAY[valued]} way {where}.{some}"
+
+
+@_says
+def worth_asking(kind: str, amount: int, worth: float, price: float, pays: bool) -> str:
+    what = many(amount, f"further {_ASKED_FOR[kind]}")
+    so = "so asking may pay" if pays else "so asking does not pay"
+    most = f"what they could show is worth {money(worth)} at most"
+    return f"{_capital(what)}: the price is {money(price)}, and {most}, {so}."
+
+
+@_says
+def labels_must_bring(labels: int, tasks_planned: float, price: float, gain: float) -> str:
+    return (
+        f"{labels:,} further labels to train, for each of {tasks(tasks_planned)}: the price is {money(price)}, so they "
+        f"pay if they bring more than {in_points(gain)}."
     )
 
 
@@ -431,17 +709,37 @@ def who_leads(a: str, b: str, a_ahead_at: list[int], b_ahead_at: list[int], open
 
 QUESTIONS = {
     "maps mark a place": "Does every map mark some place?",
-    "answer depends on the map": "Does the answer hang on what the map marks?",
+    "answer depends on the map": "Does the answer depend on what the map marks?",
     "map points at the object": "Does the map point at the object?",
-    "map depends on the model": "Does the map change when the model forgets all it knows?",
+    "map follows its image": "Does the map stay when the image hardly changes?",
+    "map depends on the model": "Does the map change when the model forgets all?",
     "other kinds of map agree": "Do other methods tell the same story?",
     "shares add up": "Do the shares of Integrated Gradients add up?",
     "one model is more faithful": "Are one model's maps more faithful than the other's?",
     "another run gives the same maps": "Would another training run give the same maps?",
 }
 VERDICTS = {"holds": "holds", "does-not-hold": "does not hold", "open": "open"}
-_UNDECIDED = "too few images to tell"
-_COMPARED_WITH = {"depends on the model": "a random model's map", "another training run": "a second training run's map"}
+_COMPARED_WITH = {
+    "repeats itself": "the map of the image with a little noise",
+    "depends on the model": "random models' maps",
+    "other kinds of map": "the other methods' maps",
+    "another training run": "a second training run's map",
+}
+_SAME_OR_NOT = {
+    ("repeats itself", True): "it follows the image",
+    ("repeats itself", False): "a little noise gives another map",
+    ("depends on the model", True): "hardly changes when the model is made to forget",
+    ("depends on the model", False): "changes with the model",
+    ("other kinds of map", True): "they tell the same story",
+    ("other kinds of map", False): "they tell other stories",
+    ("another training run", True): "much the same",
+    ("another training run", False): "another run marks other places",
+}
+FAITHFULNESS_CAVEAT = (
+    "In training the model never saw images with parts taken away. So an answer may change because an image is "
+    "strange, not because what matters is gone (Hooker et al. 2019, arXiv 1806.10758). Only the distance to the grey "
+    "maps counts, because they share this fault."
+)
 
 
 @_says
@@ -449,43 +747,75 @@ def maps_mark(share: float, enough: bool) -> str:
     return f"{share:.0%} of the maps mark some place" + ("" if enough else ": maps without differences tell nothing")
 
 
+def _undecided(images: int | None, needed: int | None) -> str:
+    seen = "too few images to tell" if images is None else f"{images} images are too few to tell"
+    if needed is None:
+        return "not decided, and more images would hardly change that"
+    return f"{seen}; about {rounded(needed)} would settle it"
+
+
 @_says
-def map_against_baseline(check: str, value: float, baseline: str, of_baseline: float, leads: bool | None) -> str:
+def map_against_baseline(
+    check: str, value: float, baseline: str, of_baseline: float, leads: bool | None, images: int, needed: int | None
+) -> str:
     if check == "faithful":
-        verdict = {True: "it leads", False: "it does not lead", None: _UNDECIDED}[leads]
-        areas = f"insertion less deletion area {decimals(value)}, of the {baseline} map {decimals(of_baseline)}"
-        return f"{areas}: {verdict}"
-    verdict = {True: "it stands above", False: "it does not stand above", None: _UNDECIDED}[leads]
-    what = {"pointing": "points at the object in", "energy": "share on the object"}[check]
-    return f"{what} {value:.0%}, {baseline} map {of_baseline:.0%}: {verdict}"
+        what = f"insertion minus deletion area {decimals(value)}, of the {baseline} map {decimals(of_baseline)}"
+    else:
+        what = {"pointing": "points at the object in", "energy": "share on the object"}[check]
+        what = f"{what} {value:.0%}, {baseline} map {of_baseline:.0%}"
+    verdict = {True: "it leads", False: "it is behind", None: _undecided(images, needed)}[leads]
+    return f"{what}: {verdict}"
 
 
 @_says
-def maps_compared(check: str, similarity: float, same: bool) -> str:
-    verdicts = {
-        ("depends on the model", True): "hardly changes when the model is made to forget",
-        ("depends on the model", False): "changes with the model",
-        ("another training run", True): "much the same",
-        ("another training run", False): "another run marks other places",
-    }
-    return f"likeness to {_COMPARED_WITH[check]} {decimals(similarity)}: {verdicts[check, same]}"
+def maps_compared(
+    check: str,
+    value: float,
+    low: float,
+    high: float,
+    same: bool | None,
+    needed: int | None,
+    similarity: float,
+    of_other_images: float,
+) -> str:
+    verdict = _undecided(None, needed) if same is None else _SAME_OR_NOT[check, same]
+    if check == "depends on the model" and same is False and low > 0:
+        verdict += ", but a part stays"
+    limits = f"95\u202f% interval {decimals(low)} to {decimals(high)}"
+    raw = f"rank correlation {decimals(similarity)}, by chance {decimals(of_other_images)}"
+    return f"similarity to {_COMPARED_WITH[check]} {decimals(value)} ({limits}; {raw}): {verdict}"
 
 
 @_says
 def maps_not_compared(check: str, compared: int, maps: int) -> str:
     known = f"only {compared} of {maps} maps have differences to compare"
-    return f"likeness to {_COMPARED_WITH[check]} not known: {known}"
+    return f"similarity to {_COMPARED_WITH[check]} not known: {known}"
+
+
+@_says
+def map_not_repeated(check: str, repeats: bool | None) -> str:
+    why = "is not known to repeat itself" if repeats is None else "does not repeat itself"
+    return f"similarity to {_COMPARED_WITH[check]} shows nothing, because the map {why}"
+
+
+@_says
+def repeat_unknown() -> str:
+    return "no maps of slightly changed images"
+
+
+@_says
+def same_for_every_image(similarity: float) -> str:
+    return f"rank correlation of the maps of different images {decimals(similarity)}: the same map for every image"
 
 
 @_says
 def object_unknown() -> str:
-    return "where the object is, this task does not know"
+    return "this task does not give the position of the object"
 
 
 @_says
-def kinds_compared(mean: float, least: float, most: float) -> str:
-    spread = f"from {decimals(least)} to {decimals(most)}"
-    return f"likeness to the other methods' maps {decimals(mean)} on average, {spread}"
+def one_kind_examined() -> str:
+    return "one kind of map examined"
 
 
 @_says
@@ -500,8 +830,8 @@ def faithfulness_differs_by(difference: float, low: float, high: float) -> str:
 
 
 @_says
-def model_leads(method: str | None) -> str:
-    return f"{title(method)} leads" if method else "neither leads"
+def model_leads(method: str | None, images: int, needed: int | None) -> str:
+    return f"{title(method)} leads" if method else _undecided(images, needed)
 
 
 @_says
@@ -725,12 +1055,12 @@ def augmentation_given(shift: int, change: float, mirror: bool, without: list[st
 
 @_says
 def tuning_until_done(candidates: int, growth: int, seeds: int) -> str:
-    others = " The other seeds take the rate over." if seeds > 1 else ""
+    whose = "Each seed chooses for itself, on its own validation images" if seeds > 1 else "Validation images decide"
     return (
         f"{many(candidates, 'learning rate')} per method and size, a factor of √10 apart, the same number for every "
-        "method. Validation images of the first seed decide; after each round the worse half stops. The usual rate "
+        f"method. {whose}; after each round the worse half stops. The usual rate "
         "stays unless another is better by more than one standard error. If the best rate is at the edge, the next one "
-        f"is tried too, at most {growth} times.{others}"
+        f"is tried too, at most {growth} times."
     )
 
 
@@ -1504,3 +1834,371 @@ def groups_apart(groups: int) -> str:
 @_says
 def licence_given(licence: str) -> str:
     return f"Licence: {licence}."
+
+
+# ---- what a method gets wrong (vptlib.evidence.mistakes, certainty, limits) ----------------------------------------
+
+# The rate of a limit; {classes} are those that it is for.
+LIMITS = {
+    "miss_rate": "misses of {classes}",
+    "false_alarm_rate": "false alarms for {classes}",
+    "recall": "recall of {classes}",
+    "precision": "precision of {classes}",
+    "accuracy": "accuracy",
+}
+LIMIT_VERDICTS = {"met": "met", "not_met": "not met", "undecided": "open"}
+
+
+def quoted(names: Iterable[str], most: int = 5) -> str:
+    """Names of classes within a sentence: “scratch” and “dent”; of many, the first ones."""
+    names = list(names)
+    shown = [f"“{name}”" for name in names[:most]]
+    return listed([*shown, f"{len(names) - most:,} more"] if len(names) > most else shown)
+
+
+def limit_in_words(kind: str, names: Iterable[str], limit: float) -> str:
+    """ "Misses of “scratch”: at most 2 %"."""
+    side = "at most" if kind in ("miss_rate", "false_alarm_rate") else "at least"
+    return f"{_capital(LIMITS[kind].format(classes=quoted(names) if names else ''))}: {side} {_limit(limit)}"
+
+
+def rate_interval(low: float, high: float) -> str:
+    """0.551, 0.83 → "55.1 to 83.0 %"."""
+    return f"{decimals(100 * low, 1)} to {per_cent(high)}"
+
+
+def _limit(fraction: float) -> str:
+    return f"{100 * fraction:.4g}\u202f%"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{per_cent(value)} ({interval(decimals(100 * low, 1), per_cent(high))})"
+
+
+@_says
+def worst_class(name: str, recall: float, low: float, high: float, images: int, classes: int) -> str:
+    return (
+        f"{quoted([name])} is recognised least: {per_cent(recall)} of its {many(images, 'test image')} "
+        f"(95\u202f% interval: {rate_interval(low, high)}, corrected for a choice among {classes:,} classes)."
+    )
+
+
+@_says
+def classes_not_tested(names: list[str], classes: int) -> str:
+    more = f" and {classes - len(names):,} more" if classes > len(names) else ""
+    return f"No test image shows {', '.join(quoted([name]) for name in names)}{more}, so nothing is known of that."
+
+
+@_says
+def interval_of_rates(trainings: int, grouped: bool) -> str:
+    drawn = "whole groups of test images" if grouped else "test images"
+    if trainings == 1:
+        return f"Intervals hold for the choice of {drawn}. One training stands behind them, so its luck is not in them."
+    return f"Figures are means of {trainings} trainings. Intervals hold for the choice of {drawn} and of trainings."
+
+
+@_says
+def worst_group(
+    group: int, accuracy: float, low: float, high: float, images: int, groups: int, overall: float, clear: bool
+) -> str:
+    so = "It is clearly below all test images together" if clear else "It is not clearly below all test images together"
+    return (
+        f"Group {group} does worst: {per_cent(accuracy)} of its {many(images, 'test image')} are right (95\u202f% "
+        f"interval: {rate_interval(low, high)}, corrected for a choice among {groups:,} groups). {so} "
+        f"({per_cent(overall)})."
+    )
+
+
+@_says
+def groups_too_small(groups: int, least: int) -> str:
+    return (
+        f"The test images form {many(groups, 'group')}, but not two of them have {least} images or more: none can be "
+        "called the worst."
+    )
+
+
+@_says
+def no_probabilities() -> str:
+    return (
+        "These runs were stored without probabilities, or theirs are no numbers. So nothing can be said of how sure "
+        "the model is. Runs made from now on have them."
+    )
+
+
+@_says
+def some_without_probabilities(trainings: int, of: int) -> str:
+    return f"Probabilities are there for {trainings} of {of} trainings; what needs them is from these."
+
+
+@_says
+def calibrated(seen: float, by_chance: float) -> str:
+    return (
+        f"No fault is seen in the probabilities. They miss by {in_points(seen)} on average, and perfect ones would "
+        f"miss by up to {in_points(by_chance)} in a test of this size."
+    )
+
+
+@_says
+def not_calibrated(error: float, low: float, high: float, gap: float) -> str:
+    side = "too high" if gap > 0 else "too low"
+    return (
+        f"The probabilities miss by {in_points(error)} on average "
+        f"({interval(plain(100 * low), in_points(high))}). On the whole they are {side} by {in_points(abs(gap))}."
+    )
+
+
+@_says
+def answers_by_itself(
+    wanted: float,
+    threshold: float,
+    share: float,
+    share_low: float,
+    share_high: float,
+    accuracy: float,
+    accuracy_low: float,
+    accuracy_high: float,
+) -> str:
+    return (
+        f"For {_limit(wanted)} right, the model answers {per_cent(share, 0)} of the images by itself "
+        f"({interval(decimals(100 * share_low, 0), per_cent(share_high, 0))}); the rest goes to a person. Of its own "
+        f"answers {_with_interval(accuracy, accuracy_low, accuracy_high)} were right, on images that did not choose the "
+        "threshold."
+    )
+
+
+@_says
+def answers_none(wanted: float, needed: int) -> str:
+    return (
+        f"For {_limit(wanted)} right, no threshold could be chosen: a person must see every image. It takes at least "
+        f"{needed:,} test images that the model gets right to show so much."
+    )
+
+
+@_says
+def operating_point(
+    names: list[str],
+    wanted: float,
+    threshold: float,
+    misses: float,
+    misses_low: float,
+    misses_high: float,
+    alarms: float,
+    alarms_low: float,
+    alarms_high: float,
+) -> str:
+    return (
+        f"To miss at most {_limit(wanted)} of {quoted(names)}, call an image that from a probability of "
+        f"{100 * threshold:.3g}\u202f% on. This missed {_with_interval(misses, misses_low, misses_high)} of them. It stopped "
+        f"{_with_interval(alarms, alarms_low, alarms_high)} of the other images. Both figures are from images that did "
+        "not choose the threshold."
+    )
+
+
+@_says
+def too_few_defects(names: list[str], wanted: float, needed: int) -> str:
+    return (
+        f"No threshold can be chosen that misses at most {_limit(wanted)} of {quoted(names)}: it takes at least "
+        f"{needed:,} test images of it."
+    )
+
+
+@_says
+def limit_met(
+    kind: str, names: list[str], limit: float, value: float, bound: float, images: int, trainings: int
+) -> str:
+    return f"Measured {_measured(value, images, trainings)}; {_bound(kind, bound)}, so the limit is kept."
+
+
+@_says
+def limit_not_met(
+    kind: str, names: list[str], limit: float, value: float, bound: float, images: int, trainings: int
+) -> str:
+    return f"Measured {_measured(value, images, trainings)}: the limit is broken, and chance does not explain it."
+
+
+@_says
+def limit_open(
+    kind: str, names: list[str], limit: float, value: float, bound: float, images: int, trainings: int, needed: int
+) -> str:
+    return (
+        f"Measured {_measured(value, images, trainings)}; {_bound(kind, bound)}. If the rate stays, about {needed:,} "
+        "such test images would show that the limit is kept."
+    )
+
+
+@_says
+def limit_open_for_good(
+    kind: str, names: list[str], limit: float, value: float, bound: float, images: int, trainings: int, keeps: bool
+) -> str:
+    why = (
+        "The trainings differ too much for more test images alone to show that the limit is kept: run more seeds"
+        if keeps
+        else "At this rate the limit would be broken; only chance could excuse it"
+    )
+    return f"Measured {_measured(value, images, trainings)}; {_bound(kind, bound)}. {why}."
+
+
+@_says
+def limit_without_images(kind: str, names: list[str], limit: float) -> str:
+    return "No test image counts for it, so it cannot be tested."
+
+
+def _measured(value: float, images: int, trainings: int) -> str:
+    of_each = "" if trainings == 1 else f", mean of {trainings} trainings"
+    return f"{per_cent(value)} of {many(images, 'test image')}{of_each}"
+
+
+def _bound(kind: str, bound: float) -> str:
+    side = "at most" if kind in ("miss_rate", "false_alarm_rate") else "at least"
+    return f"with 95\u202f% confidence it is {side} {per_cent(bound)}"
+
+
+# ---- the forecast and its record (vptlib.evidence.forecast) ---------------------------------------------------------
+
+FORECAST_RULES = {
+    "constant": "The same probability each time",
+    "later_size": "By the later number of labels",
+    "images_per_class": "By its images per class and its labels",
+    "lead_stays": "Who is ahead now stays ahead",
+    "difference": "By the difference now",
+    "straight_line": "By the difference, continued in a straight line",
+    "power_laws": "By the power laws of both",
+    "difference_and_size": "By the difference, images per class and times the labels",
+    "picked": "The best of these, picked on the other tasks",
+}
+
+
+@_says
+def full_ahead_later(
+    probability: float, n: int, then: int, margin: float, hits: int, cases: int, tasks: int
+) -> str:
+    lead = f"ahead by {in_points(margin)} or more" if margin else "ahead"
+    return (
+        f"With {then:,} labelled images instead of {n:,}, {in_prose(FULL)} will be {lead} with probability "
+        f"{share(probability)}. Such forecasts were right in {hits} of {cases} cases of {tasks} published tasks."
+    )
+
+
+@_says
+def no_table_for_backbone(others: list[str], hits: int, cases: int) -> str:
+    carried = (
+        f" On backbones that it had not seen ({listed(others)}), a rule by images per class was right in {hits} of "
+        f"{cases} cases."
+        if cases
+        else ""
+    )
+    return (
+        "None is given. The published tables at several sizes are about ViT-B/16, supervised on ImageNet-21k, and not "
+        f"about this backbone.{carried}"
+    )
+
+
+@_says
+def beyond_the_tables(n: int, then: int, least: int, most: int, latest: int) -> str:
+    return (
+        f"None is given. The published tables go from {least:,} to {most:,} labelled images now, and to {latest:,} "
+        f"later. Asked was {n:,} now and {then:,} later."
+    )
+
+
+@_says
+def rules_no_better(
+    rules: int, tasks: int, cases: int, hits: int, brier: float, constant: float, better: float, low: float, high: float
+) -> str:
+    gain, least, most = (decimals(value, 3, signed=True) for value in (better, low, high))
+    return (
+        f"None is given, because the record shows no gain on a constant. {rules} rules were compared in {cases} cases "
+        f"of {tasks} published tasks. The best one, picked without the task it is tried on, was right in {hits}. Its "
+        f"Brier score is {decimals(brier, 3)}, and {decimals(constant, 3)} for the same probability each time (gain "
+        f"{gain}, {interval(least, most)}). Below 0 is a loss."
+    )
+
+
+@_says
+def classes_not_known() -> str:
+    return "None is given, because the number of classes is not known."
+
+
+@_says
+def two_not_run_together() -> str:
+    return f"None is given, because {in_prose(PROMPT)} and {in_prose(FULL)} have no size with a common seed yet."
+
+
+@_says
+def decide_again_by_record(n: int) -> str:
+    return f"Decide again at {n:,} labelled images: there the answer is likelier another one than now, by the record."
+
+
+@_says
+def decide_again_past_record(n: int) -> str:
+    return f"Decide again at {n:,} labelled images: up to there the answer is likelier the same, and the record ends there."
+
+
+@_says
+def decide_again_by_convention(n: int, times: int) -> str:
+    much = {2: "twice"}.get(times, f"{times} times")
+    return (
+        f"Decide again at {n:,} labelled images. That is a convention, {much} the largest size: no forecast stands behind "
+        "it."
+    )
+
+
+@_says
+def power_laws_seldom_hold(
+    images: int, cases: int, tasks: int, near: int, near_held: int, far: int, far_held: int
+) -> str:
+    return (
+        f"Power laws fitted to 400 and 1,000 labelled images, on {tasks} published tasks and both methods: their "
+        f"95\u202f% intervals would have held in {near_held} of {cases} cases at {near:,} images and in {far_held} of "
+        f"{cases} at {far:,} (with {images:,} test images). So take a continued curve for a guess."
+    )
+
+
+# ---- why an interval may not hold (vptlib.evidence.resampling) ----------------------------------------------------
+
+
+@_says
+def one_seed() -> str:
+    return "With one seed, the intervals show the choice of test images only, not what another training would give."
+
+
+@_says
+def one_test_group(images: int) -> str:
+    return (
+        f"All {many(images, 'test image')} come from one group. The intervals do not show what other groups would give."
+    )
+
+
+@_says
+def tuning_shared(methods: list[str]) -> str:
+    whose = listed(in_prose(method) for method in methods)
+    return (
+        f"One seed chose the learning rate for all seeds of {whose}. The intervals do not contain the luck of that "
+        "choice."
+    )
+
+
+@_says
+def pool_used_up(n: int, pool: int) -> str:
+    return (
+        f"Each training used {n:,} of the same {many(pool, 'labelled image')}. So the seeds share most of their images, "
+        "and the intervals do not show what other images would give."
+    )
+
+
+@_says
+def seeds_skewed(method: str, lowest: float, others: float, seeds: int) -> str:
+    return (
+        f"One of {seeds} trainings of {in_prose(method)} reached {per_cent(lowest)}, the others {per_cent(others)} on "
+        "average. The intervals assume that trainings differ evenly, so they may not hold."
+    )
+
+
+@_says
+def failures_unseen(seeds: int, share: float) -> str:
+    if seeds == 1:
+        return "With one training, nothing shows how often a training fails."
+    return (
+        f"If {per_cent(share, 0)} of all trainings failed, {seeds} could still all be sound, with a chance of 5\u202f%. "
+        "Then both their mean and a further training are worse than the intervals say."
+    )

@@ -1,0 +1,412 @@
+"""The part of a report that says what a method gets wrong: classes, groups, limits, how sure it is, and the images."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+from PIL import Image, ImageOps
+
+from vptlib.data.preparing import pictures_of
+from vptlib.evidence.answers import Answers, Rate, answers_of, best_method
+from vptlib.evidence.certainty import (
+    Calibration,
+    OperatingPoint,
+    Selective,
+    calibration,
+    operating_curve,
+    operating_point,
+    selective,
+    selective_curve,
+)
+from vptlib.evidence.limits import FALSE_ALARM_RATE, MET, MISS_RATE, NOT_MET, Limit, Tested, limits_tested, read_limits
+from vptlib.evidence.mistakes import (
+    ClassRates,
+    about_classes,
+    about_groups,
+    class_rates,
+    confused_pairs,
+    confusion,
+    wrong_images,
+)
+from vptlib.report.inspection_charts import (
+    MOST_CLASSES,
+    confusion_figure,
+    operating_figure,
+    reliability_figure,
+    selective_figure,
+)
+from vptlib.report.sections.basic import facts, figure, part, table
+from vptlib.report.words import in_language
+from vptlib.statement import Statement, statement
+from vptlib.study.material import material_of
+from vptlib.study.study import Study
+from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.methods import METHODS
+from vptlib.wording import many, per_cent, plain
+
+words = in_language()
+# How right the answers that a model gives by itself may have to be; those above its accuracy are looked at.
+WANTED = (0.9, 0.95, 0.99)
+MOST_ROWS, MOST_CURVES, MOST_PICTURES, PICTURE_SIDE = 15, 3, 6, 200
+_SIGNS = {MET: ("✓", "holds"), NOT_MET: ("✗", "does-not-hold")}
+
+
+def inspection_part(
+    study: Study, runs: pd.DataFrame, method: str | None = None, limits: Mapping[str, Any] | None = None
+) -> list[HTML]:
+    """What the method gets wrong on the test images, from all its trainings at the largest size.
+
+    Args:
+        study: that the runs are of.
+        runs: from `study.runs()`.
+        method: the one to look at; by default the best at the largest size.
+        limits: as in the YAML file; see `vptlib.evidence.limits.read_limits`.
+
+    Raises:
+        UserError: the method has no finished run, or a limit cannot be read.
+    """
+    found = Looked.at(study, runs, method, limits or {})
+    return [
+        *_limits(found),
+        facts(dict(_facts(found))),
+        *_classes(found),
+        *_confusion(found),
+        *_by_itself(found),
+        *_curves(found),
+        *_pictures(study, found),
+    ]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found out about one method's answers.
+
+    Attributes:
+        method, n: whose answers these are, with how many labelled images.
+        limits: those that the task has the classes of.
+    """
+
+    method: str
+    n: int
+    answers: Answers
+    limits: list[Limit]
+
+    @classmethod
+    def at(cls, study: Study, runs: pd.DataFrame, method: str | None, limits: Mapping[str, Any]) -> "Looked":
+        """The answers of a method at its largest size; of the best one where None is named."""
+        method, task = method or best_method(runs), material_of(study).task
+        truth = task.test.labels[study.test_items()]
+        answers = answers_of(runs, method, task.class_names, truth, study.probabilities)
+        n = int(runs.loc[runs["method"] == method, "n"].max())
+        return cls(method, n, answers, read_limits(limits))
+
+    @cached_property
+    def tested(self) -> list[Tested]:
+        return limits_tested(self.answers, self.limits)
+
+    @cached_property
+    def rates(self) -> list[ClassRates]:
+        return class_rates(self.answers)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        return calibration(self.answers)
+
+    @cached_property
+    def selective(self) -> list[Selective]:
+        """For the accuracies of `WANTED` that not all answers reach together anyway."""
+        wanted = [each for each in WANTED if each > self.answers.right.mean()] or [WANTED[-1]]
+        return [found for each in wanted if (found := selective(self.answers, each)) is not None]
+
+    @cached_property
+    def points(self) -> list[OperatingPoint]:
+        """The thresholds for the limits of misses."""
+        of_misses = [tested.limit for tested in self.tested if tested.limit.kind == MISS_RATE]
+        asked = [(limit.classes, limit.value) for limit in of_misses if 0 < limit.value < 1][:MOST_CURVES]
+        return [found for each in asked if (found := operating_point(self.answers, *each)) is not None]
+
+    @property
+    def defects(self) -> list[tuple[str, ...]]:
+        """Each set of classes that a limit calls the defect."""
+        kinds = (MISS_RATE, FALSE_ALARM_RATE)
+        return list(dict.fromkeys(t.limit.classes for t in self.tested if t.limit.kind in kinds))[:MOST_CURVES]
+
+    def findings(self) -> list[Statement]:
+        """All in sentences but the limits: classes, groups, probabilities."""
+        return [*about_classes(self.answers), *about_groups(self.answers), *self._about_probabilities()]
+
+    def _about_probabilities(self) -> list[Statement]:
+        sure, calibrated = self.answers.sure, self.calibration
+        if sure is None or calibrated is None:
+            return [statement("no_probabilities")]
+        fewer = sure.trainings < self.answers.trainings
+        some = [statement("some_without_probabilities", trainings=sure.trainings, of=self.answers.trainings)]
+        points = [point.finding() for point in self.points]
+        return [*(some if fewer else []), calibrated.finding(), *self._by_itself(), *points]
+
+    def _by_itself(self) -> list[Statement]:
+        """The highest accuracy for which the model may answer anything by itself; the lowest if there is none."""
+        possible = [found for found in self.selective if found.is_possible]
+        return [found.finding() for found in (possible[-1:] or self.selective[:1])]
+
+
+def inspection_summary(
+    study: Study, runs: pd.DataFrame, method: str | None = None, limits: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The part of `summary.json` about what the method gets wrong: classes, limits, findings with their codes.
+
+    Args and Raises: as for `inspection_part`.
+    """
+    found = Looked.at(study, runs, method, limits or {})
+    limits_found = [
+        {"verdict": tested.verdict} | tested.finding().plain() | {"sentence": words.sentence(tested.finding())}
+        for tested in found.tested
+    ]
+    classes = [
+        {"class": each.name, "images": each.recall.images, "taken_for": each.taken_for}
+        | {f"recall{end}": value for end, value in _ends(each.recall).items()}
+        | {f"precision{end}": value for end, value in _ends(each.precision).items()}
+        for each in found.rates
+    ]
+    findings = [{"sentence": words.sentence(each)} | each.plain() for each in found.findings()]
+    about = {"method": found.method, "n": found.n, "trainings": found.answers.trainings}
+    return about | {"limits": limits_found, "classes": classes, "findings": findings}
+
+
+def _ends(rate: Rate) -> dict[str, float | None]:
+    return {
+        "": rate.value if rate.cases else None,
+        "_low": rate.low if rate.cases else None,
+        "_high": rate.high if rate.cases else None,
+    }
+
+
+# ---- sentences --------------------------------------------------------------------------------------------------
+
+_LABELS = {
+    "worst_class": "Weakest class",
+    "classes_not_tested": "Not tested",
+    "interval_of_rates": "Intervals",
+    "worst_group": "Weakest group",
+    "groups_too_small": "Groups",
+    "no_probabilities": "How sure it is",
+    "some_without_probabilities": "Probabilities",
+    "calibrated": "How sure it is",
+    "not_calibrated": "How sure it is",
+    "answers_by_itself": "By itself",
+    "answers_none": "By itself",
+    "operating_point": "Threshold",
+    "too_few_defects": "Threshold",
+}
+
+
+def _facts(found: Looked) -> list[tuple[str, str]]:
+    """A label and the sentences under it, in the order of the findings."""
+    answers = found.answers
+    trainings = many(answers.trainings, "training")
+    looked_at = f"{METHODS[found.method].title} with {found.n:,} labelled images, {trainings}"
+    right = answers.rate(answers.right, np.ones_like(answers.right))
+    tested = f"{per_cent(right.value)} of {many(answers.images, 'test image')} are right ({_range(right)})"
+    texts: dict[str, list[str]] = {"Looked at": [f"{looked_at}: {tested}."]}
+    for each in found.findings():
+        texts.setdefault(_LABELS[each.code], []).append(words.sentence(each))
+    return [(label, " ".join(sentences)) for label, sentences in texts.items()]
+
+
+def _range(rate: Rate) -> str:
+    return words.rate_interval(rate.low, rate.high)
+
+
+def _limits(found: Looked) -> list[HTML]:
+    """The limits with their verdicts; nothing where none was set."""
+    if not found.tested:
+        return []
+    rows = [
+        (
+            words.limit_in_words(tested.limit.kind, tested.limit.classes, tested.limit.value),
+            *_SIGNS.get(tested.verdict, ("?", "open"))[::-1],
+            words.LIMIT_VERDICTS[tested.verdict],
+            words.sentence(tested.finding()),
+        )
+        for tested in found.tested
+    ]
+    caption = (
+        f"Limits set in the YAML file before the runs, tested on {METHODS[found.method].title} with "
+        f"{found.n:,} labelled images; its answer is the most probable class"
+    )
+    return [part("tested_limits", rows=rows, caption=caption)]
+
+
+# ---- classes ----------------------------------------------------------------------------------------------------
+
+
+def _classes(found: Looked) -> list[HTML]:
+    """Recall and precision of each class; of many, the weakest, and the rest folded away."""
+    columns = ["Class", "Test images", "Recall", "Precision", "Most often called"]
+    caption = "Recall: share of the class that is recognised. Precision: share of what is called so that is right"
+    if len(found.rates) <= MOST_ROWS:
+        return [table(_class_rows(found.rates, columns), f"{caption}. In brackets: 95\u202f% intervals")]
+    there = [rates for rates in found.rates if rates.recall.cases]
+    order = sorted(there, key=lambda rates: rates.recall.value)
+    first, rest = order[:MOST_ROWS], order[MOST_ROWS:]
+    weakest = table(_class_rows(first, columns), f"The {len(first)} weakest of {len(found.rates):,} classes. {caption}")
+    if not rest:
+        return [weakest]
+    frame = _class_rows(rest, columns)
+    return [
+        weakest,
+        part("folded_table", head=f"The other {len(rest):,} classes", columns=columns, rows=frame.values.tolist()),
+    ]
+
+
+def _class_rows(rates: Sequence[ClassRates], columns: list[str]) -> pd.DataFrame:
+    rows = [
+        [each.name, f"{each.recall.images:,}", _cell(each.recall), _cell(each.precision), each.taken_for or "–"]
+        for each in rates
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _cell(rate: Rate) -> str:
+    """ "82.3 % (78.0 to 86.1)"; a dash where nothing was called so, or no image is there."""
+    return f"{per_cent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})" if rate.cases else "–"
+
+
+def _confusion(found: Looked) -> list[HTML]:
+    """The confusion matrix of a few classes; of many, the commonest mistakes."""
+    answers, pairs = found.answers, confused_pairs(found.answers)
+    if len(answers.class_names) <= MOST_CLASSES:
+        caption = "Each row holds the test images of one class. What lies off the diagonal is wrong."
+        alt = "Confusion matrix. " + (_pairs_in_words(pairs.head(3)) or "No image is wrong.")
+        return [figure(confusion_figure(confusion(answers), answers.class_names, answers.trainings), caption, alt)]
+    rows = [[row.truth, row.prediction, plain(row.images), per_cent(row.share)] for row in pairs.itertuples()]
+    columns = ["It is", "It was called", "Images", "Share of the class"]
+    return [table(pd.DataFrame(rows, columns=columns), "The commonest mistakes, per training")] if rows else []
+
+
+def _pairs_in_words(pairs: pd.DataFrame) -> str:
+    each = [f"{row.truth} called {row.prediction}: {plain(row.images)}" for row in pairs.itertuples()]
+    return f"The commonest mistakes: {'; '.join(each)}." if each else ""
+
+
+# ---- how sure it is ---------------------------------------------------------------------------------------------
+
+
+def _by_itself(found: Looked) -> list[HTML]:
+    """For each accuracy that may be wanted, what is left to a person; nothing without probabilities."""
+    rows = [
+        [
+            per_cent(each.wanted, 0),
+            _cell(each.share),
+            per_cent(each.threshold),
+            _cell(each.accuracy),
+            per_cent(1 - each.share.value, 0),
+        ]
+        if each.is_possible
+        else [per_cent(each.wanted, 0), "none", "–", "–", "all"]
+        for each in found.selective
+    ]
+    columns = ["Wanted", "Answers by itself", "If its probability is", "Right among these", "To a person"]
+    caption = "How much the model may answer by itself, measured on images that did not choose the threshold"
+    return [table(pd.DataFrame(rows, columns=columns), f"{caption}. In brackets: 95\u202f% intervals")] if rows else []
+
+
+def _curves(found: Looked) -> list[HTML]:
+    """Reliability, answers by itself, misses against false alarms; nothing without probabilities."""
+    curve, calibrated = selective_curve(found.answers), found.calibration
+    if curve is None or calibrated is None:
+        return []
+    half = curve.iloc[(curve["share"] - 0.5).abs().argmin()]
+    figures = [
+        figure(
+            reliability_figure(calibrated.bins, found.method),
+            "On the dashed line, answers are right as often as the model promises; below it, less often.",
+            f"Share of right answers against the model's probability. {words.sentence(calibrated.finding())}",
+        ),
+        figure(
+            selective_figure(curve, found.method),
+            "If the model answers only where it is surest and a person does the rest, how right are its own answers?",
+            f"Accuracy against the share answered: of the surest {per_cent(half['share'], 0)} of the images "
+            f"{per_cent(half['accuracy'])} are right, of all {per_cent(curve['accuracy'].iloc[-1])}.",
+        ),
+    ]
+    return [part("side_by_side", figures=[each.data for each in figures]), *_operating(found)]
+
+
+def _operating(found: Looked) -> list[HTML]:
+    points = {point.classes: point for point in found.points if np.isfinite(point.threshold)}
+    figures = []
+    for classes in found.defects:
+        if (curve := operating_curve(found.answers, classes)) is None:
+            continue
+        point = points.get(classes)
+        dot = None if point is None else (point.false_alarms.value, point.misses.value)
+        names = words.quoted(classes, 2)
+        wanted = None if point is None else point.wanted
+        at_tenth = curve.iloc[(curve["false_alarms"] - 0.1).abs().argmin()]
+        figures.append(
+            figure(
+                operating_figure(curve, found.method, names, dot, wanted),
+                "Each threshold on the probability of the defect is a point of the line. A lower one misses less and "
+                "stops more good parts.",
+                f"Misses of {names} against false alarms: with 10\u202f% false alarms "
+                f"{per_cent(at_tenth['misses'])} are missed.",
+            )
+        )
+    return [part("side_by_side", figures=[each.data for each in figures])] if figures else []
+
+
+# ---- the wrong images -------------------------------------------------------------------------------------------
+
+
+def _pictures(study: Study, found: Looked) -> list[HTML]:
+    """A few wrong images of the first training: the most confident mistakes, and others at random."""
+    answers, wrong = found.answers, wrong_images(found.answers, MOST_PICTURES)
+    heads = (("The surest of its mistakes", wrong.surest), ("Others, drawn at random", wrong.at_random))
+    groups = [(head, _shown(study, answers, list(positions))) for head, positions in heads if positions]
+    if not groups:
+        return []
+    which = "" if answers.trainings == 1 else f" of the first of {answers.trainings} trainings"
+    return [part("wrong_images", groups=groups, caption=f"{many(wrong.wrong, 'wrong answer')}{which}")]
+
+
+def _shown(study: Study, answers: Answers, positions: list[int]) -> list[dict[str, str]]:
+    material = material_of(study)
+    images = material.task.test.select(study.test_items()[positions])
+    pictures = pictures_of(images, preprocessing(material.vit), PICTURE_SIDE)
+    return [_one(answers, position, picture) for position, picture in zip(positions, pictures, strict=True)]
+
+
+def _one(answers: Answers, position: int, picture: np.ndarray) -> dict[str, str]:
+    names, guess = answers.class_names, answers.predictions[0, position]
+    sure = math.nan if answers.probabilities is None else float(answers.probabilities[0, position, guess])
+    missed = int((~answers.right[:, position]).sum())
+    return {
+        "address": _address(picture),
+        "truth": names[answers.truth[position]],
+        "called": names[guess],
+        "sure": f"{_probability(sure)} sure" if math.isfinite(sure) else "",
+        "often": f"wrong in {missed} of {answers.trainings} trainings" if answers.trainings > 1 else "",
+    }
+
+
+def _probability(value: float) -> str:
+    return f"more than {per_cent(0.999)}" if value > 0.999 else per_cent(value, 0 if value < 0.99 else 1)
+
+
+def _address(picture: np.ndarray) -> str:
+    """A small picture as a data address; tiny ones are enlarged by a whole factor, so that their pixels stay pixels."""
+    image = Image.fromarray(picture)
+    times = max(1, PICTURE_SIDE // max(image.size))
+    if times > 1:
+        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    ImageOps.contain(image, (PICTURE_SIDE, PICTURE_SIDE)).save(buffer, "JPEG", quality=85)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,215 @@
+"""The parts of a report about the plan and about money: stages, bills, what is assumed, what the order hangs on."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+from vptlib.evidence.contest import Contest
+from vptlib.evidence.money import (
+    BOUNDS,
+    ONCE,
+    Bill,
+    Pair,
+    Prices,
+    bills,
+    comparison,
+    further_labels,
+    handicaps,
+    price_sentence,
+    turning,
+    worth_asking,
+)
+from vptlib.evidence.recommendation import NOTHING_WORKS, Recommendation
+from vptlib.evidence.resampling import joint
+from vptlib.evidence.stages import labels_needed, plan
+from vptlib.report.money_charts import tornado_figure
+from vptlib.report.sections.basic import facts, figure, part, table
+from vptlib.report.words import in_language
+from vptlib.statement import Statement, statement
+from vptlib.tuning.methods import METHODS
+from vptlib.wording import per_cent
+
+words = in_language()
+
+
+def plan_part(
+    runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation, why_then: Statement | None = None
+) -> list[HTML]:
+    """Heading and the plan in stages: what was tried, what to do now, what to collect, when to decide again.
+
+    Args:
+        runs: one task's table.
+        asked: settings of the report: `accuracy_needed`, `accuracy_today` and prices.
+        advice: the recommendation for these runs.
+        why_then: the statement on its `decide_again_at`; by default that is called a convention.
+    """
+    found = plan(
+        runs,
+        advice.choice,
+        advice.method,
+        needed=_bar(asked),
+        decide_again_at=advice.decide_again_at,
+        why_then=why_then,
+        prices=Prices.among(asked),
+    )
+    said = {words.PLAN_PARTS[stage.code]: words.sentence(stage) for stage in found.stages}
+    return [part("heading", text="The plan", level=3), facts(said)]
+
+
+def money_part(
+    runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation, margin: float = 0.01
+) -> list[HTML]:
+    """Heading, bills, the two ways compared, what is assumed; one sentence only where nothing is priced.
+
+    Args:
+        runs: one task's table.
+        asked: settings of the report: prices, and `accuracy_needed` or `accuracy_today`, with which each way is also
+            compared at the labels it needs.
+        advice: the recommendation for these runs.
+        margin: the smallest difference in accuracy that matters, a fraction.
+    """
+    prices = Prices.among(asked)
+    heading = part("heading", text="What it costs in money", level=3)
+    first = words.sentence(price_of(runs, asked, advice))
+    found = bills(runs, prices)
+    if not found or advice.choice == NOTHING_WORKS:
+        return [heading, facts({"Money": first})]
+    method, rival = _two(advice, found)
+    return [
+        heading,
+        facts(
+            {
+                "Money": first,
+                "Labels": words.sentence(further_labels(found[method], prices)),
+                **_asking(_worth(runs, prices, advice, margin)),
+            }
+        ),
+        _bills(found, prices),
+        _items(found[method]),
+        *_compared(runs, prices, method, rival, _bar(asked)),
+        _assumptions(prices),
+    ]
+
+
+def price_of(runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation) -> Statement:
+    """The sentence about money for the first page; arguments as for `money_part`."""
+    prices = Prices.among(asked)
+    found = bills(runs, prices)
+    if found and advice.choice == NOTHING_WORKS:
+        return statement("none_to_price")
+    return price_sentence(found, prices, *(_two(advice, found) if found else (None, None)))
+
+
+def _bar(asked: Mapping[str, Any]) -> float | None:
+    """The accuracy to reach: what is needed, or what the present way has if that is more."""
+    given = [asked[name] for name in ("accuracy_needed", "accuracy_today") if asked.get(name)]
+    return max(given) if given else None
+
+
+def _two(advice: Recommendation, found: Mapping[str, Bill]) -> tuple[str, str | None]:
+    """The method to price, and the one that is most probably right if it is not."""
+    cheapest = min(found, key=lambda one: found[one].total.likely)
+    method = advice.method if advice.method and advice.method in found else cheapest
+    others = [one for one in advice.candidates.values() if one.method != method and one.method in found]
+    rival = max(others, key=lambda other: (other.right, -other.expected_loss), default=None)
+    return method, rival.method if rival else None
+
+
+def _worth(runs: pd.DataFrame, prices: Prices, advice: Recommendation, margin: float) -> list[Statement]:
+    """What as many seeds, test images and labels again would be worth."""
+    if not advice.candidates or not prices.priced or not prices.given("point_value"):
+        return []
+    contest = Contest(runs, joint(runs, advice.n), margin, handicaps(runs, prices))
+    amounts = {"seeds": advice.seeds, "test_images": advice.images, "labels": advice.n}
+    return worth_asking(runs, prices, contest.value_of_information(), amounts)
+
+
+def _asking(asked: list[Statement]) -> dict[str, str]:
+    labels = {"seeds": "More seeds", "test_images": "More test images", "labels": "More labels"}
+    return {labels[found.values.get("kind", "labels")]: words.sentence(found) for found in asked}
+
+
+def _bills(found: dict[str, Bill], prices: Prices) -> HTML:
+    """A row for each way."""
+    rows = [
+        [
+            METHODS[method].title,
+            "one for each task" if bill.own_models else "one for all tasks",
+            *(words.money_span(*span) for span in (bill.once, bill.yearly, bill.total)),
+        ]
+        for method, bill in found.items()
+    ]
+    years = f"{prices.of('horizon_years').likely:g}"
+    columns = ["Way", "Models in memory", "Once", "In a year", f"In all, over {years} years"]
+    tasks = words.tasks(prices.of("tasks_planned").likely)
+    caption = (
+        f"From here on, for {tasks}: as likely, with the range in which 95\u202f% of the draws lie. Labels, checked "
+        "answers and engineer days are the same for all ways"
+    )
+    return table(pd.DataFrame(rows, columns=columns), caption)
+
+
+def _items(bill: Bill) -> HTML:
+    """The items of one bill."""
+    rows = [
+        [words.BILL_ITEMS[item], "once" if item in ONCE else "in a year", words.money_span(*span)]
+        for item, span in bill.items.items()
+    ]
+    return table(pd.DataFrame(rows, columns=["Item", "Paid", "Sum"]), words.bill_of(bill.method))
+
+
+def _assumptions(prices: Prices) -> HTML:
+    """Every figure behind the bills, with its unit and where it comes from."""
+    rows = [
+        [words.PRICES[name][0], _figure(prices, name), words.PRICES[name][1], words.ORIGINS[prices.given(name)]]
+        for name in prices.known()
+    ]
+    caption = "The figures behind it: likely (low to high). Those that are assumed can be given in the YAML file"
+    return table(pd.DataFrame(rows, columns=["Figure", "Value", "Unit", "Origin"]), caption)
+
+
+def _figure(prices: Prices, name: str) -> str:
+    low, likely, high = prices.of(name)
+    text = (lambda value: per_cent(value, 1)) if BOUNDS.get(name, (0, 0, 0))[2] == 1 else (lambda value: f"{value:,g}")
+    return text(likely) if low == high else f"{text(likely)} ({text(low)} to {text(high)})"
+
+
+# ---- two ways ---------------------------------------------------------------------------------------------------
+
+
+def _compared(runs: pd.DataFrame, prices: Prices, method: str, rival: str | None, needed: float | None) -> list[HTML]:
+    """The chosen way and its rival: which brings more, what that hangs on, and where it turns."""
+    at_largest = set(runs.loc[runs["n"] == runs["n"].max(), "method"])
+    if rival is None or rival == method or not {method, rival} <= at_largest:
+        return []
+    pair = Pair(runs, prices, method, rival)
+    lead, swings = pair.lead(), pair.tornado()
+    said = {
+        "The two compared": words.sentence(comparison(lead)),
+        "Number of tasks": words.sentence(turning(pair.break_even("tasks_planned"))),
+        **_by_labels(runs, prices, method, rival, needed),
+    }
+    if not swings:
+        return [facts(said)]
+    drawn = figure(
+        tornado_figure(lead, swings),
+        caption="Each bar: one figure from its low to its high end, the others as likely. The dashed line is where all "
+        "are as likely. A bar that crosses 0 can turn the order of the two.",
+        alt=f"What {words.in_prose(method)} brings more than {words.in_prose(rival)}, by the figure that is changed: "
+        + ", ".join(words.PRICES[swing.name][0].lower() for swing in swings),
+    )
+    return [facts(said), drawn]
+
+
+def _by_labels(runs: pd.DataFrame, prices: Prices, method: str, rival: str, needed: float | None) -> dict[str, str]:
+    """From which price of a label on the way that needs fewer labels is the cheaper one."""
+    if needed is None:
+        return {}
+    enough = labels_needed(runs[runs["method"].isin([method, rival])], needed)
+    labels: dict[str, Any] = {way: enough.get(way) for way in (method, rival)}
+    if None in labels.values() or len(set(labels.values())) == 1:
+        return {}
+    turn = turning(Pair(runs, prices, method, rival, labels).break_even("label_price"))
+    return {"Price of a label": f"{words.labels_each(needed, labels)} {words.sentence(turn)}"}
