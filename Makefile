@@ -7,7 +7,7 @@ CONFIG ?= reports/configs/quickstart.yaml
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint style types docs lab bench soak clean
+.PHONY: help report test lint style types docs lab bench record soak clean
 
 help:  ## Show what can be made
 	@echo "vptlib: prompt tuning or full fine-tuning? Find out on your own images."
@@ -44,6 +44,9 @@ lab: $(READY)  ## Open the course in JupyterLab
 
 bench: $(READY)  ## Measure speed and memory; writes reports/benchmarks/
 	$(BIN)/python -m vptlib.bench
+
+record: $(READY)  ## How often the rule is right (half an hour); writes reports/benchmarks/judgement.md and the record
+	OMP_NUM_THREADS=1 $(BIN)/python tests/planted_answers.py
 
 soak: $(READY)  ## Random kills, strange inputs, large amounts (about an hour); writes reports/benchmarks/reliability.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak

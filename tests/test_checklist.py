@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
@@ -19,11 +20,23 @@ from vptlib.course.widgets.explanations import explanation_picker
 from vptlib.data.preparing import prepare
 from vptlib.data.tasks import load_task
 from vptlib.explanations import checklist as checklist_module
-from vptlib.explanations.checklist import NO, OPEN, YES, checklist, examine, faithfulness_table
-from vptlib.explanations.checks import Finding, likeness
+from vptlib.explanations.checklist import (
+    DRAWS,
+    FEW,
+    NO,
+    OPEN,
+    YES,
+    cascade_table,
+    checklist,
+    examine,
+    faithfulness_table,
+)
+from vptlib.explanations.checks import Finding
 from vptlib.explanations.maps import EXPLANATIONS, explain
+from vptlib.explanations.similarity import likeness
 from vptlib.report.explanation_charts import (
     attention_figure,
+    cascade_figure,
     faithfulness_figure,
     map_table,
     one_map,
@@ -85,7 +98,8 @@ def test_an_examination_is_stored_for_the_same_runs_and_draw(made, monkeypatch, 
 
 def test_every_kind_of_map_has_every_check(made):
     *_, found, _ = made
-    checks = ["differences", "faithful", "pointing", "energy", "depends on the model"]
+    checks = ["differences", "faithful", "pointing", "energy", "repeats itself", "depends on the model"]
+    checks.append("other kinds of map")  # and no second run, because there is one seed
     for method, look in found.looks.items():
         assert list(look.maps) == list(EXPLANATIONS)
         assert all(maps.shape == (6, 28, 28) for maps in look.maps.values())
@@ -94,6 +108,9 @@ def test_every_kind_of_map_has_every_check(made):
         assert look.distances.shape == found.frozen_distances.shape == (2, 6)
         assert look.likeness.shape == (len(EXPLANATIONS), len(EXPLANATIONS))
         assert (look.prompts is None) == (method == "full")
+        assert list(look.cascade) == ["gradcam"]
+        assert list(look.cascade["gradcam"]) == ["head", "block 2", "block 1", "input"]
+        assert all(alike.shape == (DRAWS, min(FEW, 6)) for alike in look.cascade["gradcam"].values())
     assert found.looks["vpt-deep"].prompts.shape == (2, 10)
     assert found.looks["vpt-deep"].prompt_shares.min() > 0 and found.looks["full"].prompt_shares.max() == 0
     assert found.object_known
@@ -112,7 +129,7 @@ def test_table_has_the_baselines_and_its_intervals_hold_the_mean(made):
 def test_checklist_has_a_reason_for_every_model(made):
     *_, found, _ = made
     rows = checklist(found)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for row in rows:
         assert set(row.answers) == {"vpt-deep", "full"}
         assert all(len(sentence(found)) > 10 for found in row.answers.values())
@@ -135,17 +152,30 @@ def test_with_two_seeds_the_maps_of_both_runs_are_compared(made):
         np.testing.assert_allclose(look.second_run["rollout"], expected)
     rows = {kind: checklist(found, kind)[-1] for kind in ("gradcam", "rollout")}
     assert all(row.answers["full"].values["check"] == "another training run" for row in rows.values())
+    assert set(cascade_table(found)["kind"]) <= {"gradcam"}
 
 
-@pytest.mark.parametrize(
-    "alike, verdict",
-    [((0.9, 0.8), YES), ((0.9, 0.2), NO), ((0.9, np.nan), OPEN)],
-)
-def test_maps_are_the_same_in_another_run_if_they_are_for_both_methods(made, alike, verdict, monkeypatch):
+def finding(check: str, passed: bool | None) -> Finding:
+    return Finding(check, 0.1, 0.0, 0.2, 0.0, passed, statement("object_unknown"))
+
+
+@pytest.mark.parametrize("passed, verdict", [((True, True), YES), ((True, False), NO), ((True, None), OPEN)])
+def test_maps_are_the_same_in_another_run_if_they_are_for_both_methods(made, passed, verdict, monkeypatch):
     *_, found, _ = made
-    for look, value in zip(found.looks.values(), alike, strict=True):
-        monkeypatch.setitem(look.second_run, "gradcam", np.full(6, value))
+    for look, of_model in zip(found.looks.values(), passed, strict=True):
+        monkeypatch.setitem(look.findings, "gradcam", [finding("another training run", of_model)])
     assert checklist(found)[-1].verdict == verdict
+
+
+def test_what_could_not_be_checked_has_its_reason(made, monkeypatch):
+    *_, found, _ = made
+    for look in found.looks.values():
+        monkeypatch.setitem(look.findings, "gradcam", [])
+    rows = {row.question: row for row in checklist(found)}
+    codes = {question: {answer.code for answer in row.answers.values()} for question, row in rows.items()}
+    assert codes["map points at the object"] == {"object_unknown"}
+    assert codes["other kinds of map agree"] == {"one_kind_examined"}
+    assert codes["another run gives the same maps"] == {"one_model_examined"}
 
 
 @pytest.mark.parametrize(
@@ -155,8 +185,7 @@ def test_maps_are_the_same_in_another_run_if_they_are_for_both_methods(made, ali
 def test_a_verdict_follows_from_both_models(made, passed, verdict, monkeypatch):
     *_, found, _ = made
     for look, of_model in zip(found.looks.values(), passed, strict=True):
-        findings = [Finding("faithful", 0.1, 0.0, 0.2, 0.0, of_model, statement("object_unknown"))]
-        monkeypatch.setitem(look.findings, "gradcam", findings)
+        monkeypatch.setitem(look.findings, "gradcam", [finding("faithful", of_model)])
     rows = {row.question: row for row in checklist(found)}
     assert rows["answer depends on the map"].verdict == verdict
     assert rows["map points at the object"].verdict == OPEN  # the planted findings do not have it
@@ -171,34 +200,61 @@ def test_a_lead_needs_an_interval(made, monkeypatch):
 
     monkeypatch.setitem(ahead.gaps, "gradcam", np.full(6, 0.5))
     monkeypatch.setitem(behind.gaps, "gradcam", np.full(6, 0.1))
-    assert row().verdict == YES and row().answers["full"] == statement("model_leads", method="vpt-deep")
+    assert row().verdict == YES and row().answers["full"].values["method"] == "vpt-deep"
     monkeypatch.setitem(behind.gaps, "gradcam", np.array([0.0, 1, 0, 1, 0.9, 0.2]))
-    assert row().verdict == OPEN and row().answers["full"] == statement("model_leads", method=None)
+    assert row().verdict == OPEN
+    unsure = row().answers["full"]
+    assert unsure.code == "model_leads" and unsure.values["method"] is None and unsure.values["needed"] > 6
 
 
-LEAD = {"value": 0.5, "of_baseline": 0.12}
+LEAD = {"value": 0.5, "of_baseline": 0.12, "images": 20, "needed": None}
+ALIKE = {"value": 0.93, "low": 0.9, "high": 0.95, "needed": None, "similarity": 0.94, "of_other_images": 0.08}
+OTHER = ALIKE | {"value": 0.04, "low": -0.2, "high": 0.2, "same": False}
 WORDS = [
     ("maps_mark", {"share": 0.9, "enough": True}, "90% of the maps mark some place"),
     ("maps_mark", {"share": 0.8, "enough": False}, "80% of the maps mark some place: maps without differences tell"),
     ("map_against_baseline", LEAD | {"check": "faithful", "baseline": "centre", "leads": True}, "0.12: it leads"),
-    ("map_against_baseline", LEAD | {"check": "faithful", "baseline": "random", "leads": False}, "does not lead"),
-    ("map_against_baseline", LEAD | {"check": "pointing", "baseline": "even", "leads": None}, "even map 12%: too few"),
-    ("map_against_baseline", LEAD | {"check": "energy", "baseline": "even", "leads": True}, "it stands above"),
-    ("maps_compared", {"check": "depends on the model", "similarity": 0.93, "same": True}, "map 0.93: hardly changes"),
+    ("map_against_baseline", LEAD | {"check": "faithful", "baseline": "random", "leads": False}, "it is behind"),
+    (
+        "map_against_baseline",
+        LEAD | {"check": "pointing", "baseline": "even", "leads": None, "needed": 44},
+        "even map 12%: 20 images are too few to tell; about 44 would settle it",
+    ),
+    (
+        "map_against_baseline",
+        LEAD | {"check": "pointing", "baseline": "even", "leads": None},
+        "not decided, and more images would hardly change that",
+    ),
+    ("map_against_baseline", LEAD | {"check": "energy", "baseline": "even", "leads": True}, "even map 12%: it leads"),
     (
         "maps_compared",
-        {"check": "depends on the model", "similarity": 0.04, "same": False},
-        "0.04: changes with",
+        ALIKE | {"check": "depends on the model", "same": True},
+        "maps 0.93 (95\u202f% interval 0.90 to 0.95; rank correlation 0.94, by chance 0.08): hardly changes",
     ),
-    ("maps_compared", {"check": "another training run", "similarity": 0.93, "same": True}, "much the same"),
-    ("maps_compared", {"check": "another training run", "similarity": 0.1, "same": False}, "marks other places"),
+    ("maps_compared", OTHER | {"check": "depends on the model"}, "0.08): changes with the model"),
+    (
+        "maps_compared",
+        OTHER | {"check": "depends on the model", "low": 0.01},
+        "changes with the model, but a part stays",
+    ),
+    ("maps_compared", ALIKE | {"check": "depends on the model", "same": None, "needed": 230}, "about 230 would settle"),
+    ("maps_compared", ALIKE | {"check": "another training run", "same": True}, "much the same"),
+    ("maps_compared", OTHER | {"check": "another training run"}, "marks other places"),
+    ("maps_compared", ALIKE | {"check": "repeats itself", "same": True}, "it follows the image"),
+    ("maps_compared", OTHER | {"check": "repeats itself"}, "a little noise gives another map"),
+    ("maps_compared", ALIKE | {"check": "other kinds of map", "same": True}, "tell the same story"),
+    ("maps_compared", OTHER | {"check": "other kinds of map"}, "tell other stories"),
     ("maps_not_compared", {"check": "depends on the model", "compared": 2, "maps": 6}, "only 2 of 6 maps"),
-    ("object_unknown", {}, "this task does not know"),
-    ("kinds_compared", {"mean": 0.85, "least": -0.8, "most": 0.9}, "0.85 on average, from \u22120.80 to 0.90"),
+    ("map_not_repeated", {"check": "depends on the model", "repeats": False}, "the map does not repeat itself"),
+    ("map_not_repeated", {"check": "another training run", "repeats": None}, "is not known to repeat itself"),
+    ("repeat_unknown", {}, "no maps of slightly changed images"),
+    ("same_for_every_image", {"similarity": 0.99}, "0.99: the same map for every image"),
+    ("object_unknown", {}, "this task does not give"),
+    ("one_kind_examined", {}, "one kind of map"),
     ("shares_off_by", {"error": 0.091, "allowed": 0.1}, "off by 9.1% of the change in the logit on average (10%"),
     ("faithfulness_differs_by", {"difference": -0.7, "low": -0.71, "high": 0.7}, "interval \u22120.71 to +0.70"),
-    ("model_leads", {"method": "full"}, "Full fine-tuning leads"),
-    ("model_leads", {"method": None}, "neither leads"),
+    ("model_leads", {"method": "full", "images": 20, "needed": None}, "Full fine-tuning leads"),
+    ("model_leads", {"method": None, "images": 20, "needed": 140}, "20 images are too few to tell; about 140"),
     ("one_model_examined", {}, "one model examined"),
 ]
 
@@ -211,11 +267,31 @@ def test_each_finding_has_its_sentence(code, values, text):
 def test_the_report_shows_the_checklist_in_words(made):
     *_, found, _ = made
     html = basic.explainability(checklist(found), 6).data
-    assert "from 6 test images drawn by lot" in html
-    assert html.count('<th scope="row">') == 8 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
+    assert "from 6 test images drawn at random" in html and "1806.10758" in html
+    assert html.count('<th scope="row">') == 9 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------
+
+
+PLANTED_CASCADE = pd.DataFrame(
+    [
+        (method, "gradcam", step, height * left, height * left - 0.1, height * left + 0.1)
+        for method, height in (("vpt-deep", 0.9), ("full", 0.8))
+        for step, left in zip(["head", "block 12", "block 9", "block 6", "block 4", "block 1", "input"],
+                              [0.8, 0.6, 0.5, 0.2, 0.1, 0.05, -0.2], strict=True)
+    ],
+    columns=["method", "kind", "step", "mean", "low", "high"],
+)  # fmt: skip
+
+
+def test_the_cascade_is_in_the_table_in_order(made):
+    *_, found, _ = made
+    table = cascade_table(found)
+    for _, rows in table.groupby("method"):
+        assert list(rows["step"]) == ["head", "block 2", "block 1", "input"]
+        known = rows.dropna()
+        assert ((known["low"] <= known["mean"]) & (known["mean"] <= known["high"])).all()
 
 
 def figures(made) -> dict:
@@ -226,6 +302,7 @@ def figures(made) -> dict:
     return {
         "faithfulness": faithfulness_figure(faithfulness_table(found)),
         "attention": attention_figure(found),
+        "cascade": cascade_figure(PLANTED_CASCADE),
         "prompts": prompt_figure(found.looks["vpt-deep"].prompts),
         "maps": map_table(
             pictures.images,
@@ -238,7 +315,7 @@ def figures(made) -> dict:
     }
 
 
-@pytest.mark.parametrize("name", ["faithfulness", "attention", "prompts", "maps"])
+@pytest.mark.parametrize("name", ["faithfulness", "attention", "cascade", "prompts", "maps"])
 def test_nothing_is_clipped_and_no_text_covers_another(made, name):
     figure = figures(made)[name]
     assert plt.get_fignums() == []

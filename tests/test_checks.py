@@ -1,5 +1,7 @@
 """The checks find what they look for: right, wrong, constant and random maps, and shuffled models."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -10,21 +12,23 @@ from vptlib.data.embedded import DRAWN, object_masks
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.explanations.checks import (
-    agreement,
+    cascade,
     centre_maps,
+    compared,
     deletion_insertion,
     energy,
     fitted_masks,
-    interval,
     judge,
-    likeness,
     pointing,
-    pooled,
     random_maps,
     randomised,
+    repeats_itself,
+    slightly_changed,
     with_shuffled_labels,
 )
+from vptlib.explanations.intervals import FEWEST, images_needed, interval
 from vptlib.explanations.maps import EXPLANATIONS, explain
+from vptlib.explanations.similarity import SAME, agreement, likeness, pooled, scale_of
 from vptlib.report.words.en import sentence
 from vptlib.statement import statement
 from vptlib.tuning.methods import build_method
@@ -93,21 +97,88 @@ def test_the_centre_map_is_flagged(planted):
     assert not any(found[check] for check in ("faithful", "pointing", "energy"))
 
 
+def related(planted, of_random_model, maps=None, again=None) -> dict[str, bool | None]:
+    """The verdicts on GradCAM maps, or on `maps`, that need further maps."""
+    model, images, _ = planted
+    maps = explain(model, images) if maps is None else maps
+    again = explain(model, slightly_changed(images)) if again is None else again
+    return verdicts(judge(model, images, maps, of_random_model=of_random_model, again=again))
+
+
 def test_a_map_that_a_shuffled_model_also_gives_is_flagged(planted):
     model, images, _ = planted
-    maps = explain(model, images)
-    assert verdicts(judge(model, images, maps, of_random_model=maps))["depends on the model"] is False
+    assert related(planted, explain(model, images))["depends on the model"] is False
     other = random_maps(images, GRID, seed=6)
-    assert verdicts(judge(model, images, maps, of_random_model=other))["depends on the model"] is True
+    found = related(planted, other)
+    assert found["depends on the model"] is True and found["repeats itself"] is True
+
+
+def test_pure_noise_does_not_pass(planted):
+    _, images, _ = planted
+    maps, again, of_random = (random_maps(images, GRID, seed=seed) for seed in (5, 6, 7))
+    found = related(planted, of_random, maps, again)
+    assert found["repeats itself"] is False and found["depends on the model"] is None
+    assert found["faithful"] is not True
+
+
+def test_a_map_that_is_not_known_to_repeat_itself_is_not_called_dependent(planted):
+    model, images, _ = planted
+    findings = judge(model, images, explain(model, images), of_random_model=random_maps(images, GRID, seed=6))
+    assert verdicts(findings)["depends on the model"] is None
+    assert findings[-1].statement == statement("map_not_repeated", check="depends on the model", repeats=None)
+
+
+def test_the_same_map_for_every_image_does_not_follow_its_image(planted):
+    _, images, _ = planted
+    blob = np.array(centre_maps(images))
+    found = related(planted, random_maps(images, GRID, seed=6), blob, blob)
+    assert found["repeats itself"] is False and found["depends on the model"] is None
+
+
+def test_one_random_model_that_differs_is_not_enough_if_others_do_not(planted):
+    """Of two random models one gives the same maps and one gives others: no verdict."""
+    model, images, _ = planted
+    drawn = np.stack([explain(model, images), random_maps(images, GRID, seed=6)])
+    assert related(planted, drawn)["depends on the model"] is None
 
 
 def test_maps_without_differences_show_no_change_of_the_model(planted):
     model, images, _ = planted
     maps, other = explain(model, images), random_maps(images, GRID, seed=6)
     other[2:] = 0
-    finding = judge(model, images, maps, of_random_model=other)[-1]
+    finding = judge(model, images, maps, of_random_model=other, again=maps)[-1]
     assert finding.check == "depends on the model" and finding.passed is None
     assert finding.statement.values == {"check": finding.check, "compared": 2, "maps": COUNT}
+
+
+def mixed_with_noise(maps: np.ndarray, share: float) -> np.ndarray:
+    """Maps of the same images, a `share` of each replaced by noise."""
+    images = torch.zeros(len(maps), 3, SIZE, SIZE)
+    return (1 - share) * maps + share * random_maps(images, GRID, seed=9)
+
+
+def test_no_value_has_two_verdicts_and_the_verdicts_turn_once():
+    maps = random_maps(torch.zeros(COUNT, 3, SIZE, SIZE), GRID, seed=8)
+    scale = scale_of(maps, GRID)
+    repeats = repeats_itself(scale, likeness(maps, mixed_with_noise(maps, 0.05), GRID))
+    assert repeats.passed
+    seen = []
+    for share in np.linspace(0, 1, 41):
+        alike = likeness(maps, mixed_with_noise(maps, share), GRID)
+        same, dependent, of_kinds = (
+            compared(check, scale, alike, repeats)
+            for check in ("another training run", "depends on the model", "other kinds of map")
+        )
+        assert same.value == dependent.value and same.passed == of_kinds.passed
+        assert dependent.passed == (None if same.passed is None else not same.passed)
+        assert (same.passed is None) == (same.low <= SAME <= same.high)
+        seen.append({True: 2, None: 1, False: 0}[same.passed])
+    assert seen == sorted(seen, reverse=True) and set(seen) == {0, 1, 2}
+
+
+def test_too_few_images_give_no_verdict():
+    maps = random_maps(torch.zeros(FEWEST - 1, 3, SIZE, SIZE), GRID)
+    assert repeats_itself(scale_of(maps, GRID), likeness(maps, maps, GRID)).passed is None
 
 
 # ---- deletion and insertion --------------------------------------------------------------------------------------
@@ -220,6 +291,38 @@ def test_shuffling_keeps_the_spread_and_loses_the_order(planted):
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())  # a copy
 
 
+@pytest.mark.parametrize("method", ["full", "vpt-deep", "vpt-shallow", "lora"])
+def test_a_cascade_forgets_from_the_head_down(method):
+    model = build_method(method, small_vit(), 3).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.rand(parameter.shape))
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    changed: list[set[str]] = []
+    names = []
+    for name, other in cascade(model):
+        names.append(name)
+        changed.append({key for key, p in other.named_parameters() if not torch.equal(p, before[key])})
+    assert names == ["head", "block 2", "block 1", "input"]
+    assert all(small < large for small, large in pairwise(changed[:3]))
+    assert all(".blocks." not in key for key in changed[0]) and any("head" in key for key in changed[0])
+    assert {key for key, p in before.items() if p.numel() > 1} <= changed[-1]
+    assert all(torch.equal(p, before[key]) for key, p in model.named_parameters())  # a copy
+
+
+def test_prompts_are_forgotten_with_their_block():
+    model = build_method("vpt-deep", small_vit(), 3, num_prompts=4).eval()
+    kept = [[torch.equal(one, other) for one, other in zip(model.net.prompts, step.net.prompts, strict=True)]
+            for _, step in cascade(model)]  # fmt: skip
+    assert kept == [[True, True], [True, False], [False, False], [False, False]]
+
+
+def test_a_slight_change_is_slight():
+    images = draw_images(6)
+    change = (slightly_changed(images) - images).flatten(1).std(dim=1) / images.flatten(1).std(dim=1)
+    assert change.min() > 0.08 and change.max() < 0.12
+
+
 def test_only_the_learned_weights_are_shuffled_on_request():
     model = build_method("vpt-deep", small_vit(), 3, num_prompts=4).eval()
     other = randomised(model, part="learned")
@@ -265,10 +368,93 @@ def test_pooling_takes_the_mean_of_each_patch():
     assert pooled(maps, GRID)[0].tolist() == [0] * 4 + [1] + [0] * 11
 
 
+# ---- the scale of similarity --------------------------------------------------------------------------------------
+
+
+def planted_maps(count: int, common: float, shared: float, rng) -> tuple[np.ndarray, np.ndarray]:
+    """Two maps of each image: a part `common` to all images, and an own part of which the second map has `shared`."""
+    base = common * np.random.default_rng(3).normal(size=(1, 6, 6))
+    own, noise = rng.normal(size=(2, count, 6, 6))
+    return base + own, base + shared * own + np.sqrt(1 - shared**2) * noise
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_the_scale_takes_out_what_maps_of_all_images_share(common):
+    rng = np.random.default_rng(0)
+    unrelated, maps = (planted_maps(1500, common, 0, rng) for _ in range(2))
+    scale = scale_of(unrelated[0], (6, 6))
+    assert (scale.null > 0.3) == (common > 0)
+    assert interval(scale.place(likeness(*unrelated, (6, 6))))[0] == pytest.approx(0, abs=0.02)
+    assert interval(scale.place(likeness(maps[0], maps[0], (6, 6))))[0] == pytest.approx(1)
+
+
+def test_maps_of_equal_places_leave_no_scale():
+    blob = np.array(centre_maps(torch.zeros(8, 3, SIZE, SIZE)))
+    assert not scale_of(blob, GRID).usable
+    assert np.isnan(scale_of(0 * blob, GRID).null) and not scale_of(0 * blob, GRID).usable
+
+
+# ---- intervals ------------------------------------------------------------------------------------------------------
+
+
+def coverage(truth: float, draw, repeats: int = 1000, **options) -> float:
+    found = np.array([interval(draw(), **options) for _ in range(repeats)])
+    return float(((found[:, 1] <= truth) & (truth <= found[:, 2])).mean())
+
+
+@pytest.mark.parametrize("images", [8, 24])
+def test_an_interval_over_few_images_covers_what_it_promises(images):
+    rng = np.random.default_rng(0)
+    assert coverage(2 / 7, lambda: rng.beta(2, 5, images)) > 0.92
+    assert coverage(0, lambda: rng.normal(size=images)) > 0.93
+
+
+def test_an_interval_of_similarity_covers_what_it_promises():
+    rng = np.random.default_rng(0)
+    for common in (0, 1):
+        a, b = planted_maps(2000, common, 0.6, rng)
+        truth = interval(scale_of(a, (6, 6)).place(likeness(a, b, (6, 6))))[0]
+
+        def draw(common=common):
+            a, b = planted_maps(8, common, 0.6, rng)
+            return scale_of(a, (6, 6)).place(likeness(a, b, (6, 6)))
+
+        assert coverage(truth, draw, 400) > 0.92
+
+
+def test_an_interval_over_random_models_and_images_covers_what_it_promises():
+    rng = np.random.default_rng(0)
+    for spread in (0, 1, 3):
+        assert coverage(0, lambda s=spread: s * rng.normal(size=(10, 1)) + rng.normal(size=(10, 8))) > 0.92
+
+
+@pytest.mark.parametrize("pointed, of_blob", [(0.95, 0.7), (0.98, 0.95), (0.85, 0.0), (0.6, 0.3)])
+@pytest.mark.parametrize("images", [8, 24])
+def test_an_interval_of_pointing_covers_what_it_promises(pointed, of_blob, images):
+    rng = np.random.default_rng(0)
+
+    def draw():
+        return (rng.random(images) < pointed) * 1.0 - (rng.random(images) < of_blob)
+
+    assert coverage(pointed - of_blob, draw, 500, ends=1) > 0.93
+
+
 def test_an_interval_leaves_out_what_is_not_known():
     mean, low, high = interval(np.array([1.0, 2.0, 3.0, np.nan]))
-    assert mean == 2 and 1 <= low < 2 < high <= 3
+    assert (mean, low, high) == pytest.approx((2, 2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5), abs=1e-3)
     assert np.isnan(interval(np.array([np.nan]))).all()
+    assert interval(np.array([1.0]))[0] == 1 and np.isnan(interval(np.array([1.0]))[1])
+
+
+def test_the_images_needed_settle_the_question_as_often_as_promised():
+    rng = np.random.default_rng(0)
+    needed = images_needed(rng.normal(0.6, 1, 20_000))
+    assert 20 <= needed <= 30
+    settled = np.mean([interval(rng.normal(0.6, 1, needed))[1] > 0 for _ in range(1000)])
+    assert 0.75 < settled < 0.87
+    assert images_needed(np.array([1.0, -1.0] * 10)) is None  # exactly the limit
+    models = np.repeat([[1.0], [-0.9]], 30, axis=1) + rng.normal(0, 0.1, (2, 30))
+    assert images_needed(models) is None  # it hangs on the random model, not on the images
 
 
 def test_maps_of_another_shape_are_refused(planted):

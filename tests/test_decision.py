@@ -150,6 +150,10 @@ def test_what_is_not_reached_on_a_rising_curve_asks_for_labels_and_on_a_flat_one
     assert (level.choice, level.confidence) == ("nothing_works", "high")
 
 
+def test_one_size_says_nothing_of_what_labels_bring():
+    assert recommend(planted_runs({m: {50: 0.6} for m in ("vpt-deep", "full")}), needed=0.9).choice == "more_labels"
+
+
 def test_the_present_way_of_working_is_a_bar_too():
     assert recommend(flat(0.80, **QUIET), today=0.9).choice == "nothing_works"
     assert recommend(flat(0.80, **QUIET), margin=0.03, today=0.7).choice == "use_linear"
@@ -181,7 +185,7 @@ NO_MISSES = read_limits({"miss_rate": {"class": "scratch", "at_most": 0.05}})
     ],
 )
 def test_a_method_that_is_not_shown_to_keep_the_limits_is_not_used(missed, images, choice):
-    runs = of_classes(planted_runs({m: {400: 0.9} for m in missed}, images=images), missed)
+    runs = of_classes(planted_runs({m: {200: 0.9, 400: 0.9} for m in missed}, images=images), missed)
     advice = recommend(runs, margin=0.08, limits=NO_MISSES, class_names=("fine", "scratch"))
     assert advice.choice == choice
 

@@ -152,6 +152,20 @@ def test_leads_by_setting_count_the_tasks_on_which_vpt_is_ahead():
     assert sorted(dots) == pytest.approx(sorted(printed.vpt - printed.full))
 
 
+def test_leads_by_baseline_have_a_row_for_each_method_and_baseline():
+    tasks = ["a", "b", "c"]
+    weak, strong = pd.Series([5.0, 1.0, -3.0], tasks), pd.Series([2.0, -4.0, -7.0], tasks)
+    leads = {"linear": {"two rates": weak, "four rates": strong}, "vpt-deep": {"two rates": weak, "four rates": strong}}
+    (axis,) = figures.leads_by_baseline(leads).axes
+    rows = [f"{TITLES[method]} against {name}" for method in leads for name in ("two rates", "four rates")]
+    assert [label.get_text() for label in axis.get_yticklabels()] == rows
+    assert [text for text in words(axis) if " of 3" in text] == ["2 of 3", "1 of 3"] * 2
+    assert [text for text in words(axis) if text[0] in "+-" and "." in text] == ["+1.0", "-3.0"] * 2
+    diamonds = [line for line in axis.lines if line.get_marker() == "D"]
+    assert [line.get_xdata()[0] for line in diamonds] == pytest.approx([1, -3] * 2)
+    assert [line.get_fillstyle() for line in diamonds] == ["full", "none"] * 2
+
+
 # ---- 04: GradCAM ------------------------------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """vptlib.data.readers: where a user's images may be, and the sentence for each layout that does not fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from miniature_vtab import make_tree
@@ -94,6 +96,14 @@ def test_no_site_is_on_both_sides(tmp_path):
     kept, aside = split_validation(train.labels, chosen, groups=own)
     assert not set(own[kept]) & set(own[aside])
     assert sorted([*kept, *aside]) == sorted(chosen) and set(train.labels[kept]) == {0, 1, 2}
+
+
+def test_a_task_has_the_groups_of_its_test_images_and_runs_keep_their_keys(tmp_path):
+    filled = rows(24, by_threes, lambda k: f"site {k // 3}")
+    task = load_task(f"table:{table(tmp_path, filled, ('path', 'label', 'group'))}")
+    assert len(task.test_groups) == len(task.test) and not set(task.test_groups) & set(task.train_groups)
+    assert replace(task, test_groups=None).fingerprint == task.fingerprint
+    assert load_task("digits").test_groups is None
 
 
 def test_too_few_groups_are_named():

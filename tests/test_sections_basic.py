@@ -6,6 +6,7 @@ import pytest
 
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
+from vptlib.evidence.decision import advice_so_far
 from vptlib.report.sections import basic
 from vptlib.study.study import Study
 
@@ -37,24 +38,25 @@ def runs() -> pd.DataFrame:
 
 
 def test_a_card_has_the_figures_of_the_largest_size_and_escapes_names(task, runs):
-    html = basic.answer(task, runs, margin=0.01).data
+    html = basic.answer(task, advice_so_far(runs), runs).data
     assert "Cats &amp; &lt;dogs&gt;" in html
     glance = html[html.index('<div class="glance">') :]
     assert glance.index("VPT-deep</th>") < glance.index("75.0\u202f%") < glance.index("25.0\u202f%")
     assert "Without looking: 75\u202f%" in html
-    assert "Confidence: low (one seed)" in html
+    assert "Run more seeds, then decide" in html and "Confidence:" not in html, "nothing is decided"
 
 
 def test_a_card_warns_of_what_limits_its_answer(task, runs):
-    assert "warning" not in basic.answer(task, runs, 0.01).data
-    assert (
-        '<p class="more warning">At 56 px &lt;only&gt;.</p>' in basic.answer(task, runs, 0.01, "At 56 px <only>.").data
-    )
+    advice = advice_so_far(runs)
+    assert "warning" not in basic.answer(task, advice, runs).data
+    html = basic.answer(task, advice, runs, "At 56 px <only>.", price="It costs <much>.").data
+    assert '<p class="more warning">At 56 px &lt;only&gt;.</p>' in html
+    assert "<dt>Price</dt><dd>It costs &lt;much&gt;.</dd>" in html
 
 
 def test_a_card_without_an_answer_says_what_is_missing_and_shows_what_there_is(task, runs):
     some = runs[(runs["method"] == "linear") | ((runs["method"] == "vpt-deep") & (runs["n"] == 20))]
-    html = basic.answer(task, some, margin=0.01)
+    html = basic.answer(task, advice_so_far(some), some)
     assert "No answer yet: it needs more time" in html.data and "Confidence" not in html.data
     assert "Full fine-tuning has no finished run with 20 labelled images" in html.data
     glance = html.data[html.data.index('<div class="glance">') :]

@@ -102,6 +102,7 @@ def test_every_method_gets_the_same_budget(monkeypatch):
         assert {r.steps for r in recipes} == {3}
         chosen = runs[runs.method == method].learning_rate
         assert len(recipes) == 3 and recipes[2].learning_rate == chosen.iloc[0] == chosen.iloc[1]
+    assert set(runs.tuned_by) == {runs.seed.iloc[0]}
 
 
 def test_the_rate_best_on_validation_is_chosen_whatever_the_test_says(monkeypatch):

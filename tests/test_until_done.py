@@ -175,8 +175,10 @@ def test_runs_end_by_themselves_and_say_how(monkeypatch):
     stepped = runs[runs.method != "linear"]
     assert set(stepped.stopped) <= {"done", "limit"} and (stepped.last_step <= 200).all()
     assert (stepped.best_step <= stepped.last_step).all()
-    assert (stepped[stepped.seed == 0].tried.map(len) >= 3).all()
-    assert (stepped[stepped.seed == 1].tried.map(len) == 1).all(), "the first seed has chosen"
+    assert (stepped.tried.map(len) >= 3).all() and (runs.tuned_by == runs.seed).all(), "each seed chooses for itself"
+    assert (runs.pool == 1200).all() and runs.test_groups.isna().all()
+    assert ((runs.truth.iloc[0] == runs.predictions.iloc[0]) == runs.correct.iloc[0]).all()
+    assert all(truth is runs.truth.iloc[0] for truth in runs.truth)
     history = study(methods=("full",), steps=200).history("full", 40, 0)
     assert history.stopped == stepped[(stepped.method == "full") & (stepped.seed == 0)].iloc[0].stopped
 

@@ -16,13 +16,12 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from planted import planted_runs
 
 from vptlib import PromptedViT, Recipe, build_method
-from vptlib.course.widgets.decision import decision_explorer
+from vptlib.course.widgets.decision import decided, decision_explorer
 from vptlib.course.widgets.prompts import prompt_explorer
 from vptlib.course.widgets.tasks import task_chooser
 from vptlib.course.widgets.training import loss_figure, training_monitor
 from vptlib.course.widgets.view import WIDGET
 from vptlib.errors import UserError
-from vptlib.evidence.prices import plan
 from vptlib.report.words import en
 from vptlib.tuning.training import History
 
@@ -188,7 +187,7 @@ def texts(figure) -> str:
     return " ".join(t.get_text() for t in figure.findobj(matplotlib.text.Text)).replace("\n", " ")
 
 
-@pytest.mark.parametrize("control, value", [("accuracy", 99), ("margin", 10), ("tasks", 50), ("label_price", 9)])
+@pytest.mark.parametrize("control, value", [("accuracy", 99), ("tasks", 50), ("label_price", 9), ("point_value", 500)])
 def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
     view = decision_explorer(runs, accuracy=0.95, label_price=2, tasks=10)
     before = png_of(view)
@@ -196,19 +195,29 @@ def test_each_control_of_the_decision_changes_the_picture(runs, control, value):
     assert png_of(view) != before
 
 
-def test_the_decision_is_that_of_the_plan(runs):
+def test_the_margin_changes_the_decision_of_the_explorer():
+    """Full fine-tuning is 3 points ahead: it is the right one for a margin of 1 point, and too heavy for one of 8."""
+    runs = planted_runs({"vpt-deep": {400: 0.8}, "full": {400: 0.83}}, images=4000, shared=0.99)
+    view = decision_explorer(runs, accuracy=0.5, margin=0.01)
+    before = png_of(view)
+    view.controls["margin"].value = 8
+    assert png_of(view) != before
+
+
+def test_the_decision_is_in_the_picture_with_its_stages_and_its_bill(runs):
     view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
-    figure = view.draw(accuracy=85, margin=1, label_price=2, tasks=10)
-    found = plan(runs, 0.85, 2, 10, 0.01)
-    assert en.sentence(found.headline) in texts(figure)
-    for reason in found.reasons:
-        assert " ".join(en.sentence(reason).split()) in " ".join(texts(figure).split())
-    assert en.sentence(found.headline) in bundle_of(view)["text/plain"]
+    figure = view.draw(accuracy=85, margin=1, label_price=2, tasks=10, point_value=0)
+    found = decided(runs, 0.85, 2, 10, 0.01, 0)
+    shown = " ".join(texts(figure).split())
+    for said in (*map(en.sentence, found.plan.stages), *found.bill):
+        assert " ".join(said.split()) in shown
+    assert en.headline(found.advice.choice, found.advice.method) in bundle_of(view)["text/plain"]
 
 
 @pytest.mark.parametrize("accuracy", [0.3, 0.85, 0.93, 0.99])
 def test_no_text_leaves_the_figure(runs, accuracy):
-    figure = decision_explorer(runs).draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000)
+    view = decision_explorer(runs)
+    figure = view.draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000, point_value=77.5)
     width, height = figure.bbox.width, figure.bbox.height
     for text in figure.texts + figure.axes[0].texts:
         box = text.get_window_extent()

@@ -21,7 +21,7 @@ from vptlib.report.words.en import protocol
 
 COLUMNS = [
     *("task", "method", "n", "seed", "accuracy", "val_accuracy", "learning_rate", "best_step"),
-    *("train_seconds", "tuning_seconds", "trainable_parameters", "bytes_per_task"),
+    *("train_seconds", "tuning_seconds", "trainable_parameters", "bytes_per_task", "pool", "tuned_by"),
 ]
 
 

@@ -384,6 +384,38 @@ def leads_by_setting(printed: pd.DataFrame) -> Figure:
     return figure
 
 
+def leads_by_baseline(leads: Mapping[str, Mapping[str, pd.Series]]) -> Figure:
+    """Methods less full fine-tuning, once for each baseline: a dot for each task, a diamond for the mean.
+
+    Args:
+        leads: method → name of the baseline → leads in points, one for each task. All methods have the same baselines.
+    """
+    rows = [(method, name, of_tasks) for method, by_name in leads.items() for name, of_tasks in by_name.items()]
+    with new_figure((9, 0.9 + 0.42 * len(rows))) as figure:
+        axis = figure.subplots()
+        first = next(iter(leads[rows[0][0]]))  # the baseline with filled diamonds
+        for row, (method, name, of_tasks) in enumerate(rows):
+            mean, colour = of_tasks.mean(), COLOURS[method]
+            axis.plot(of_tasks, np.full(len(of_tasks), row), "o", color=colour, alpha=0.35, markersize=5)
+            axis.plot(mean, row, "D", color=colour, markersize=8, fillstyle="full" if name == first else "none")
+            _write_at_the_right(axis, row, f"{mean:+.1f}", f"{(of_tasks > 0).sum()} of {len(of_tasks)}")
+        _write_at_the_right(axis, -0.8, "mean", "ahead on")
+        axis.axvline(0, color="grey", lw=1)
+        name_rows(axis, [f"{TITLES[method]} against {name}" for method, name, _ in rows])
+        for (method, _, _), label in zip(rows, axis.get_yticklabels(), strict=True):
+            label.set_color(COLOURS[method])
+        axis.set(ylim=(len(rows) - 0.5, -0.6))
+        axis.set_xlabel("less full fine-tuning, points of accuracy (a dot: a task; a diamond: their mean)")
+        settle(figure)
+    return figure
+
+
+def _write_at_the_right(axis: Axes, row: float, *columns: str) -> None:
+    """Text in columns to the right of an axis, at the height of a row."""
+    for k, text in enumerate(columns):
+        axis.text(1.02 + 0.11 * k, row, text, transform=axis.get_yaxis_transform(), va="center", fontweight="bold")
+
+
 # ---- 04: GradCAM ------------------------------------------------------------------------------------------------
 
 

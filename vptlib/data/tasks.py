@@ -47,6 +47,7 @@ class Task:
         objective: "classification", "location", "orientation", "counting" or "distance".
         licence, source: of the images, as every report prints them.
         train_groups: int64 for each training image, or None: its site or lot. A split keeps each group on one side.
+        test_groups: int64 for each test image, or None. Intervals draw whole groups.
         validation: bool `N`: the training images that the makers of the task set aside to validate on. None if they
             set none aside. Only the rules "vtab-1k" of a study use it.
         remarks: how the images were read, what was passed over, and what is wrong with their classes and groups.
@@ -63,6 +64,7 @@ class Task:
     source: str
     train_groups: np.ndarray | None = None
     validation: np.ndarray | None = None
+    test_groups: np.ndarray | None = None
     remarks: tuple[Finding, ...] = ()
 
     def __post_init__(self):
@@ -166,11 +168,11 @@ def _photographs(count: int = 600, side: int = 96) -> ImageSet:
 
 def _own_task(spec: str) -> Task:
     found = readers.read(spec)
-    (train, train_groups), (test, _) = found.part("train"), found.part("test")
+    (train, train_groups), (test, test_groups) = found.part("train"), found.part("test")
     title = readers.short_name(spec).replace("_", " ")
     about = (found.group, found.objective, found.licence, found.source, train_groups)
     remarks = (*found.remarks, *findings_on_sides(found))
-    return Task(spec, title, train, test, found.class_names, *about, found.validation, remarks)
+    return Task(spec, title, train, test, found.class_names, *about, found.validation, test_groups, remarks)
 
 
 def findings_of(task: Task) -> list[Finding]:

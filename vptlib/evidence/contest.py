@@ -8,9 +8,10 @@ lighter method would have done: it loses the margin, the price that the reader p
 methods are known, they take the place of the margin: each method's accuracy is reduced by its `handicap`, the accuracy
 that its cost above the cheapest method is worth, and the right method is the one that is then the best.
 
-Everything is an average over the redrawn tables of `vptlib.evidence.resampling.joint`, so all methods are compared on
-the same test images and seeds. Expected loss and the value of information: Raiffa and Schlaifer, Applied Statistical
-Decision Theory, 1961, chapters 4 and 5.
+Probabilities and losses are averages over the redrawn tables of `vptlib.evidence.resampling.joint`, so all methods are
+compared on the same test images and seeds; `vptlib.evidence.shrinkage` allows for the best one being the luckiest.
+Expected loss and the value of information: Raiffa and Schlaifer, Applied Statistical Decision Theory, 1961, chapters 4
+and 5.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,6 +23,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from vptlib.evidence.resampling import LEVEL, Joint, differences, middle
+from vptlib.evidence.shrinkage import shrunk
 
 HIGH, MEDIUM = LEVEL, 0.80
 LEVELS = ("low", "medium", "high")
@@ -73,13 +75,14 @@ class Contest:
         self.methods: list[str] = order
         self.margin, self.handicaps = margin, handicaps
         self.value: np.ndarray = found.value[rows]  # M
-        self.replicates: np.ndarray = found.replicates[rows]  # M B
+        self._observed: np.ndarray = found.replicates[rows]  # M B: for what is said of one method alone
+        self._compared: np.ndarray = shrunk(found).replicates[rows]  # M B: for what is said of several
         self._runs, self._n = runs, found.n
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
         """All of them, the lightest first."""
-        low, high = middle(self.replicates)  # M, M
+        low, high = middle(self._observed)  # M, M
         right, near, losses = self._right.mean(axis=1), self._near.mean(axis=1), self._losses.mean(axis=1)
         return {
             method: Candidate(
@@ -122,12 +125,12 @@ class Contest:
             correct: multiply by the number of methods (Bonferroni), because all of them are tried.
         """
         times = len(self.methods) if correct else 1
-        shares = (self.replicates <= level).mean(axis=1)
+        shares = (self._observed <= level).mean(axis=1)
         return {method: min(1.0, times * float(share)) for method, share in zip(self.methods, shares, strict=True)}
 
     def probability_best_below(self, level: float) -> float:
         """Probability that the accuracy of every method is below `level`."""
-        return float((self.replicates.max(axis=0) < level).mean())
+        return float((self._compared.max(axis=0) < level).mean())
 
     def value_of_information(self) -> dict[str, float]:
         """What it would be worth to remove one source of uncertainty, in expected loss (a fraction of accuracy).
@@ -153,7 +156,7 @@ class Contest:
     @cached_property
     def _net(self) -> np.ndarray:
         """Accuracies less the handicaps, `M B`."""
-        return self.replicates - np.array([[self._handicap_of(method)] for method in self.methods])
+        return self._compared - np.array([[self._handicap_of(method)] for method in self.methods])
 
     def _handicap_of(self, method: str) -> float:
         return self.handicaps.get(method, 0.0) if self.handicaps is not None else 0.0

@@ -1,51 +1,31 @@
 """What the runs of one task say about accuracy against labelled images, and how sure that is.
 
-All functions are pure functions of the table of runs (`Study.runs`): a row per method, size n and seed, with `correct`,
-one truth value per test image, the test images being the same, in the same order, in every row.
-
-Two things are chance in such a table: which test images were taken, and which seeds (a seed draws the training
-images, the batches and the initial values). Each interval here is the middle 95 % of `REPLICATES` tables drawn again:
-
-test images  are drawn with replacement (Efron's bootstrap), the same draw for all methods, sizes and seeds, so that
-             differences are paired. Two imagined images join them, one that only the first method gets right and one
-             that only the second does; without them, methods that agree on all images would get an interval of no
-             width (Laplace's rule; Agresti & Min, Biometrics 61, 2005).
-seeds        are few, and three of them drawn with replacement understate their spread by far. Their deviations from
-             the mean are therefore multiplied by random numbers such that every mean and every difference spreads as
-             Student's t with S - 1 degrees of freedom says (a wild bootstrap; Liu, Annals of Statistics 16, 1988).
-             What the seeds differ by because they err on different test images is in the first part already and is
-             left out of the second (the mean squares of a two-way layout, as in Obuchowski & Rockette, 1995).
-
-With one seed there is no second part: the interval shows the choice of test images only, and `seeds` is 1.
-
-How often the 95 % interval of a difference holds the truth, on 1,500 planted tables each (200 test images; seeds that
-differ by a standard deviation of 0, 2, 4 and 8 points in each method's accuracy; tests/test_curves.py repeats a part):
-0.98, 0.96, 0.94 and 0.95 with five seeds, 0.98, 0.95, 0.93 and 0.93 with three, 0.97, 0.94, 0.89 and 0.88 with two, and
-0.96, 0.88, 0.67 and 0.41 with one. So take three.
+All functions are pure functions of the table of runs (`Study.runs`). Intervals come from `vptlib.evidence.resampling`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
 
 from vptlib.errors import UserError
+from vptlib.evidence.layout import layout_of
+from vptlib.evidence.resampling import (
+    LEVEL,
+    REPLICATES,
+    Resampled,
+    accuracies,
+    differences,
+    middle,
+    spread_of,
+)
 from vptlib.statement import Statement, statement
 
-REPLICATES = 2000
-LEVEL = 0.95
-# A method is "clearly ahead" at a size where it is so in this share of the replicates: 95 % with two sides.
-CLEAR = (1 + LEVEL) / 2
 # Who leads between two methods a and b.
 A_AHEAD, B_AHEAD, CROSSES, OPEN = LEADS = ("a_ahead", "b_ahead", "crosses", "open")
 
-_RANDOM_SEED = 1988
-# The two imagined test images, as a single method's accuracy and as a difference of two methods see them.
-_IMAGINED_ACCURACY = np.array([1.0, 0.0])
-_IMAGINED_DIFFERENCE = np.array([1.0, -1.0])
 # Floors c tried for the power law, as shares of the smallest error.
 _FLOORS = np.linspace(0.0, 0.98, 50)
 _SIZES_FOR_FLOOR = 4
@@ -58,6 +38,9 @@ _LEAST_WRONG_IMAGES = 0.5
 
 def learning_curves(runs: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each method at each size, with its 95 % interval.
+
+    Each interval holds for its size alone. `vptlib.evidence.resampling.Resampled.band` has those that hold for all
+    sizes of a method together.
 
     Returns:
         Columns method, n, mean, low, high (fractions), seeds (how many runs stand behind the row).
@@ -84,12 +67,50 @@ def paired_difference(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") 
     return table[["n", "difference", "low", "high", "probability_a_ahead", "seeds"]]
 
 
+def clear_differences(
+    tables: Mapping[str, pd.DataFrame], a: str = "vpt-deep", b: str = "full", false: float = 1 - LEVEL
+) -> pd.DataFrame:
+    """In which tasks `a` and `b` differ at the largest size that both have, corrected for looking at several tasks.
+
+    Of the differences that are called clear, a share `false` is expected to be none (Benjamini and Hochberg, Journal of
+    the Royal Statistical Society B 57, 1995).
+
+    Args:
+        tables: task → its table of runs.
+        a, b: two methods.
+        false: that share.
+
+    Returns:
+        Columns task, n, difference, low, high (fractions; the interval of the task alone), p (two-sided), clear.
+
+    Raises:
+        UserError: as `paired_difference`.
+    """
+    rows = []
+    for task, runs in tables.items():
+        last = paired_difference(runs, a, b).iloc[-1]
+        ahead = last["probability_a_ahead"]
+        p = min(1.0, 2 * max(min(ahead, 1 - ahead), 1 / REPLICATES))
+        rows.append((task, int(last["n"]), last["difference"], last["low"], last["high"], p))
+    found = pd.DataFrame(rows, columns=["task", "n", "difference", "low", "high", "p"])
+    return found.assign(clear=_discoveries(found["p"].to_numpy(), false))
+
+
+def _discoveries(p: np.ndarray, false: float) -> np.ndarray:
+    """Which of the `T` hypotheses are rejected: those up to the largest k with p(k) within k/T of `false`."""
+    order = np.argsort(p)
+    within = np.flatnonzero(p[order] <= false * (np.arange(len(p)) + 1) / len(p))
+    rejected = np.zeros(len(p), dtype=bool)
+    rejected[order[: within[-1] + 1 if len(within) else 0]] = True
+    return rejected
+
+
 def methods_of(runs: pd.DataFrame) -> list[str]:
     """The methods of a table of runs, in its order."""
-    return list(_layout(runs).cells)
+    return list(layout_of(runs).cells)
 
 
-def _rows(found: "Resampled", name: str, **more) -> list[dict]:
+def _rows(found: Resampled, name: str, **more) -> list[dict]:
     low, high = found.interval()
     return [
         more | {"n": int(n), name: value, "low": lowest, "high": highest, "seeds": int(seeds)}
@@ -97,196 +118,6 @@ def _rows(found: "Resampled", name: str, **more) -> list[dict]:
             found.n, found.value, np.minimum(low, found.value), np.maximum(high, found.value), found.seeds, strict=True
         )
     ]
-
-
-# ---- resampling -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Resampled:
-    """An accuracy, or a difference of two, at K sizes, and the same in B tables drawn again.
-
-    Attributes:
-        n: K sizes, rising.
-        value: K figures as observed.
-        replicates: `K B`; row k belongs to size k, column b to one redrawn table, so rows can be combined.
-        seeds: K numbers of seeds.
-        image_variance, seed_variance: K parts of the squared uncertainty due to test images and to seeds.
-        images: number of test images.
-    """
-
-    n: np.ndarray
-    value: np.ndarray
-    replicates: np.ndarray = field(repr=False)
-    seeds: np.ndarray
-    image_variance: np.ndarray
-    seed_variance: np.ndarray
-    images: int
-
-    def interval(self, level: float = LEVEL) -> np.ndarray:
-        """Low and high ends, `2 K`."""
-        return middle(self.replicates, level)
-
-    def probability_above(self, threshold: float) -> np.ndarray:
-        """K shares of the replicates above the threshold, ties counted half."""
-        above, equal = self.replicates > threshold, self.replicates == threshold
-        return (above + 0.5 * equal).mean(axis=-1)
-
-
-def middle(replicates: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """The ends of the middle share `level` of replicates `... B`: low and high, `2 ...`."""
-    return np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2], axis=-1)
-
-
-def spread_of(replicates: np.ndarray) -> np.ndarray:
-    """Half the width of the middle 68 % of replicates `... B`: a standard deviation that far tails do not move."""
-    low, high = middle(replicates, 0.68)
-    return (high - low) / 2
-
-
-def accuracies(runs: pd.DataFrame, method: str) -> Resampled:
-    """Accuracy of one method at its sizes, resampled.
-
-    Raises:
-        UserError: the table lacks the method.
-    """
-    layout = _layout(runs)
-    cells = layout.of(method)
-    values = [(n, list(cells[n]), np.stack(list(cells[n].values()))) for n in sorted(cells)]
-    return _resampled(values, _IMAGINED_ACCURACY, layout)
-
-
-def differences(runs: pd.DataFrame, a: str, b: str) -> Resampled:
-    """Accuracy of `a` less that of `b` at the sizes and seeds that both have, resampled together.
-
-    Raises:
-        UserError: the table lacks one of them, or they share no size and seed.
-    """
-    layout = _layout(runs)
-    first, second = layout.of(a), layout.of(b)
-    values = []
-    for n in sorted(set(first) & set(second)):
-        seeds = sorted(set(first[n]) & set(second[n]))
-        if seeds:
-            values.append((n, seeds, np.stack([first[n][s] - second[n][s] for s in seeds])))  # S I
-    if not values:
-        raise UserError(f"{a!r} and {b!r} have no size with a common seed in the table of runs: run both on the same.")
-    return _resampled(values, _IMAGINED_DIFFERENCE, layout)
-
-
-def _resampled(values: list[tuple[int, list, np.ndarray]], imagined: np.ndarray, layout: "_Layout") -> Resampled:
-    """From (size, seeds, outcomes `S I`) to replicates."""
-    seeds_of = np.array([[len(seeds)] for _, seeds, _ in values])  # K 1
-    sums = np.stack([outcomes.sum(axis=0) for _, _, outcomes in values])  # K I: whole numbers, so nothing is rounded
-    sums = np.hstack([sums, seeds_of * imagined]).astype(np.float32)  # K I+2
-    count = sums.shape[1]
-    replicates = (sums @ _image_weights(layout.images).T).astype(float) / (count * seeds_of)  # K B
-    seed_variance = []
-    for row, (_, seeds, outcomes) in zip(replicates, values, strict=True):
-        own = np.sqrt(_own_share_of_seeds(outcomes))
-        deviations = own * (outcomes.mean(axis=1) - outcomes.mean())  # S
-        row += _seed_multipliers(len(layout.seeds), tuple(map(layout.seeds.index, seeds))) @ deviations
-        seed_variance.append(deviations.var(ddof=1) / len(seeds) if len(seeds) > 1 else 0.0)
-    return Resampled(
-        n=np.array([n for n, _, _ in values]),
-        value=np.array([outcomes.mean() for _, _, outcomes in values]),
-        replicates=np.clip(replicates, -1.0 if imagined.min() < 0 else 0.0, 1.0),
-        seeds=seeds_of[:, 0],
-        image_variance=(sums / seeds_of).var(axis=1) / count,
-        seed_variance=np.array(seed_variance),
-        images=layout.images,
-    )
-
-
-def _own_share_of_seeds(outcomes: np.ndarray) -> float:
-    """The share of the variance between the seeds of `S I` that test images do not explain, in [0, 1]."""
-    seeds, images = outcomes.shape
-    if seeds == 1 or images == 1:
-        return 0.0
-    by_seed, by_image = outcomes.mean(axis=1, keepdims=True), outcomes.mean(axis=0, keepdims=True)
-    between = images * by_seed.var(ddof=1)
-    rest = ((outcomes - by_seed - by_image + outcomes.mean()) ** 2).sum() / ((seeds - 1) * (images - 1))
-    return max(0.0, 1.0 - rest / between) if between > 0 else 0.0
-
-
-@lru_cache(maxsize=2)
-def _image_weights(images: int) -> np.ndarray:
-    """How often each of the test images and the two imagined ones is drawn, `B I+2`."""
-    count = images + len(_IMAGINED_ACCURACY)
-    random = np.random.default_rng([_RANDOM_SEED, images])
-    weights = np.empty((REPLICATES, count), dtype=np.float32)
-    for row in weights:
-        row[:] = np.bincount(random.integers(count, size=count), minlength=count)
-    weights.setflags(write=False)
-    return weights
-
-
-@lru_cache(maxsize=64)
-def _seed_multipliers(all_seeds: int, chosen: tuple[int, ...]) -> np.ndarray:
-    """Numbers `B S` for the S chosen ones of all seeds; the same table is drawn whichever are chosen.
-
-    Multiplied by deviations of standard deviation s and added up, they spread as s / √S times Student's t with S - 1
-    degrees of freedom.
-    """
-    random = np.random.default_rng([_RANDOM_SEED, all_seeds])
-    normal = random.standard_normal((REPLICATES, all_seeds))[:, chosen]  # B S
-    uniform = (random.permutation(REPLICATES)[:, None] + 0.5) / REPLICATES  # B 1: evenly spread, so less noise
-    seeds = len(chosen)
-    if seeds == 1:
-        return np.zeros((REPLICATES, 1))
-    scale = np.sqrt(chi2.ppf(uniform, seeds - 1) / (seeds - 1))  # B 1
-    return normal / scale / np.sqrt(seeds * (seeds - 1))
-
-
-# ---- the table of runs ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """The runs of one task: method → size → seed → outcomes `I` (0 or 1), with all seeds and the number of images."""
-
-    cells: dict[str, dict[int, dict[int, np.ndarray]]]
-    seeds: list[int]
-    images: int
-
-    def of(self, method: str) -> dict[int, dict[int, np.ndarray]]:
-        if method not in self.cells:
-            raise UserError(
-                f"the table of runs has no finished run of {method!r}, only of {', '.join(self.cells)}: "
-                f"add {method!r} to the study's methods and run it."
-            )
-        return self.cells[method]
-
-
-def _layout(runs: pd.DataFrame) -> _Layout:
-    _check(runs)
-    cells: dict[str, dict[int, dict[int, np.ndarray]]] = {}
-    for method, n, seed, correct in zip(runs["method"], runs["n"], runs["seed"], runs["correct"], strict=True):
-        cells.setdefault(method, {}).setdefault(int(n), {})[int(seed)] = np.asarray(correct, dtype=float)
-    seeds = sorted({int(seed) for seed in runs["seed"]})
-    return _Layout(cells, seeds, len(runs["correct"].iloc[0]))
-
-
-def _check(runs: pd.DataFrame) -> None:
-    if len(runs) == 0:
-        raise UserError("the table of runs is empty: run the study first.")
-    for column in ("method", "n", "seed", "correct"):
-        if column not in runs:
-            raise UserError(f"the table of runs has no column {column!r}: take the table that Study.runs() gives.")
-    if "task" in runs and runs["task"].nunique() > 1:
-        raise UserError(f"the table of runs mixes the tasks {', '.join(runs['task'].unique())}: give one task's rows.")
-    twice = runs.duplicated(["method", "n", "seed"])
-    if twice.any():
-        row = runs[twice].iloc[0]
-        raise UserError(
-            f"the table of runs has {row['method']} with n={row['n']} and seed {row['seed']} twice: keep one of them."
-        )
-    lengths = sorted({np.size(correct) for correct in runs["correct"]})
-    if len(lengths) > 1 or lengths[0] < 2:
-        raise UserError(
-            f"the column 'correct' holds {', '.join(map(str, lengths))} test images a run: all runs need the same two "
-            "or more."
-        )
 
 
 # ---- power law --------------------------------------------------------------------------------------------------
@@ -436,7 +267,8 @@ class Crossover:
 def crossover(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> Crossover:
     """Where the lead changes between `a` and `b`.
 
-    At each size one of them is *clearly ahead* if it is so in 97.5 % of the replicates; otherwise the size is open.
+    At each size one of them is *clearly ahead* if the 95 % band of their difference, which holds for all sizes
+    together, does not reach 0 there; otherwise the size is open.
     - clearly ahead at all sizes: `A_AHEAD` or `B_AHEAD`;
     - each clearly ahead somewhere: `CROSSES`. The crossing is sought between the last two sizes that are clearly ahead
       for different methods, with only open sizes between them. In every replicate the difference is interpolated in
@@ -449,8 +281,8 @@ def crossover(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") -> Cross
         UserError: the table lacks one of the methods, or they share no size and seed.
     """
     found = differences(runs, a, b)
-    ahead = found.probability_above(0.0)
-    leads = np.where(ahead >= CLEAR, 1, np.where(ahead <= 1 - CLEAR, -1, 0))  # K: 1 a, -1 b, 0 open
+    low, high = found.band()
+    leads = np.where(low > 0, 1, np.where(high < 0, -1, 0))  # K: 1 a, -1 b, 0 open
     clear = np.flatnonzero(leads).tolist()
     changes = [(i, j) for i, j in pairwise(clear) if leads[i] != leads[j]]
     sizes = {lead: found.n[leads == lead].tolist() for lead in (1, -1, 0)}

@@ -1,7 +1,7 @@
 """What each way costs from here on, for all tasks that are planned, and what the decision between two ways hangs on.
 
-All functions are pure functions of the table of runs (`Study.runs`) and of the `Prices`. The table stands for every
-task: each has as many test images, and takes as long to train. A way's bill:
+All functions are pure functions of the table of runs (`Study.runs`) and of the `vptlib.evidence.prices.Prices`. The
+table stands for every task: each has as many test images, and takes as long to train. A way's bill:
 
     once      labels to train and to test, for every task but the first (the study's own images are there already);
               engineer days for the project and for each task; the first training of each task, with its tuning
@@ -12,204 +12,31 @@ task: each has as many test images, and takes as long to train. A way's bill:
 Labels for retraining are not in it: the checked answers are labels. A method shares the backbone between tasks if it
 stores less than half of what full fine-tuning stores for a task.
 
-A price is a number, or low, likely and high. What was not given is assumed (`ASSUMED`) and must be named so wherever
-it is shown. Sums of money have no currency of their own, so prices are assumed as multiples of the price of a label: a
-label takes about a minute of somebody's work, an engineer's day has 480 minutes. Without the price of a label nothing
-is priced.
-
-`DRAWS` times all prices are drawn together, each from the triangle over its low, likely and high value. A range is the
-middle 95 % of the sums. All ways see the same draws, so their difference is paired; accuracies are drawn as in
-`vptlib.evidence.resampling`. A range shows what follows from these prices. Whether the prices are right, it cannot
-show. Discounting and annuities: Brealey, Myers and Allen, Principles of Corporate Finance, chapter 2. Changing one
-price at a time: Howard, Decision Analysis: Practice and Promise, Management Science 34, 1988.
+A range is the middle 95 % of the sums over all draws of the prices. All ways see the same draws, so their difference is
+paired; accuracies are drawn as in `vptlib.evidence.resampling`. Discounting and annuities: Brealey, Myers and Allen,
+Principles of Corporate Finance, chapter 2. Changing one price at a time: Howard, Decision Analysis: Practice and
+Promise, Management Science 34, 1988.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from vptlib.errors import UserError
+from vptlib.evidence.prices import DRAWS, Prices, Span, discounted_years, draws_of
 from vptlib.evidence.recommendation import FULL
-from vptlib.evidence.resampling import LEVEL, REPLICATES, accuracies, middle
+from vptlib.evidence.resampling import LEVEL, accuracies, middle
 from vptlib.statement import Statement, statement
 
-DRAWS = REPLICATES  # as many as there are redrawn tables, so that prices and accuracies can be drawn together
 ONCE, YEARLY = ("labels", "set_up", "training"), ("checks", "retraining", "storage", "serving")
 # Where break-even points are looked for: numbers of tasks, and multiples of the likely price of a label.
 MOST_TASKS, MOST_TIMES_PRICE = 10_000, 100
 
-_RANDOM_SEED = 1966
 _NEEDED_COLUMNS = ("train_seconds", "tuning_seconds", "bytes_per_task")
-
-# A number, or low, likely and high; None where it was not given.
-Amount = float | tuple[float, ...] | None
-
-
-class Span(NamedTuple):
-    """A sum or a price: at its low end, as likely, at its high end."""
-
-    low: float
-    likely: float
-    high: float
-
-
-class Assumption(NamedTuple):
-    """What is assumed where nothing was given.
-
-    Attributes:
-        span: the figures.
-        in_labels: whether they are multiples of the likely price of a label.
-    """
-
-    span: Span
-    in_labels: bool = False
-
-
-ASSUMED = {
-    "tasks_planned": Assumption(Span(1, 1, 1)),
-    "horizon_years": Assumption(Span(1, 3, 5)),
-    "discount_rate": Assumption(Span(0.02, 0.05, 0.1)),
-    "checks_per_month": Assumption(Span(50, 200, 400)),
-    "retrainings_per_year": Assumption(Span(0, 1, 4)),
-    "engineer_days_per_project": Assumption(Span(5, 10, 30)),
-    "engineer_days_per_task": Assumption(Span(1, 2, 5)),
-    "engineer_days_per_retraining": Assumption(Span(0.5, 1, 2)),
-    "engineer_day_price": Assumption(Span(240, 480, 960), in_labels=True),
-    "compute_hour_price": Assumption(Span(0.1, 1, 5), in_labels=True),
-    "storage_price": Assumption(Span(0.1, 0.5, 2), in_labels=True),
-    "serving_price": Assumption(Span(50, 300, 1500), in_labels=True),
-}
-# What a value may be: the least, whether the least itself is allowed, and the most.
-BOUNDS = {
-    "label_price": (0, False, math.inf),
-    "point_value": (0, False, math.inf),
-    "tasks_planned": (1, True, 1e6),
-    "horizon_years": (0, False, 100),
-    "discount_rate": (0, True, 1),
-}
-_USUAL_BOUNDS = (0, True, math.inf)
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What labels, people and machines cost, and how much is planned; each a number, or [low, likely, high].
-
-    Attributes:
-        label_price: price of one labelled image, in your currency. Without it nothing is priced.
-        point_value: what one percentage point of accuracy is worth for one task in a year, in the same currency.
-            Without it the costs of the methods are not set against their accuracies.
-        tasks_planned: tasks of this kind that will be in operation, this one included.
-        horizon_years: years for which costs are counted.
-        discount_rate: share by which money loses its worth in a year, a fraction.
-        checks_per_month: answers that a person checks for each task in a month. They are priced as labels.
-        retrainings_per_year: how often each task is trained again in a year.
-        engineer_days_per_project: working days to set up the project, once for all tasks.
-        engineer_days_per_task: working days to set up each task: its images, its acceptance and its release.
-        engineer_days_per_retraining: working days for each retraining of each task.
-        engineer_day_price: price of such a day.
-        compute_hour_price: price of an hour on the machine that ran the study.
-        storage_price: price of a gigabyte kept for a year.
-        serving_price: price of one model in memory, ready to answer, for a year.
-
-    Raises:
-        UserError: a value out of range, or three values that do not rise.
-    """
-
-    label_price: Amount = None
-    point_value: Amount = None
-    tasks_planned: Amount = None
-    horizon_years: Amount = None
-    discount_rate: Amount = None
-    checks_per_month: Amount = None
-    retrainings_per_year: Amount = None
-    engineer_days_per_project: Amount = None
-    engineer_days_per_task: Amount = None
-    engineer_days_per_retraining: Amount = None
-    engineer_day_price: Amount = None
-    compute_hour_price: Amount = None
-    storage_price: Amount = None
-    serving_price: Amount = None
-
-    def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None:
-                object.__setattr__(self, field.name, _checked(field.name, value))
-
-    @classmethod
-    def among(cls, settings: Mapping[str, Any]) -> "Prices":
-        """Those of a report's settings that are prices.
-
-        Raises:
-            UserError: as the class itself.
-        """
-        names = [field.name for field in fields(cls)]
-        return cls(**{name: settings[name] for name in names if name in settings})
-
-    @property
-    def priced(self) -> bool:
-        """Whether anything can be priced."""
-        return self.label_price is not None
-
-    def given(self, name: str) -> bool:
-        """Whether a value was given; otherwise it is assumed."""
-        return getattr(self, name) is not None
-
-    def known(self) -> list[str]:
-        """The names that have a value, given or assumed."""
-        return [field.name for field in fields(self) if self.given(field.name) or field.name in ASSUMED]
-
-    def of(self, name: str) -> Span:
-        """Low, likely and high, as given or else as assumed.
-
-        Raises:
-            UserError: it was not given and cannot be assumed.
-        """
-        value = getattr(self, name)
-        if isinstance(value, tuple):
-            return Span(*value)
-        if value is not None:
-            return Span(value, value, value)
-        if name not in ASSUMED:
-            raise UserError(f"{name} was not given and cannot be assumed: give it, as a number or [low, likely, high].")
-        span, in_labels = ASSUMED[name]
-        times = self.of("label_price").likely if in_labels else 1.0
-        return Span(*(times * end for end in span))
-
-    @property
-    def likely(self) -> dict[str, float]:
-        """Each known value as likely."""
-        return {name: self.of(name).likely for name in self.known()}
-
-
-def _checked(name: str, value: Any) -> float | tuple[float, ...]:
-    """The value as a float or three of them."""
-    whole = isinstance(value, (list, tuple))
-    numbers = list(value) if whole else [value]
-    if whole and len(numbers) != 3:
-        raise UserError(f"{name} has {len(numbers)} values, but must be one number or three: [low, likely, high].")
-    least, with_least, most = BOUNDS.get(name, _USUAL_BOUNDS)
-    for number in numbers:
-        is_number = isinstance(number, (int, float)) and not isinstance(number, bool) and math.isfinite(number)
-        if not is_number or not least <= number <= most or (number == least and not with_least):
-            shown = f"{number:g}" if isinstance(number, float) else repr(number)
-            raise UserError(f"{name} is {shown}, but must be a number {bounds_in_words(name)}.")
-    if numbers != sorted(numbers):
-        shown = ", ".join(f"{number:g}" for number in numbers)
-        raise UserError(f"{name} is [{shown}], but must rise: [low, likely, high].")
-    return tuple(map(float, numbers)) if whole else float(numbers[0])
-
-
-def bounds_in_words(name: str) -> str:
-    """Where a price may lie: "of 0 or more", "above 0"."""
-    least, with_least, most = BOUNDS.get(name, _USUAL_BOUNDS)
-    start = f"of {least:g} or more" if with_least else f"above {least:g}"
-    return start if math.isinf(most) else f"{start}, at most {most:,.0f}"
 
 
 # ---- the bill ---------------------------------------------------------------------------------------------------
@@ -251,7 +78,7 @@ def bills(runs: pd.DataFrame, prices: Prices, labels: Mapping[str, int] | None =
     """
     if not prices.priced:
         return {}
-    drawn, likely = _drawn(prices), prices.likely
+    drawn, likely = draws_of(prices), prices.likely
     return {method: _bill(way, drawn, likely) for method, way in _ways(runs, labels).items()}
 
 
@@ -270,7 +97,9 @@ def handicaps(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None:
     if not prices.priced or not prices.given("point_value"):
         return None
     likely = prices.likely
-    yearly = {method: _total(_amounts(way, likely), likely) / _years(likely) for method, way in _ways(runs).items()}
+    yearly = {
+        method: _total(_amounts(way, likely), likely) / discounted_years(likely) for method, way in _ways(runs).items()
+    }
     least, a_point = min(yearly.values()), likely["point_value"] * likely["tasks_planned"]
     return {method: float((cost - least) / a_point / 100) for method, cost in yearly.items()}
 
@@ -347,16 +176,7 @@ def _amounts(way: _Way, price: Mapping[str, Any]) -> dict[str, Any]:
 def _total(amounts: Mapping[str, Any], price: Mapping[str, Any]) -> Any:
     """Over the horizon, discounted to today."""
     once, yearly = (sum(amounts[item] for item in part) for part in (ONCE, YEARLY))
-    return once + _years(price) * yearly
-
-
-def _years(price: Mapping[str, Any]) -> Any:
-    """Years of the horizon, each discounted to today, for money that is paid evenly."""
-    years, rate = np.asarray(price["horizon_years"], dtype=float), np.asarray(price["discount_rate"], dtype=float)
-    force = np.log1p(rate)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        discounted = -np.expm1(-force * years) / force
-    return np.where(force > 1e-9, discounted, years)
+    return once + discounted_years(price) * yearly
 
 
 def _bill(way: _Way, drawn: Mapping[str, np.ndarray], likely: Mapping[str, float]) -> Bill:
@@ -379,24 +199,6 @@ def _span(drawn: Any, likely: Any) -> Span:
     low, high = middle(np.broadcast_to(np.asarray(drawn, dtype=float), DRAWS), LEVEL)
     usual = float(likely)
     return Span(min(float(low), usual), usual, max(float(high), usual))
-
-
-@lru_cache(maxsize=16)
-def _drawn(prices: Prices) -> dict[str, np.ndarray]:
-    """Every price `B` times, each from its triangle."""
-    names = [field.name for field in fields(Prices)]
-    return {name: _triangle(prices.of(name), names.index(name)) for name in prices.known()}
-
-
-def _triangle(span: Span, number: int) -> np.ndarray:
-    """Draws `B` from a triangular distribution, evenly spread over it, in an order of its own."""
-    low, likely, high = span
-    if low == high:
-        return np.full(DRAWS, likely)
-    shares = (np.random.default_rng([_RANDOM_SEED, number]).permutation(DRAWS) + 0.5) / DRAWS
-    rising = low + np.sqrt(shares * (high - low) * (likely - low))
-    falling = high - np.sqrt((1 - shares) * (high - low) * (high - likely))
-    return np.where(shares < (likely - low) / (high - low), rising, falling)
 
 
 # ---- two ways compared ------------------------------------------------------------------------------------------
@@ -493,7 +295,7 @@ class Pair:
 
     def lead(self) -> Lead:
         """What the first way brings more than the second."""
-        drawn = self._lead(_drawn(self.prices), self._redrawn)
+        drawn = self._lead(draws_of(self.prices), self._redrawn)
         probability = float((drawn > 0).mean() + (drawn == 0).mean() / 2)
         return Lead(self._a.method, self._b.method, _span(drawn, self._likely_lead()), probability, self.valued)
 
@@ -520,7 +322,7 @@ class Pair:
         """
         price = self.prices.of("label_price").likely
         least, most = {"tasks_planned": (1.0, float(MOST_TASKS)), "label_price": (0.0, MOST_TIMES_PRICE * price)}[name]
-        roots = np.broadcast_to(self._root(_drawn(self.prices), self._redrawn, name, least, most)[0], DRAWS)
+        roots = np.broadcast_to(self._root(draws_of(self.prices), self._redrawn, name, least, most)[0], DRAWS)
         there = roots[np.isfinite(roots)]
         about = {"name": name, "least": least, "most": most, "share": len(there) / DRAWS, "valued": self.valued}
         root, first, last = (float(one) for one in self._root(self.prices.likely, self._difference, name, least, most))
@@ -548,7 +350,7 @@ class Pair:
         dearer = _total(_amounts(self._a, price), price) - _total(_amounts(self._b, price), price)
         if not self.valued:
             return -dearer
-        return 100 * difference * price["point_value"] * price["tasks_planned"] * _years(price) - dearer
+        return 100 * difference * price["point_value"] * price["tasks_planned"] * discounted_years(price) - dearer
 
 
 def _swing(name: str, at: tuple[float, float], low: Any, high: Any, likely: float) -> Swing:
@@ -590,7 +392,7 @@ def worth_asking(
     if not prices.priced or not prices.given("point_value"):
         return []
     usual, hours = prices.likely, sum(way.tuned_hours for way in _ways(runs).values())
-    for_a_point = usual["point_value"] * usual["tasks_planned"] * float(_years(usual))
+    for_a_point = usual["point_value"] * usual["tasks_planned"] * float(discounted_years(usual))
     price_of = {"seeds": hours * usual["compute_hour_price"], "test_images": usual["label_price"]}
     asked = []
     for kind, each in price_of.items():
@@ -626,7 +428,7 @@ def price_sentence(
     bill = found.get(method or "") or min(found.values(), key=lambda one: one.total.likely)
     other = found.get(rival or "")
     years = prices.of("horizon_years").likely
-    labels = bill.items["labels"].likely + bill.items["checks"].likely * float(_years(prices.likely))
+    labels = bill.items["labels"].likely + bill.items["checks"].likely * float(discounted_years(prices.likely))
     return statement(
         "priced",
         method=bill.method,

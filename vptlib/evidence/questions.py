@@ -4,7 +4,7 @@
     2  Was training long enough, the input large enough?        no   train_longer, larger_input
     3  Does anything beat always naming the commonest class?    no   nothing_works; more_labels with fewer than ten
                                                                      images a class; more_test_images where it is open
-    4  Does one training of anything reach the accuracy that    no   more_labels where the curve still rises, more_seeds
+    4  Does one training of anything reach the accuracy that    no   more_labels where they may help, more_seeds
        is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
        Does anything keep the limits that were set beforehand?  no   more_test_images where it is open, else the same
     5  Of those: which is the lightest method within the margin of the best (`vptlib.evidence.contest`)?
@@ -34,6 +34,7 @@ from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.contest import HIGH, LEVELS, MEDIUM, Candidate, Contest, level_of
 from vptlib.evidence.forecast import forecast
 from vptlib.evidence.limits import MET, NOT_MET, Limit, Tested, limits_tested
+from vptlib.evidence.power import images_needed, seeds_needed, smallest_difference
 from vptlib.evidence.reasons import Reasons
 from vptlib.evidence.recommendation import (
     FEWEST_SEEDS,
@@ -44,26 +45,21 @@ from vptlib.evidence.recommendation import (
     MORE_TEST_IMAGES,
     NOTHING_WORKS,
     PROMPT,
+    STEPS,
     TRAIN_LONGER,
     Aims,
     Recommendation,
     use_code,
 )
-from vptlib.evidence.resampling import (
-    REPLICATES,
-    Joint,
-    Resampled,
-    accuracies,
-    differences,
-    images_needed,
-    joint,
-    seeds_needed,
-    smallest_difference,
-)
+from vptlib.evidence.resampling import REPLICATES, Joint, Resampled, accuracies, differences, joint
+from vptlib.evidence.shrinkage import shrunk
+from vptlib.evidence.track_record import record_of
 from vptlib.statement import Statement, statement
 
 # More than this is not asked for: the question then counts as one that cannot be settled.
 MOST_SEEDS, MOST_TIMES_IMAGES = 10, 4
+# Asking pays from this share of the margin on, as expected loss of the choice.
+LEAST_LOSS = 0.5
 # A gain over always naming the commonest class that would be of use, as a share of the way from there to no error.
 USEFUL = 0.1
 FEW_PER_CLASS = 10
@@ -153,7 +149,7 @@ class Questions:
         return self._nothing_works(why, hopeless) if hopeless >= 0.5 else self._step(MORE_TEST_IMAGES, why)
 
     def _within_limits(self) -> Recommendation | None:
-        if not self._tested or self._permitted is not self.contest or self._all_keep:
+        if not self._tested or self._permitted is not self.contest:
             return None
         accuracy = {method: candidate.accuracy for method, candidate in self.contest.candidates.items()}
         still_open = [m for m, tested in self._tested.items() if all(t.verdict != NOT_MET for t in tested)]
@@ -162,7 +158,9 @@ class Questions:
         why = statement("limits_not_kept", method=method, finding=failing.finding())
         if still_open:
             return self._step(MORE_TEST_IMAGES, why, leads=method)
-        return self._step(MORE_LABELS, why, leads=method) if self._rises(method) else self._nothing_works(why, HIGH)
+        if self._labels_may_help(method, gap=1.0):  # by a clear rise alone: the gap is not one of accuracy
+            return self._step(MORE_LABELS, why, leads=method)
+        return self._nothing_works(why, HIGH)
 
     def _good_enough(self) -> Recommendation | None:
         bar = self.aims.bar
@@ -186,7 +184,7 @@ class Questions:
             "not_reached", method=method, bar=bar, accuracy=best.accuracy, chance=reach[method], mean=mean,
             of_today=self._of_today,
         )  # fmt: skip
-        if self._rises(method):
+        if self._labels_may_help(method, bar - best.accuracy):
             return self._step(MORE_LABELS, why, leads=method)
         if mean < 1 - HIGH:
             return self._nothing_works(why, 1 - mean)
@@ -207,10 +205,6 @@ class Questions:
 
     def _held_to(self, limits: Sequence[Limit], method: str, class_names: Sequence[str]) -> list[Tested]:
         return limits_tested(answers_of(self._at_n, method, class_names), limits)
-
-    @property
-    def _all_keep(self) -> bool:
-        return all(t.verdict == MET for tested in self._tested.values() for t in tested)
 
     @property
     def _seeds(self) -> int:
@@ -249,7 +243,7 @@ class Questions:
 
     def _reach(self, bar: float) -> dict[str, float]:
         """Method → probability that one training of it reaches the bar."""
-        shares = (self.found.single >= bar).mean(axis=1)
+        shares = (shrunk(self.found).single >= bar).mean(axis=1)
         return {method: float(share) for method, share in zip(self.found.methods, shares, strict=True)}
 
     def _can_overtake(self, method: str) -> bool:
@@ -260,22 +254,31 @@ class Questions:
         gap = choice.accuracy - self.contest.candidates[method].accuracy
         return method != choice.method and gap < IN_REACH
 
-    def _rises(self, method: str) -> bool:
-        """Whether the accuracy of a method is clearly higher than at the size before."""
+    def _labels_may_help(self, method: str, gap: float) -> bool:
+        """Whether more labels may close a gap: one size, a curve that rises, or a last step that may be as large.
+
+        Args:
+            method: whose curve.
+            gap: accuracy that lacks, a fraction.
+        """
         found = accuracies(self.runs, method)
         at = int(np.flatnonzero(found.n == self.n)[0])
-        return at > 0 and float((found.replicates[at] > found.replicates[at - 1]).mean()) >= RISING
+        if at == 0:
+            return True
+        gains = found.replicates[at] - found.replicates[at - 1]  # B
+        return float((gains > 0).mean()) >= RISING or float((gains >= gap).mean()) > 1 - MEDIUM
 
     def _what_pays(self) -> tuple[str, Statement] | None:
         """The kind of information to ask for, with its reason, or None where asking does not pay."""
         choice, rival, margin = self._permitted.choice, self._permitted.rival, self.aims.margin
-        if rival is None or choice.expected_loss <= margin / 2:
+        if rival is None or choice.expected_loss <= LEAST_LOSS * margin:
             return None
         if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
             return None
-        worth = self._permitted.value_of_information()
-        step = MORE_SEEDS if worth["seeds"] > worth["test_images"] else MORE_TEST_IMAGES
-        return step, self._open(choice, rival, step, worth["seeds" if step == MORE_SEEDS else "test_images"])
+        asked = [self._open(choice, rival, step) for step in (MORE_SEEDS, MORE_TEST_IMAGES)]
+        useful = [why for why in asked if why.values["wanted"] > why.values["now"] and why.values["worth"] > 0]
+        why = max(useful, key=lambda why: why.values["worth"], default=None)
+        return None if why is None else (why.values["step"], why)
 
     def _can_be_settled(self, choice: Candidate, rival: Candidate) -> bool:
         """Whether a study of a size that people run would tell a difference of the margin."""
@@ -283,11 +286,13 @@ class Questions:
         smallest = pair.seed_variance[0] * self._seeds / MOST_SEEDS + pair.image_variance[0] / MOST_TIMES_IMAGES
         return bool(2 * np.sqrt(smallest) <= self.aims.margin)
 
-    def _open(self, choice: Candidate, rival: Candidate, step: str, worth: float) -> Statement:
+    def _open(self, choice: Candidate, rival: Candidate, step: str) -> Statement:
+        """What is open between two candidates, and how much of one kind of information would narrow it."""
         count = {MORE_SEEDS: seeds_needed, MORE_TEST_IMAGES: images_needed}[step]
         wanted = count(self._at_n, choice.method, rival.method, self.aims.margin)
         now = self._seeds if step == MORE_SEEDS else self.found.images
         most = MOST_SEEDS if step == MORE_SEEDS else MOST_TIMES_IMAGES * now
+        worth = self._permitted.value_of_information()["seeds" if step == MORE_SEEDS else "test_images"]
         return statement(
             "open_between", first=choice.method, second=rival.method, step=step, now=now,
             wanted=min(most, wanted) if wanted else most, worth=worth,
@@ -354,12 +359,13 @@ class Questions:
     ) -> Recommendation:
         low, high = (float(end) for end in self._two.interval()[:, -1])
         again = None if choice == NOTHING_WORKS else forecast(self.runs, self._backbone, margin=self.aims.margin)
+        record = [record_of(level)] if choice == NOTHING_WORKS or choice not in STEPS else []
         return Recommendation(
             choice=choice,
             method=method,
             confidence=level,
             probability=probability,
-            reasons=[self._reasons.seen(), why, sure, *self._reasons.further(choice, method, again)],
+            reasons=[self._reasons.seen(), why, sure, *record, *self._reasons.further(choice, method, again)],
             would_change=self._reasons.would_change(choice, method),
             decide_again_at=None if again is None else again.decide_again_at,
             decide_again_why=None if again is None else again.decide_again_why,

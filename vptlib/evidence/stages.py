@@ -22,7 +22,7 @@ import pandas as pd
 
 from vptlib.errors import UserError
 from vptlib.evidence.contest import HIGH
-from vptlib.evidence.money import Prices
+from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import MORE_LABELS, NO_ANSWER, NOTHING_WORKS, PROMPT
 from vptlib.evidence.recommendation import STEPS as ASKING
 from vptlib.evidence.resampling import joint

@@ -3,36 +3,41 @@
     deletion_insertion   remove (or restore) what the map marks most, and follow the answer
                          (Petsiuk et al., BMVC 2018, arXiv 1806.07421, section 4.3)
     pointing, energy     is the object there? Only where it is known (Zhang et al., IJCV 2018, arXiv 1608.00507)
-    randomised, with_shuffled_labels   a model without knowledge must give other maps
+    slightly_changed     a map that follows its image hardly changes with it
+    randomised, cascade, with_shuffled_labels   a model without knowledge must give other maps
                          (Adebayo et al., NeurIPS 2018, arXiv 1810.03292, sections 3 and 4)
-    likeness, agreement  how similar are the maps of two methods, or of two seeds?
     judge                all checks of one kind of map, as `Finding`s with their verdicts
 
-Every number is compared with that of maps made without the model, `BASELINES`: a random one, and a blob in the middle.
+Deletion and insertion show the model images unlike any that it was trained on. So an answer may change because the
+image is strange, not because something that matters is gone (Hooker et al., NeurIPS 2019, arXiv 1806.10758, section 1).
+The baselines share this fault, and so each number is compared with theirs. `BASELINES` are maps made without the model:
+a random one, and a blob in the middle. Similarity has its own null (`vptlib.explanations.similarity`). One rule gives
+all verdicts: a question is settled if the 95 % interval of what decides it does not include its limit.
+
 Images are tensors as the model takes them. Maps are `B H W` as `vptlib.explanations.maps.explain` gives them.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
-from scipy.stats import rankdata
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
 from vptlib.explanations.attention import grid_of
+from vptlib.explanations.intervals import FEWEST, images_needed, interval
+from vptlib.explanations.similarity import SAME, Scale, likeness, mean, pooled, scale_of
+from vptlib.prompting.vit import PromptedViT
 from vptlib.statement import Statement, statement
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import History, Recipe, fit
 
 LEVELS = 8  # steps from the whole image to nothing
-FEWEST = 3  # maps that must have differences before their similarity is judged
-SAME = 0.7  # two sets of maps count as the same from this mean rank correlation on
+SLIGHT = 0.1  # of the standard deviation of an image: what counts as a slight change
 _BATCH = 100
 _FLAT = 1e-6
 
@@ -69,7 +74,7 @@ class Baseline:
 
 
 BASELINES = {
-    "random": Baseline("by lot", lambda images, grid: random_maps(images, grid, seed=1)),
+    "random": Baseline("random", lambda images, grid: random_maps(images, grid, seed=1)),
     "centre": Baseline("centre blob", lambda images, grid: centre_maps(images)),
 }
 
@@ -137,11 +142,6 @@ def deletion_insertion(
     deletion = _follow(model, gone, targets)
     insertion = np.concatenate([deletion[:, -1:], _follow(model, back, targets), deletion[:, :1]], axis=1)
     return Curves(taken / count, deletion, insertion)
-
-
-def pooled(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Mean of maps `B H W` in each patch, `B N`."""
-    return F.adaptive_avg_pool2d(torch.tensor(np.array(maps))[:, None], grid).flatten(1).numpy()
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -217,6 +217,12 @@ def energy(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 # ---- models without knowledge -----------------------------------------------------------------------------------
 
 
+def slightly_changed(images: Tensor, seed: int = 0) -> Tensor:
+    """Images `B 3 H W` with a little noise, `SLIGHT` of each image's own standard deviation."""
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images)
+    return images + SLIGHT * images.flatten(1).std(dim=1)[:, None, None, None] * noise
+
+
 def randomised(model: AdaptedModel, seed: int = 0, part: str = "all") -> AdaptedModel:
     """A copy with the numbers of each tensor shuffled: what was learned is lost, and the spread is the same.
 
@@ -232,13 +238,67 @@ def randomised(model: AdaptedModel, seed: int = 0, part: str = "all") -> Adapted
         raise UserError(f"part is {part!r}, but must be 'all' or 'learned'.")
     other = copy.deepcopy(model)
     names = model.trained_state()
-    rng = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in other.named_parameters():
-            if part == "all" or name in names:
-                order = torch.randperm(parameter.numel(), generator=rng)
-                parameter.copy_(parameter.flatten()[order.to(parameter.device)].view_as(parameter))
+    _shuffle([p for name, p in other.named_parameters() if part == "all" or name in names], seed)
     return other.eval()
+
+
+@torch.no_grad()
+def _shuffle(tensors: list[Tensor], seed: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    for tensor in tensors:
+        order = torch.randperm(tensor.numel(), generator=rng)
+        tensor.copy_(tensor.flatten()[order.to(tensor.device)].view_as(tensor))
+
+
+def cascade(model: AdaptedModel, seed: int = 0) -> Iterator[tuple[str, AdaptedModel]]:
+    """A copy that forgets step by step, from the head down (Adebayo et al., section 3, cascading randomisation).
+
+    Each step shuffles the numbers of further tensors and keeps what was shuffled before. After the last step the whole
+    model is shuffled, as by `randomised`.
+
+    Args:
+        model: trained.
+        seed: of the shuffling.
+
+    Yields:
+        what was shuffled last ("head" with the last norm, "block 12" … "block 1" with its own prompts, "input"), and
+        the copy: the same object each time, so use it before the next step.
+    """
+    other = copy.deepcopy(model).eval()
+    for number, (name, tensors) in enumerate(_steps_down(other).items()):
+        _shuffle(tensors, seed + 1000 * number)
+        yield name, other
+
+
+def _steps_down(model: AdaptedModel) -> dict[str, list[Tensor]]:
+    """Names of the steps of `cascade` → the tensors that each shuffles; every parameter is in one step."""
+    depth = len(model.vit.blocks)
+    blocks = [f"block {number}" for number in range(depth, 0, -1)]
+    steps: dict[str, list[Tensor]] = {name: [] for name in ("head", *blocks, "input")}
+    of_blocks = {id(p): number for number, block in enumerate(model.vit.blocks, 1) for p in block.parameters()}
+    above = {id(p) for part in _above_the_blocks(model) for p in part.parameters()}
+    prompts = _prompts_by_block(model)
+    for parameter in model.parameters():
+        if prompts and parameter is model.in_use.prompts:
+            continue
+        number = of_blocks.get(id(parameter))
+        steps["head" if id(parameter) in above else "input" if number is None else f"block {number}"].append(parameter)
+    for number, of_block in prompts.items():
+        steps[f"block {number}"].append(of_block)
+    return steps
+
+
+def _above_the_blocks(model: AdaptedModel) -> list[nn.Module]:
+    parts = (getattr(model.vit, name, None) for name in ("head", "head_dist", "norm", "fc_norm", "attn_pool"))
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _prompts_by_block(model: AdaptedModel) -> dict[int, Tensor]:
+    """Number of a block, from 1 → the prompts that enter there, `P D`; empty if there are none or all share one set."""
+    net = model.in_use
+    if not isinstance(net, PromptedViT) or net.shared or len(net.prompts) != len(net.layers):
+        return {}
+    return {layer + 1: net.prompts[row] for row, layer in enumerate(net.layers)}
 
 
 def with_shuffled_labels(
@@ -261,50 +321,6 @@ def with_shuffled_labels(
     return fit(model, TensorDataset(images, labels[order]), None, recipe, progress=progress)
 
 
-# ---- similarity -------------------------------------------------------------------------------------------------
-
-
-def likeness(a: np.ndarray, b: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """Rank correlation (Spearman) over patches of two maps of an image, `B`; nan where one has no differences."""
-    a, b = (pooled(maps, grid) for maps in (a, b))
-    varied = (np.ptp(a, axis=1) > _FLAT) & (np.ptp(b, axis=1) > _FLAT)
-    found = np.full(len(a), np.nan)
-    for i in np.flatnonzero(varied):
-        found[i] = np.corrcoef(rankdata(a[i].round(6)), rankdata(b[i].round(6)))[0, 1]
-    return found
-
-
-def agreement(maps: dict[str, np.ndarray], grid: tuple[int, int]) -> pd.DataFrame:
-    """Mean similarity (`likeness`) of each pair of maps of the same images: a square table, 1 on its diagonal.
-
-    Args:
-        maps: name (of a method, or of a seed) → `B H W`.
-        grid: rows and columns of patches.
-    """
-    names = list(maps)
-    table = pd.DataFrame(np.eye(len(names)), index=names, columns=names)
-    for i, one in enumerate(names):
-        for other in names[:i]:
-            table.loc[one, other] = table.loc[other, one] = mean(likeness(maps[one], maps[other], grid))
-    return table
-
-
-def mean(values: np.ndarray) -> float:
-    """The mean of the values that are not nan; nan if there are none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of values `B` and its 95 % interval over the choice of images (bootstrap)."""
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan, np.nan, np.nan
-    drawn = np.random.default_rng(seed).integers(len(values), size=(2000, len(values)))
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
-    return float(values.mean()), float(low), float(high)
-
-
 # ---- a verdict --------------------------------------------------------------------------------------------------
 
 
@@ -313,12 +329,14 @@ class Finding:
     """One check of one kind of map.
 
     Attributes:
-        check: "differences", "faithful", "pointing", "energy", "depends on the model" or "another training run".
-        value: of the maps, mean over images.
+        check: "differences", "faithful", "pointing", "energy", "repeats itself", "depends on the model",
+            "other kinds of map" or "another training run".
+        value: of the maps, mean over images; for a similarity, on the scale of `vptlib.explanations.similarity`.
         low, high: 95 % interval of what decides: the lead over the best baseline, or the value itself.
         baseline: the value of the best baseline, or the limit.
-        passed: True, False, or None where there are too few images to decide.
+        passed: True, False, or None where it is not decided.
         statement: value, baseline and verdict, for a sentence.
+        needed: about how many images would settle what is not decided; None where it is, or where they would not help.
     """
 
     check: str
@@ -328,6 +346,7 @@ class Finding:
     baseline: float
     passed: bool | None
     statement: Statement
+    needed: int | None = None
 
 
 def judge(
@@ -337,6 +356,7 @@ def judge(
     targets: Tensor | None = None,
     masks: np.ndarray | None = None,
     of_random_model: np.ndarray | None = None,
+    again: np.ndarray | None = None,
     levels: int = LEVELS,
     baselines: dict[str, Curves] | None = None,
     curves: Curves | None = None,
@@ -346,7 +366,10 @@ def judge(
     Args:
         model, images, maps, targets, levels: as for `deletion_insertion`.
         masks: `B H W`, share of each pixel that is object, where that is known.
-        of_random_model: maps of the first of these images (or all), same classes, by the `randomised` model.
+        of_random_model: maps of the first of these images (or all), same classes, by the `randomised` model; `B H W`,
+            or `D B H W` of several such models. One random model may be similar by luck, so take several.
+        again: maps of the first of these images (or all), `slightly_changed`, same classes. Whether a map depends on
+            the model is judged only where this is known: noise changes with everything.
         baselines, curves: results of `baseline_curves` and `deletion_insertion` for the same arguments.
     """
     _check_maps(maps, images)
@@ -357,9 +380,15 @@ def judge(
     findings = [_differences(maps), _against_the_best("faithful", curves.gap, gaps)]
     if masks is not None:
         findings += _on_object(maps, masks, reach=model.vit.patch_embed.patch_size[0] // 2)
+    if again is None and of_random_model is None:
+        return findings
+    scale = scale_of(maps, grid)
+    repeats = repeats_itself(scale, None if again is None else likeness(maps[: len(again)], again, grid))
+    findings.append(repeats)
     if of_random_model is not None:
-        alike = likeness(maps[: len(of_random_model)], of_random_model, grid)
-        findings.append(_same_or_not("depends on the model", alike, wanted=False))
+        drawn = of_random_model if of_random_model.ndim == 4 else of_random_model[None]  # D B H W
+        alike = np.stack([likeness(maps[: len(of_draw)], of_draw, grid) for of_draw in drawn])  # D B
+        findings.append(compared("depends on the model", scale, alike, repeats))
     return findings
 
 
@@ -391,34 +420,76 @@ def _on_object(maps: np.ndarray, masks: np.ndarray, reach: int) -> list[Finding]
 
 
 def _against_the_best(check: str, values: np.ndarray, baselines: dict[str, np.ndarray]) -> Finding:
-    """Passed if the interval of the lead over the best baseline is above 0; all values are `B`."""
+    """Whether the maps lead over the best baseline, by the interval of the lead; all values are `B`."""
     best = max(baselines, key=lambda name: baselines[name].mean())
-    lead, low, high = interval(values - baselines[best])
-    passed = True if low > 0 else False if lead <= 0 else None
+    lead = values - baselines[best]
+    _, low, high = interval(lead, ends=1 if check == "pointing" else None)
+    passed = _side(len(lead), low, high, 0)
+    needed = images_needed(lead) if passed is None else None
     value, of_best = float(values.mean()), float(baselines[best].mean())
-    numbers = {"check": check, "value": value, "baseline": best, "of_baseline": of_best, "leads": passed}
-    return Finding(check, value, low, high, of_best, passed, statement("map_against_baseline", **numbers))
+    numbers = {"check": check, "value": value, "baseline": best, "of_baseline": of_best}
+    said = statement("map_against_baseline", **numbers, leads=passed, images=len(lead), needed=needed)
+    return Finding(check, value, low, high, of_best, passed, said, needed)
 
 
-def between_runs(alike: np.ndarray) -> Finding:
-    """Whether two training runs of a method give the same maps: it passes from a mean similarity of `SAME` on.
+def _side(images: int, low: float, high: float, limit: float) -> bool | None:
+    """True if the interval lies above the limit, False if below, None if it includes it or the images are too few."""
+    if images < FEWEST or not (low > limit or high < limit):
+        return None
+    return bool(low > limit)
+
+
+# ---- verdicts on similarity -------------------------------------------------------------------------------------
+
+_WANTED = {"repeats itself": True, "depends on the model": False, "other kinds of map": True}
+_WANTED["another training run"] = True  # whether the two maps should be the same
+
+
+def repeats_itself(scale: Scale, alike: np.ndarray | None) -> Finding:
+    """Whether a map follows its image: the same after a slight change of the image, and another for another image.
 
     Args:
-        alike: `likeness` of the two runs' maps of the same images, for the same classes, `B`.
+        scale: of the maps.
+        alike: `likeness` to the maps of the `slightly_changed` images, `B`; None if that is not known.
     """
-    return _same_or_not("another training run", alike, wanted=True)
+    check = "repeats itself"
+    if alike is None:
+        return Finding(check, np.nan, np.nan, np.nan, SAME, None, statement("repeat_unknown"))
+    if not np.isnan(scale.null) and not scale.usable:
+        numbers = statement("same_for_every_image", similarity=scale.null)
+        return Finding(check, np.nan, np.nan, np.nan, SAME, False, numbers)
+    return _on_scale(check, scale, alike)
 
 
-def _same_or_not(check: str, alike: np.ndarray, wanted: bool) -> Finding:
-    """Passed if the maps are the same as the others and `wanted` is True, or are not the same and it is False."""
-    value, low, high = interval(alike)
-    compared = int(np.count_nonzero(~np.isnan(alike)))  # a map without differences cannot be compared
-    if compared < min(FEWEST, len(alike)):
-        numbers = statement("maps_not_compared", check=check, compared=compared, maps=len(alike))
-        return Finding(check, value, low, high, SAME, None, numbers)
-    same = bool(value >= SAME)
-    numbers = statement("maps_compared", check=check, similarity=value, same=same)
-    return Finding(check, value, low, high, SAME, same == wanted, numbers)
+def compared(check: str, scale: Scale, alike: np.ndarray, repeats: Finding) -> Finding:
+    """A verdict on the similarity of a map to others of the same images, which should be the same or should not.
+
+    Args:
+        check: "depends on the model" (they should not), "other kinds of map" or "another training run" (they should).
+        scale: of the maps that are compared.
+        alike: `likeness` to the others, `B`, or `D B` of several.
+        repeats: from `repeats_itself`. Of a map that does not repeat itself, similarity to others shows nothing.
+    """
+    if repeats.passed is not True:
+        numbers = statement("map_not_repeated", check=check, repeats=repeats.passed)
+        return Finding(check, np.nan, np.nan, np.nan, SAME, None, numbers)
+    return _on_scale(check, scale, alike)
+
+
+def _on_scale(check: str, scale: Scale, alike: np.ndarray) -> Finding:
+    """Passed if the maps lie on the side of `SAME` where they should be."""
+    table = np.atleast_2d(alike)  # D B
+    count = int((~np.isnan(table)).any(axis=0).sum())  # a map without differences cannot be compared
+    if count < FEWEST or np.isnan(scale.null):
+        numbers = statement("maps_not_compared", check=check, compared=count, maps=table.shape[1])
+        return Finding(check, np.nan, np.nan, np.nan, SAME, None, numbers)
+    values = scale.place(alike)
+    value, low, high = interval(values)
+    same = _side(count, low, high, SAME)
+    needed = images_needed(values, SAME) if same is None else None
+    numbers = {"check": check, "value": value, "low": low, "high": high, "same": same, "needed": needed}
+    said = statement("maps_compared", **numbers, similarity=mean(alike), of_other_images=scale.null)
+    return Finding(check, value, low, high, SAME, None if same is None else same == _WANTED[check], said, needed)
 
 
 def _check_maps(maps: np.ndarray, images: Tensor) -> None:

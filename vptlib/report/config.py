@@ -26,7 +26,7 @@ from vptlib.data.tasks import PHOTOGRAPHS, TASKS, load_task, task_is_available
 from vptlib.data.vtab import expanded
 from vptlib.errors import UserError
 from vptlib.evidence.limits import check_classes, limits_for, read_limits
-from vptlib.evidence.money import Prices
+from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import FULL, PROMPT
 from vptlib.report.init import as_typed, usual_config
 from vptlib.report.settings import (

@@ -9,7 +9,8 @@ from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.audit import audit
 from vptlib.evidence.decision import advice_so_far
 from vptlib.evidence.limits import limits_for, read_limits
-from vptlib.evidence.money import Prices, handicaps
+from vptlib.evidence.money import handicaps
+from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import Recommendation
 from vptlib.statement import Statement
 from vptlib.study.input_size import InputSizes, sizes_seen

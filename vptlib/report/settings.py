@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from vptlib.data.conditions import Conditions
-from vptlib.evidence.money import ASSUMED, Prices, Span, bounds_in_words
+from vptlib.evidence.prices import ASSUMED, Prices, Span, bounds_in_words
 from vptlib.study import done_rules
 from vptlib.study.plan import CANDIDATES, CHOICES, RANGES, STEPS, Plan
 from vptlib.study.published_rules import DONE

@@ -12,7 +12,10 @@ from errno import ENOENT
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -23,6 +26,9 @@ from vptlib.study.failures import explained
 from vptlib.study.temporary import temporary_folder
 
 RESULTS, TRIED, WEIGHTS = "test.json", "tried.json", "weights.safetensors"
+PROBABILITIES = "probabilities.safetensors"
+# Their logarithms are stored, because float16 has no number between 0.9995 and 1. None is below this one.
+_LEAST_LOG = -60.0
 # Without these a finished run cannot be a row of the table.
 _METRICS = (
     "accuracy",
@@ -44,6 +50,30 @@ def write_weights(store: Store, run_id: str, weights: dict[str, Tensor]) -> None
     """Store a state dict as a file of a run."""
     plain = {name: t.cpu().contiguous() for name, t in weights.items()}
     _write(store, run_id, WEIGHTS, lambda path: save_file(plain, path))
+
+
+def write_probabilities(store: Store, run_id: str, probabilities: np.ndarray) -> None:
+    """Store the probabilities of all classes for each test image, `N C`, in 2 bytes each."""
+    with np.errstate(divide="ignore"):
+        logs = np.maximum(np.log(probabilities.astype(np.float32)), _LEAST_LOG).astype(np.float16)
+    _write(store, run_id, PROBABILITIES, lambda path: save_arrays({"log_probabilities": logs}, path))
+
+
+def read_probabilities(run_id: str) -> np.ndarray | None:
+    """What `write_probabilities` stored, float32 `N C`, to 3 digits; or None if the run has no such file.
+
+    Raises:
+        UserError: the file is damaged, or the server does not answer.
+    """
+    try:
+        path = artefact(run_id, PROBABILITIES)
+        logs = load_file(path)["log_probabilities"]
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{path} is cut or damaged: delete it, or run the study again.") from error
+    probabilities = np.exp(logs.astype(np.float32))
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 def artefact(run_id: str, name: str) -> Path:
@@ -77,8 +107,9 @@ def fault_of(run, items: int | None = None) -> str:
             return f"{RESULTS} does not fit its figures"
         if "rates_tried" not in params:  # then they are in a file, because they are many
             _ = _content(run_id, TRIED)
-        if "weights" in run.data.tags:
-            return _fault_of_weights(artefact(run_id, WEIGHTS))
+        if "weights" in run.data.tags and (fault := _fault_of_tensors(artefact(run_id, WEIGHTS))):
+            return fault
+        return _fault_of_probabilities(run_id)
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is gone"
     except ValueError as error:
@@ -139,7 +170,14 @@ def _are_results(found: dict, items: int | None, accuracy: float) -> bool:
     return math.isclose(sum(correct) / len(correct), accuracy, abs_tol=1e-6)
 
 
-def _fault_of_weights(path: Path) -> str:
+def _fault_of_probabilities(run_id: str) -> str:
+    """Whether they are whole, where they lie on this machine. A run without them is a whole run: older ones are."""
+    folder = open_store().folder
+    path = _local(folder, run_id, PROBABILITIES) if folder else None
+    return _fault_of_tensors(path) if path and path.is_file() else ""
+
+
+def _fault_of_tensors(path: Path) -> str:
     """Whether a safetensors file has all the bytes that its head announces; they are not read."""
     size = path.stat().st_size
     with open(path, "rb") as file:

@@ -10,6 +10,7 @@ One rule for all methods that are trained by steps:
   must be better by as much.
 - The best goes on until `PATIENCE` evaluations bring no progress, or to `steps`, the same for all. Then its rate falls.
 
+Each seed chooses for itself, on its own validation images: so the luck of a choice is in the spread of the seeds.
 Methods with a solver (`vptlib.tuning.solved`) are solved to convergence instead.
 """
 
@@ -29,7 +30,7 @@ WARMUP = 0.05
 # Share of the largest number of steps after which the worse half of the candidates stops; each later round doubles it.
 FIRST_ROUND = 0.1
 # Part of every key of these rules. Increase it when the meaning of a run changes.
-EDITION = 2
+EDITION = 3
 
 
 def usual_rate(method: str) -> float:

@@ -179,11 +179,11 @@ class _Making:
     def _free(self) -> list[Cell]:
         """The waiting runs that nobody makes, and that need no other run first."""
         unfinished = {*self._waiting, *(cell for cell, _ in self._running.values())}
-        first = self._plan.seeds[0]
         return [
             cell
             for cell in self._waiting
-            if cell not in self._elsewhere and (cell.seed == first or self._plan.tuning_cell(cell) not in unfinished)
+            if cell not in self._elsewhere
+            and (self._plan.tunes(cell) or self._plan.tuning_cell(cell) not in unfinished)
         ]
 
     def _seconds_so_far(self) -> dict[Cell, float]:

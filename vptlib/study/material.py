@@ -44,6 +44,9 @@ class Material:
         set_aspect(self.vit, aspect_in_effect(self.task.train, wanted))
         all_of_them = len(self.task.test)
         self.test_items = fixed_test(self.task.test.labels, all_of_them if test_images == ALL else test_images)
+        groups = self.task.test_groups
+        self.truth = np.asarray(self.task.test.labels[self.test_items], dtype=np.int64)
+        self.test_groups = None if groups is None else groups[self.test_items]
         # Prepared images are large, so those of at most two conditions are kept.
         self.test_under = lru_cache(maxsize=2)(self._test_under)
         self.test_features = lru_cache(maxsize=2)(self._test_features)

@@ -61,7 +61,8 @@ class Plan:
         task: as for `vptlib.load_task`: an embedded task, or the place of your own images.
         methods: ways to adapt the backbone, names in `vptlib.tuning.methods.METHODS`; `vpt methods` lists them.
         sizes: numbers of labelled images n; 80 % of n train, 20 % of n validate.
-        seeds: each has its own images, batches and initial values. The runs of the first seed choose the learning rate.
+        seeds: each has its own images, batches and initial values. Under
+            "until done" each chooses its own learning rate; under the other rules the first one chooses for all.
         backbone: the pre-trained vision transformer; `vpt backbones` lists them. A file of your own is `file:PATH`.
         depth: blocks of the backbone to keep, counted from the input; by default all (of the embedded one: 9 of 12).
         image_size: side in pixels of what the model sees. By default that of the backbone, or under the rules "until
@@ -189,12 +190,16 @@ class Plan:
         return done_rules.first_rates(method, count) if find_method(method).learning_rates else []
 
     def cells(self) -> list[Cell]:
-        """All runs in the order in which they are made: the first seed comes first, because it tunes."""
+        """All runs in the order in which they are made: the first seed comes first, because it may tune for all."""
         return [Cell(method, n, seed) for seed in self.seeds for n in self.sizes for method in self.methods]
 
     def tuning_cell(self, cell: Cell) -> Cell:
-        """The run of the first seed, which chooses the learning rate for the other seeds of `cell`."""
-        return replace(cell, seed=self.seeds[0])
+        """The run that chooses the learning rate of `cell`: itself under "until done", else that of the first seed."""
+        return cell if self.rules == DONE else replace(cell, seed=self.seeds[0])
+
+    def tunes(self, cell: Cell) -> bool:
+        """Whether the run of `cell` tries the candidates itself."""
+        return self.tuning_cell(cell) == cell
 
     @property
     def kept_seeds(self) -> tuple[int, ...]:

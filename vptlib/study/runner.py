@@ -414,10 +414,10 @@ def _score(history: History) -> tuple[float, float]:
 
 
 def candidates_of(plan: Plan, cell: Cell) -> list[float] | list[Setting]:
-    """All candidates for the first seed; for other seeds only the one that the first seed chose; none to be solved."""
+    """All candidates for a run that tunes; for others the one that was chosen; none for a method that is solved."""
     if is_solved(plan, cell.method):
         return []
-    if cell.seed == plan.seeds[0]:
+    if plan.tunes(cell):
         return plan.to_try(cell.method)
     chosen = finished_run(plan, plan.tuning_cell(cell)).data.params
     rate = float(chosen["learning_rate"])

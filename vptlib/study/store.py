@@ -19,7 +19,16 @@ from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.redaction import redacted
 from vptlib.study import done_rules
-from vptlib.study.artefacts import RESULTS, TRIED, WEIGHTS, fault_of, test_results, write_json, write_weights
+from vptlib.study.artefacts import (
+    RESULTS,
+    TRIED,
+    WEIGHTS,
+    fault_of,
+    test_results,
+    write_json,
+    write_probabilities,
+    write_weights,
+)
 from vptlib.study.connection import Store, open_store
 from vptlib.study.connection import mlflow_client as mlflow_client
 from vptlib.study.database import alone
@@ -68,7 +77,7 @@ def run_key(plan: Plan, cell: Cell) -> str:
         "task": material.task.fingerprint,
         "backbone": material.fingerprint,
         "cell": asdict(cell),
-        "tuned_with": plan.seeds[0],
+        "tuned_with": plan.tuning_cell(cell).seed,
         "learning_rates": method.learning_rates if plan.candidates == ALL else method.learning_rates[: plan.candidates],
         "num_prompts": plan.num_prompts if method.uses_prompts else None,
         "steps": plan.steps,
@@ -202,6 +211,8 @@ def _write(store: Store, plan: Plan, cell: Cell, result: Result) -> None:
             write_json(store, run_id, TRIED, result.tried)
         correct = result.test.correct.astype(int).tolist()
         write_json(store, run_id, RESULTS, {"predictions": result.test.predictions.tolist(), "correct": correct})
+        if result.test.probabilities is not None:
+            write_probabilities(store, run_id, result.test.probabilities)
         if result.weights:
             write_weights(store, run_id, result.weights)
             client.set_tag(run_id, "weights", WEIGHTS)
@@ -277,8 +288,22 @@ def table_row(plan: Plan, cell: Cell, run) -> dict:
         "correct": np.array(items["correct"], dtype=bool),
         "predictions": np.array(items["predictions"]),
         "run_id": run.info.run_id,
+        **_about_images(plan),
+        "tuned_by": _tuned_by(plan, cell),
     }
     if plan.rules == VTAB:
         prompts = int(params["num_prompts"]) or float("nan")
         row |= {"weight_decay": float(params["weight_decay"]), "num_prompts": prompts}
     return row
+
+
+def _about_images(plan: Plan) -> dict:
+    """What the rows of a study have in common: the classes and groups of the test images, and the pool to train on."""
+    material = material_of(plan)
+    return {"truth": material.truth, "test_groups": material.test_groups, "pool": len(material.task.train)}
+
+
+def _tuned_by(plan: Plan, cell: Cell) -> int:
+    """The seed whose validation images chose the setting of `cell`; its own where there was nothing to choose."""
+    alone = is_solved(plan, cell.method) or len(plan.to_try(cell.method)) < 2
+    return cell.seed if alone else plan.tuning_cell(cell).seed

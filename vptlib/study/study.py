@@ -21,7 +21,7 @@ from vptlib.data.files import LazyImages
 from vptlib.errors import UserError
 from vptlib.shortages import shortages_said
 from vptlib.statement import Statement
-from vptlib.study.artefacts import WEIGHTS, artefact
+from vptlib.study.artefacts import WEIGHTS, artefact, read_probabilities
 from vptlib.study.make_runs import AsListed, is_stored, results
 from vptlib.study.material import build_model, material_of
 from vptlib.study.plan import Cell, Plan
@@ -97,7 +97,7 @@ class Study(Plan):
                     bar.update(self._cost(cell))
 
     def _in_order(self, missing: list[Cell], jobs: int) -> list[Cell]:
-        """The first seed tunes for the others: it comes first. Runs side by side begin with the costliest."""
+        """The first seed may tune for the others: it comes first. Runs side by side begin with the costliest."""
         cost = self._cost if jobs > 1 else lambda cell: 0.0
         return sorted(missing, key=lambda cell: (cell.seed != self.seeds[0], -cost(cell)))
 
@@ -117,8 +117,10 @@ class Study(Plan):
         strength that was chosen), tried (text of a rate → validation accuracy), best_step, last_step, stopped ("done":
         no more progress, "limit": the steps were used up, or "solved"), train_seconds,
         tuning_seconds, trainable_parameters, bytes_per_task, correct (bool array, test images in their fixed order),
-        predictions (int array), run_id. The published rules add the chosen weight_decay and num_prompts (NaN for a
-        method without prompts); val_accuracy is then that of the chosen setting before the final run.
+        predictions (int array), run_id, truth (int array: the right classes), test_groups (int array, or None), pool
+        (labelled images that the n were drawn from), tuned_by (the seed that chose the setting). The published rules
+        add the chosen weight_decay and num_prompts (NaN for a method without prompts); val_accuracy is then that of
+        the chosen setting before the final run.
         """
         done = finished_runs(self)
         rows = [table_row(self, cell, done[key]) for cell in self.cells() if (key := run_key(self, cell)) in done]
@@ -161,6 +163,23 @@ class Study(Plan):
         model.load_state_dict(load_file(weights), strict=False)
         return model.eval()
 
+    def probabilities(self, method: str, seed: int | None = None, n: int | None = None) -> np.ndarray | None:
+        """The probabilities that one finished run gave to each class of the test images, float32 `I C`.
+
+        Args:
+            method: one of the study's.
+            seed: one of the study's; the first, if not given.
+            n: the number of labelled images; the largest, if not given.
+
+        Returns:
+            Test images in the order of `test_items`; or None for a run that was stored without them.
+
+        Raises:
+            UserError: the run is not finished, or its file is damaged.
+        """
+        cell = Cell(method, self.sizes[-1] if n is None else n, self.seeds[0] if seed is None else seed)
+        return read_probabilities(finished_run(self, cell).info.run_id)
+
     def build(self, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:
         """A fresh, untrained model of `method` on this study's backbone, with a head for its task's classes."""
         return build_model(self, method, seed, num_prompts)
@@ -201,8 +220,7 @@ class Study(Plan):
     def _cost(self, cell: Cell) -> float:
         """How long a run takes, relative to the others."""
         if self.rules == DONE:
-            rounds = 0.3 * len(self.to_try(cell.method)) if cell.seed == self.seeds[0] else 0
-            return STEP_COST.get(cell.method, 1.0) * (1 + rounds)
+            return STEP_COST.get(cell.method, 1.0) * (1 + 0.3 * len(self.to_try(cell.method)))
         tried = len(self.to_try(cell.method))
         of_final = 0 if self.rules == EQUAL else 1
         return STEP_COST.get(cell.method, 1.0) * (tried + of_final if cell.seed == self.seeds[0] else 1)

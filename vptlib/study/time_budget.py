@@ -121,7 +121,7 @@ def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, co
     for cell in sorted(order, key=lambda cell: cell not in needed):
         cost = correction * forecast(plan, cell, jobs)
         core = min(range(len(busy)), key=busy.__getitem__)
-        tuned = cell.seed == plan.seeds[0] or plan.tuning_cell(cell) not in beyond
+        tuned = plan.tunes(cell) or plan.tuning_cell(cell) not in beyond
         if tuned and busy[core] + cost <= seconds:
             busy[core] += cost
         else:
@@ -162,7 +162,7 @@ def next_run(
 
     busy = [cost(cell, spent) for cell, spent in running.items()] + [0.0] * (jobs - len(running))
     for cell in by_importance(plan):
-        if cell not in waiting or (cell.seed != plan.seeds[0] and plan.tuning_cell(cell) in untuned):
+        if cell not in waiting or (not plan.tunes(cell) and plan.tuning_cell(cell) in untuned):
             continue
         later = [] if is_solved(plan, cell.method) else sorted(map(cost, needed), reverse=True)
         if cell in needed or _longest(busy, [cost(cell), *later]) <= seconds:
@@ -261,7 +261,7 @@ def forecast(plan: Plan, cell: Cell, jobs: int = 1) -> float:
 
 def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
     """Steps and evaluations of a run, with its candidates."""
-    tuned = cell.seed == plan.seeds[0]
+    tuned = plan.tunes(cell)
     if plan.rules != DONE:
         tried = len(plan.to_try(cell.method)) if tuned else 1
         return tried * plan.most_steps, 5 * tried

@@ -175,12 +175,16 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (a fraction), mean cross-entropy, and for each item the predicted class and whether it is right."""
+    """Accuracy (a fraction), mean cross-entropy, and for each item the predicted class and whether it is right.
+
+    `probabilities` are those of all classes, float32 `N C`, or None where nobody asked for them.
+    """
 
     accuracy: float
     loss: float
     predictions: np.ndarray
     correct: np.ndarray
+    probabilities: np.ndarray | None = None
 
 
 class FrozenFeatures(TensorDataset):
@@ -437,6 +441,7 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
         loss=F.cross_entropy(logits, labels).item(),
         predictions=predictions.numpy(),
         correct=correct.numpy(),
+        probabilities=logits.softmax(dim=1).numpy(),
     )
 
 

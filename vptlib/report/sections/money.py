@@ -8,11 +8,9 @@ from IPython.display import HTML
 
 from vptlib.evidence.contest import Contest
 from vptlib.evidence.money import (
-    BOUNDS,
     ONCE,
     Bill,
     Pair,
-    Prices,
     bills,
     comparison,
     further_labels,
@@ -21,6 +19,7 @@ from vptlib.evidence.money import (
     turning,
     worth_asking,
 )
+from vptlib.evidence.prices import BOUNDS, Prices
 from vptlib.evidence.recommendation import NOTHING_WORKS, Recommendation
 from vptlib.evidence.resampling import joint
 from vptlib.evidence.stages import labels_needed, plan

@@ -423,11 +423,20 @@ def change_by_other_methods(method: str) -> str:
 
 @_says
 def record_of_rule(level: str, tables: int, answers: int, right: int, low: float, high: float) -> str:
-    if not answers:
-        return f"On {tables:,} planted tables with a known truth, this rule never gave confidence {LEVELS[level]}."
     return (
-        f"On {tables:,} planted tables with a known truth, this rule gave confidence {LEVELS[level]} {answers:,} times. "
-        f"It was right in {per_cent(right / answers, 0)} of them ({interval(decimals(100 * low, 0), per_cent(high, 0))})."
+        f"On {tables:,} planted tables with a known truth, this rule gave confidence {LEVELS[level]} {answers:,} "
+        f"times. It was right in {per_cent(right / answers, 0)} of them "
+        f"({interval(decimals(100 * low, 0), per_cent(high, 0))}). With other truths than those planted, this share "
+        "would differ."
+    )
+
+
+@_says
+def record_too_small(level: str, tables: int, answers: int) -> str:
+    often = f"only {many(answers, 'time')}" if answers else "never"
+    return (
+        f"On {tables:,} planted tables with a known truth, this rule gave confidence {LEVELS[level]} {often}: too few "
+        "answers for a record."
     )
 
 
