@@ -143,11 +143,12 @@ class Contest:
         found = differences(self._runs, self.choice.method, self.rival.method)
         at = int(np.flatnonzero(found.n == self._n)[0])
         of_images, of_seeds = float(found.image_variance[at]), float(found.seed_variance[at])
+        of_pool = float(found.pool_variance[at])  # neither seeds nor test images remove it
         lead = float(found.value[at]) - self._handicap_of(self.choice.method) + self._handicap_of(self.rival.method)
-        now = self._loss_of_pair(np.array([lead]), of_images + of_seeds)[0]
+        now = self._loss_of_pair(np.array([lead]), of_images + of_seeds + of_pool)[0]
         return {
-            "seeds": max(0.0, now - self._expected(lead, of_seeds, of_images)),
-            "test_images": max(0.0, now - self._expected(lead, of_images, of_seeds)),
+            "seeds": max(0.0, now - self._expected(lead, of_seeds, of_images + of_pool)),
+            "test_images": max(0.0, now - self._expected(lead, of_images, of_seeds + of_pool)),
             "both": float(now),
         }
 

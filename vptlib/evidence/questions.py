@@ -67,6 +67,8 @@ FEW_PER_CLASS = 10
 IN_REACH = 0.05
 # The curve of a method counts as rising from this probability on.
 RISING = 0.9
+# A caveat that leaves the answer for these images as it is.
+_ABOUT_OTHER_IMAGES = "pool_used_up"
 # Audit findings about a contender that lower the confidence.
 _DOUBTS = ("best_at_last_step", "choice_at_edge", "seeds_diverge", "accuracy_falls", "collapsed")
 
@@ -283,8 +285,9 @@ class Questions:
     def _can_be_settled(self, choice: Candidate, rival: Candidate) -> bool:
         """Whether a study of a size that people run would tell a difference of the margin."""
         pair = differences(self._at_n, choice.method, rival.method)
-        smallest = pair.seed_variance[0] * self._seeds / MOST_SEEDS + pair.image_variance[0] / MOST_TIMES_IMAGES
-        return bool(2 * np.sqrt(smallest) <= self.aims.margin)
+        seeds = pair.seed_variance[0] * self._seeds / MOST_SEEDS
+        images = pair.image_variance[0] / MOST_TIMES_IMAGES
+        return bool(2 * np.sqrt(seeds + images + pair.pool_variance[0]) <= self.aims.margin)
 
     def _open(self, choice: Candidate, rival: Candidate, step: str) -> Statement:
         """What is open between two candidates, and how much of one kind of information would narrow it."""
@@ -333,7 +336,8 @@ class Questions:
         """The confidence that the runs allow at most."""
         if self._is_quick:
             return "low"
-        return "medium" if self._doubtful or self.found.caveats else "high"
+        doubted = [caveat for caveat in self.found.caveats if caveat.code != _ABOUT_OTHER_IMAGES]
+        return "medium" if self._doubtful or doubted else "high"
 
     @cached_property
     def _doubtful(self) -> list[AuditFinding]:

@@ -72,6 +72,7 @@ class Reasons:
         return [
             *self._loss(choice, method),
             *self._doubts(),
+            *([] if choice in STEPS else [self._found.unseen]),
             *self._methods_left_out(),
             *self._two_ways(),
             self._what_it_settles(),

@@ -34,7 +34,7 @@ from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, repository, store_folder
 from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
-from vptlib.report.judged import known_of
+from vptlib.report.judged import known_of, told_apart_before
 from vptlib.report.pages import find_chromium, join, page, print_pdf
 from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.sections.inspection import inspection_summary
@@ -79,6 +79,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         check_material(config)
         _say_warnings(config)
         _say_what_is_fewer(config)
+        _say_power(config)
         if deadline is not None:
             config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]
@@ -154,6 +155,12 @@ def _say_warnings(config: ReportConfig) -> None:
         for finding in findings_of(load_task(task)):
             if finding.level != "note":
                 _say(f"{finding.level.capitalize()} ({short_name(task)}): {words.sentence(finding.what)}")
+
+
+def _say_power(config: ReportConfig) -> None:
+    """Say before any training which difference a study of this size can show."""
+    for sentence in dict.fromkeys(words.sentence(told_apart_before(study)) for study in config.studies()):
+        _say(sentence)
 
 
 def run_studies(studies: list[Study]) -> None:

@@ -10,9 +10,10 @@ from vptlib.evidence.audit import audit
 from vptlib.evidence.decision import advice_so_far
 from vptlib.evidence.limits import limits_for, read_limits
 from vptlib.evidence.money import handicaps
+from vptlib.evidence.power import power_before
 from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import Recommendation
-from vptlib.statement import Statement
+from vptlib.statement import Statement, statement
 from vptlib.study.input_size import InputSizes, sizes_seen
 from vptlib.study.study import Study
 
@@ -47,6 +48,12 @@ def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, A
         "limits": limits_for(read_limits(asked.get("limits") or {}), task.class_names),
         "class_names": task.class_names,
     }
+
+
+def told_apart_before(study: Study) -> Statement:
+    """What a study can tell apart, before any run."""
+    images, seeds = len(study.test_items()), len(study.seeds)
+    return statement("told_apart_before", seeds=seeds, images=images, difference=power_before(images, seeds))
 
 
 def commonest_share(task: Task) -> float:

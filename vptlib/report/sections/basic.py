@@ -18,11 +18,13 @@ from matplotlib.figure import Figure
 
 from vptlib.data.tasks import Task, findings_of, load_task
 from vptlib.evidence.costs import costs
-from vptlib.evidence.curves import learning_curves
-from vptlib.evidence.recommendation import NO_ANSWER, Recommendation
+from vptlib.evidence.curves import clear_differences, learning_curves
+from vptlib.evidence.recommendation import FULL, NO_ANSWER, PROMPT, Recommendation
+from vptlib.evidence.resampling import Joint
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.judged import commonest_share
 from vptlib.report.words import in_language
+from vptlib.statement import statement
 from vptlib.study.study import Study
 from vptlib.study.time_budget import left_out
 from vptlib.tuning.methods import METHODS
@@ -148,6 +150,37 @@ def not_made(study: Study) -> list[HTML]:
 def task_opening(task: Task, advice: Recommendation) -> HTML:
     """Heading and answer of one task's pages, with all reasons."""
     return part("task_opening", task=task, advice=advice, colour=colour_of(advice))
+
+
+def across_tasks(tables: dict[str, pd.DataFrame]) -> list[HTML]:
+    """In which of several tasks VPT-deep and full fine-tuning differ, corrected for looking at all; else nothing."""
+    if len(tables) < 2:
+        return []
+    found = clear_differences(tables)
+    titles = {row.task: load_task(row.task).title for row in found.itertuples()}
+    clear = {
+        leader: [titles[task] for task in found.loc[found["clear"] & ahead, "task"]]
+        for leader, ahead in ((PROMPT, found["difference"] > 0), (FULL, found["difference"] < 0))
+    }
+    said = statement("across_tasks", tasks=len(found), prompt=clear[PROMPT], full=clear[FULL])
+    return [facts({"Over all tasks": words.sentence(said)})]
+
+
+def behind_table(found: Joint) -> HTML:
+    """How far each method is behind the best one, from `vptlib.evidence.resampling.joint`."""
+    rows = [
+        [METHODS[row.method].title, "the best" if k == 0 else points(row.behind), _ends(row) if k else ""]
+        for k, row in enumerate(found.behind_best().itertuples())
+    ]
+    columns = ["", "Points behind the best", "95\u202f% interval"]
+    caption = (
+        f"With {found.n:,} labelled images. The intervals hold for all methods together, although the best was chosen"
+    )
+    return table(pd.DataFrame(rows, columns=columns), caption)
+
+
+def _ends(row) -> str:
+    return f"{points(row.low)} to {points(row.high)}"
 
 
 def reading_guide(margin: float) -> HTML:

@@ -292,8 +292,7 @@ def leads_so_far(method: str, probability: float, margin: float, quick: bool) ->
 @_says
 def none_leads(chance: float) -> str:
     return (
-        "Not decided. So far no method is clearly better than always naming the commonest class "
-        f"({per_cent(chance)})."
+        f"Not decided. So far no method is clearly better than always naming the commonest class ({per_cent(chance)})."
     )
 
 
@@ -360,6 +359,25 @@ def settles(difference: float, seeds: int, images: int) -> str:
 
 
 @_says
+def across_tasks(tasks: int, prompt: list[str], full: list[str]) -> str:
+    lead = [
+        f"{title(method)} is clearly ahead in {len(of)} of {tasks} ({listed(of)})"
+        for method, of in ((PROMPT, prompt), (FULL, full))
+        if of
+    ]
+    found = "; ".join(lead) if lead else f"{title(PROMPT)} and {in_prose(FULL)} differ clearly in none of {tasks}"
+    return f"{found}. Of such findings 5\u202f% are expected to be chance, however many tasks are looked at."
+
+
+@_says
+def told_apart_before(seeds: int, images: int, difference: float) -> str:
+    return (
+        f"With {many(seeds, 'seed')} and {images:,} test images a study tells apart about {in_points(difference)} "
+        "(in four of five cases)."
+    )
+
+
+@_says
 def lead_changes(n: float, low: float, high: float, leader: str) -> str:
     return (
         f"Between VPT-deep and full fine-tuning the lead changes at about {rounded(n)} labelled images "
@@ -403,8 +421,8 @@ def change_by_step(step: str) -> str:
 @_says
 def change_by_rival(rival: str, probability: float) -> str:
     return (
-        f"{_capital(_the(rival))} is right instead with {share(probability)} probability. With more labels the order can "
-        "be another."
+        f"{_capital(_the(rival))} is right instead with {share(probability)} probability. With more labels the order "
+        "can be another."
     )
 
 
@@ -1970,8 +1988,8 @@ def answers_by_itself(
     return (
         f"For {_limit(wanted)} right, the model answers {per_cent(share, 0)} of the images by itself "
         f"({interval(decimals(100 * share_low, 0), per_cent(share_high, 0))}); the rest goes to a person. Of its own "
-        f"answers {_with_interval(accuracy, accuracy_low, accuracy_high)} were right, on images that did not choose the "
-        "threshold."
+        f"answers {_with_interval(accuracy, accuracy_low, accuracy_high)} were right, on images that did not choose "
+        "the threshold."
     )
 
 
@@ -1997,9 +2015,9 @@ def operating_point(
 ) -> str:
     return (
         f"To miss at most {_limit(wanted)} of {quoted(names)}, call an image that from a probability of "
-        f"{100 * threshold:.3g}\u202f% on. This missed {_with_interval(misses, misses_low, misses_high)} of them. It stopped "
-        f"{_with_interval(alarms, alarms_low, alarms_high)} of the other images. Both figures are from images that did "
-        "not choose the threshold."
+        f"{100 * threshold:.3g}\u202f% on. This missed {_with_interval(misses, misses_low, misses_high)} of them. It "
+        f"stopped {_with_interval(alarms, alarms_low, alarms_high)} of the other images. Both figures are from images "
+        "that did not choose the threshold."
     )
 
 
@@ -2078,9 +2096,7 @@ FORECAST_RULES = {
 
 
 @_says
-def full_ahead_later(
-    probability: float, n: int, then: int, margin: float, hits: int, cases: int, tasks: int
-) -> str:
+def full_ahead_later(probability: float, n: int, then: int, margin: float, hits: int, cases: int, tasks: int) -> str:
     lead = f"ahead by {in_points(margin)} or more" if margin else "ahead"
     return (
         f"With {then:,} labelled images instead of {n:,}, {in_prose(FULL)} will be {lead} with probability "
@@ -2140,15 +2156,15 @@ def decide_again_by_record(n: int) -> str:
 
 @_says
 def decide_again_past_record(n: int) -> str:
-    return f"Decide again at {n:,} labelled images: up to there the answer is likelier the same, and the record ends there."
+    return f"Decide again at {n:,} labelled images: up to there the answer is likelier the same. The record ends there."
 
 
 @_says
 def decide_again_by_convention(n: int, times: int) -> str:
     much = {2: "twice"}.get(times, f"{times} times")
     return (
-        f"Decide again at {n:,} labelled images. That is a convention, {much} the largest size: no forecast stands behind "
-        "it."
+        f"Decide again at {n:,} labelled images. That is a convention, {much} the largest size: no forecast stands "
+        "behind it."
     )
 
 
@@ -2190,8 +2206,8 @@ def tuning_shared(methods: list[str]) -> str:
 @_says
 def pool_used_up(n: int, pool: int) -> str:
     return (
-        f"Each training used {n:,} of the same {many(pool, 'labelled image')}. So the seeds share most of their images, "
-        "and the intervals do not show what other images would give."
+        f"Each training used {n:,} of the same {many(pool, 'labelled image')}. So the seeds share most of their "
+        "images, and the intervals do not show what other images would give."
     )
 
 
@@ -2208,6 +2224,6 @@ def failures_unseen(seeds: int, share: float) -> str:
     if seeds == 1:
         return "With one training, nothing shows how often a training fails."
     return (
-        f"If {per_cent(share, 0)} of all trainings failed, {seeds} could still all be sound, with a chance of 5\u202f%. "
-        "Then both their mean and a further training are worse than the intervals say."
+        f"If {per_cent(share, 0)} of all trainings failed, {seeds} could still all be sound, with a chance of "
+        "5\u202f%. Then both their mean and a further training are worse than the intervals say."
     )
