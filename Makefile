@@ -45,7 +45,7 @@ lab: $(READY)  ## Open the course in JupyterLab
 bench: $(READY)  ## Measure speed and memory; writes reports/benchmarks/
 	$(BIN)/python -m vptlib.bench
 
-record: $(READY)  ## How often the rule is right (half an hour); writes reports/benchmarks/judgement.md and the record
+record: $(READY)  ## How often the rule is right (a quarter of an hour); writes reports/benchmarks/judgement.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/planted_answers.py
 
 soak: $(READY)  ## Random kills, strange inputs, large amounts (about an hour); writes reports/benchmarks/reliability.md

@@ -13,7 +13,7 @@
 
 Asking for more pays if a choice made now loses more than half of the margin on average, and if a study of a size that
 people run would settle it: `MOST_SEEDS` seeds and `MOST_TIMES_IMAGES` times the test images. It also pays if the choice
-loses more than the margin, whatever its probability.
+loses more than the margin, whatever its probability. What is asked for must be worth a quarter of that loss.
 
 The probability is that of the method being right: the share of the resampled studies in which it is the lightest
 within the margin of the best. Where an accuracy is needed, it is the share in which one training reaches it. From 0.95
@@ -60,6 +60,8 @@ from vptlib.statement import Statement, statement
 MOST_SEEDS, MOST_TIMES_IMAGES = 10, 4
 # Asking pays from this share of the margin on, as expected loss of the choice.
 LEAST_LOSS = 0.5
+# What is asked for must be worth this share of that loss.
+LEAST_WORTH = 0.25
 # A gain over always naming the commonest class that would be of use, as a share of the way from there to no error.
 USEFUL = 0.1
 FEW_PER_CLASS = 10
@@ -278,7 +280,8 @@ class Questions:
         if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
             return None
         asked = [self._open(choice, rival, step) for step in (MORE_SEEDS, MORE_TEST_IMAGES)]
-        useful = [why for why in asked if why.values["wanted"] > why.values["now"] and why.values["worth"] > 0]
+        least = LEAST_WORTH * choice.expected_loss
+        useful = [why for why in asked if why.values["wanted"] > why.values["now"] and why.values["worth"] >= least]
         why = max(useful, key=lambda why: why.values["worth"], default=None)
         return None if why is None else (why.values["step"], why)
 

@@ -88,6 +88,8 @@ class Reasons:
             return statement("change_by_backbone")
         if choice in STEPS:
             return statement("change_by_step", step=choice)
+        if self._aims.bar is not None:
+            return statement("change_by_bar", bar=self._aims.bar)
         others = [c for c in self._contest.candidates.values() if c.method != method]
         rival = max(others, key=lambda candidate: (candidate.right, -candidate.expected_loss), default=None)
         if rival is None:
@@ -97,7 +99,9 @@ class Reasons:
     # ---- one by one ----
 
     def _loss(self, choice: str, method: str | None) -> list[Statement]:
-        if method is None or len(self._contest.methods) < 2 or len(self._found.seeds) < FEWEST_SEEDS:
+        if method != self._contest.choice.method or len(self._contest.methods) < 2:
+            return []
+        if len(self._found.seeds) < FEWEST_SEEDS:
             return []
         losses = {name: candidate.expected_loss for name, candidate in self._contest.candidates.items()}
         others = [name for name in losses if name != method]
@@ -168,10 +172,12 @@ class Reasons:
         """When to decide again, and whether that takes new labels."""
         if again is None:
             return []
-        pool = int(self._at_n["pool"].iloc[0]) if "pool" in self._at_n else None
-        lacks = pool is not None and again.decide_again_at > pool
-        missing = [statement("labels_to_make", missing=again.decide_again_at - pool, pool=pool)] if lacks else []
-        return [again.decide_again_why, *missing]
+        pool = int(self._at_n["pool"].iloc[0]) if "pool" in self._at_n else again.decide_again_at
+        lacking = again.decide_again_at - pool
+        return [
+            again.decide_again_why,
+            *([statement("labels_to_make", missing=lacking, pool=pool)] if lacking > 0 else []),
+        ]
 
     def _accuracy(self, method: str) -> float:
         return self._contest.candidates[method].accuracy

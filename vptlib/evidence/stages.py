@@ -26,6 +26,7 @@ from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import MORE_LABELS, NO_ANSWER, NOTHING_WORKS, PROMPT
 from vptlib.evidence.recommendation import STEPS as ASKING
 from vptlib.evidence.resampling import joint
+from vptlib.evidence.shrinkage import shrunk
 from vptlib.statement import Statement, statement
 
 OPERATE, PILOT, LABEL_MORE, STUDY_MORE, OUT_OF_SIGHT = STAGES = (
@@ -84,7 +85,7 @@ def _checked(needed: float) -> float:
 
 def _single(runs: pd.DataFrame, n: int) -> dict[str, np.ndarray]:
     """Method → accuracy of one further training at a size, `B`."""
-    found = joint(runs, n)
+    found = shrunk(joint(runs, n))
     singles = dict(zip(found.methods, found.single, strict=True))
     there = set(runs.loc[runs["n"] == n, "method"])
     for method in there - set(found.methods):  # it shares no seed with the others, so it stands alone

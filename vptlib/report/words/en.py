@@ -419,6 +419,11 @@ def change_by_step(step: str) -> str:
 
 
 @_says
+def change_by_bar(bar: float) -> str:
+    return f"Another accuracy to reach than {per_cent(bar)}. With more labels the order of the methods can be another."
+
+
+@_says
 def change_by_rival(rival: str, probability: float) -> str:
     return (
         f"{_capital(_the(rival))} is right instead with {share(probability)} probability. With more labels the order "
