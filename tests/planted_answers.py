@@ -429,8 +429,7 @@ def interval_of(right: int, of: int) -> tuple[float, float]:
 def page(prior: pd.DataFrame, named: pd.DataFrame, speed: pd.DataFrame) -> str:
     """The report, in Markdown."""
     claims = claims_in(prior)
-    conditions = [column for column in ("seeds", "images", "spread", "grouped", "luck", "shared", "margin", "needs")]
-    by_condition = pd.concat([_by(claims[claims["level"] == HIGHEST], column) for column in conditions])
+    by_condition = pd.concat([_by(claims[claims["level"] == HIGHEST], column) for column in _CONDITIONS])
     asked = prior[prior["right"].isna()]
     binned = claims.assign(probability_from=[f"{max(b for b in BINS if b <= p):.2f}" for p in claims["probability"]])
     counts = Counter(name for found in [*prior["contradictions"], *named["contradictions"]] for name in found)
@@ -531,8 +530,23 @@ def _plain(code: str) -> str:
     return code.replace("_", " ")
 
 
+_CONDITIONS = {
+    "seeds": "seeds",
+    "images": "test images",
+    "spread": "spread of seeds",
+    "grouped": "groups of ten",
+    "luck": "tuning luck",
+    "shared": "one seed tunes for all",
+    "margin": "margin",
+    "needs": "an accuracy is needed",
+}
+
+
 def _label(column: str, value: object) -> str:
-    return str(value) if column in ("level", "probability_from") else f"{column} {value}"
+    if column not in _CONDITIONS:
+        return str(value)
+    written = {True: "yes", False: "no"}[bool(value)] if column in ("grouped", "shared", "needs") else value
+    return f"{_CONDITIONS[column]}: {written}"
 
 
 def _judged(rows: pd.DataFrame) -> dict[str, str]:

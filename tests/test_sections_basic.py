@@ -69,8 +69,8 @@ def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
     assert row.index("<td>–</td>") < row.index("75.0\u202f%")
 
 
-@pytest.mark.parametrize("seeds, quick", [((0,), True), ((0, 1, 2), False)])
-def test_one_seed_is_called_a_quick_look(seeds, quick):
+@pytest.mark.parametrize("seeds, quick", [((0,), True), ((0, 1), True), ((0, 1, 2), False)])
+def test_fewer_than_three_seeds_are_called_a_quick_look(seeds, quick):
     html = basic.opening("Title", [Study("digits", seeds=seeds)]).data
     assert ("This is a quick look" in html) is quick
 

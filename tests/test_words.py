@@ -250,5 +250,5 @@ def test_the_summary_has_the_words_next_to_the_codes():
         "Training of full fine-tuning was cut short: the last step was the best one. Longer training can change the "
         "order. Give more steps."
     ]
-    assert joined["would_change"] == "More `steps`, then the same command."
+    assert joined["would_change"] == "More steps in the settings, then the same command."
     assert Statement.of(joined["reason_codes"][0]) == reason

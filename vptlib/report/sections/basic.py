@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from vptlib.data.tasks import Task, findings_of, load_task
 from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import clear_differences, learning_curves
-from vptlib.evidence.recommendation import FULL, NO_ANSWER, PROMPT, Recommendation
+from vptlib.evidence.recommendation import FEWEST_SEEDS, FULL, NO_ANSWER, PROMPT, Recommendation
 from vptlib.evidence.resampling import Joint
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.judged import commonest_share
@@ -82,7 +82,7 @@ def _parts():
 
 
 def opening(title: str, studies: list[Study]) -> HTML:
-    """Title, scope and, with one seed, the warning that this is a quick look."""
+    """Title, scope and, with fewer than three seeds, the warning that this is a quick look."""
     first = studies[0]
     methods = ", ".join(METHODS[method].title for method in first.methods)
     scope = [
@@ -92,7 +92,7 @@ def opening(title: str, studies: list[Study]) -> HTML:
         methods,
         f"backbone {first.backbone}",
     ]
-    return part("opening", title=title, scope=scope, quick_look=len(first.seeds) == 1)
+    return part("opening", title=title, scope=scope, quick_look=len(first.seeds) < FEWEST_SEEDS)
 
 
 def answer(task: Task, advice: Recommendation, runs: pd.DataFrame, warning: str = "", price: str = "") -> HTML:

@@ -410,11 +410,11 @@ def change_by_backbone() -> str:
 @_says
 def change_by_step(step: str) -> str:
     return {
-        MORE_SEEDS: "The same command with more `seeds` goes on from these runs and decides.",
-        MORE_TEST_IMAGES: "More labelled test images (`test_images`), then the same command.",
-        LARGER_INPUT: "A larger `image_size`, or more time, then the same command.",
-        TRAIN_LONGER: "More `steps`, then the same command.",
-        MORE_LABELS: "More labelled training images (`sizes`), then the same command.",
+        MORE_SEEDS: "More seeds in the settings: the same command goes on from these runs and decides.",
+        MORE_TEST_IMAGES: "More labelled images to test on, in the settings too, then the same command.",
+        LARGER_INPUT: "A larger image size in the settings, or more time, then the same command.",
+        TRAIN_LONGER: "More steps in the settings, then the same command.",
+        MORE_LABELS: "More labelled images to train on, a larger size in the settings, then the same command.",
     }[step]
 
 
@@ -579,8 +579,8 @@ _ASKED_FOR = {"seeds": "seed", "test_images": "test image"}
 
 
 def money(amount: float) -> str:
-    """A sum to two significant digits: 34_256 → "34,000", -0.123 → "−0.12"."""
-    size = abs(amount)
+    """A sum to two significant digits, at most two of them decimals: 34_256 → "34,000", -0.123 → "−0.12"."""
+    size = round(abs(amount), 2)
     text = rounded(size) if size >= 10 else f"{size:.2g}"
     return f"\u2212{text}" if amount < 0 and float(f"{size:.2g}") else text
 
