@@ -153,7 +153,7 @@ def test_the_page_has_the_answers_first_and_hides_the_code(made):
     assert html.count('<article class="answer') == len(TASKS)
     assert html.index('<article class="answer') < html.index("<figure>")
     assert "import" not in re.sub(r'src="data:[^"]*"', "", html)
-    assert html.count("<img") == html.count('alt="') == 14 * len(TASKS)
+    assert html.count("<img") == html.count('alt="') >= 14 * len(TASKS)
     assert "<script" not in html
 
 

@@ -324,3 +324,11 @@ def test_methods_that_agree_on_all_images_are_not_taken_for_certain():
     found = joint(runs.assign(correct=[np.ones(400, bool)] * len(runs)))
     ends = middle(found.replicates[0] - found.replicates[1])
     assert ends[1] == pytest.approx(3 / 400, rel=0.5) and ends[0] == pytest.approx(-3 / 400, rel=0.5)
+
+
+def test_images_that_would_have_to_be_endless_are_none():
+    runs = planted_runs({m: {400: 0.8} for m in ("vpt-deep", "full")}, seeds=10, images=400, seed_spread=0.03, random=3)
+    wanted = {margin: images_needed(runs, "vpt-deep", "full", margin) for margin in np.geomspace(0.002, 0.2, 200)}
+    assert None in wanted.values() and any(count for count in wanted.values())
+    known = [count for count in wanted.values() if count]
+    assert known == sorted(known, reverse=True), "a wider margin never needs more"

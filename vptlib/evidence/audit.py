@@ -4,7 +4,7 @@
 step, a choice at the edge of what was tried. Two findings are tests, because accuracy also varies by chance:
 
 accuracy falls  A method has a lower accuracy with more labelled images. All pairs of its sizes are compared on the
-                same test images and seeds, with the resampling of `vptlib.evidence.curves.differences`. One-sided, at
+                same test images and seeds, by `vptlib.evidence.resampling.differences`. One-sided, at
                 5 % for a method: Holm's step-down rule corrects for the number of pairs (Scandinavian Journal of
                 Statistics 6, 1979). A fall below `LEAST_FALL` is not tested.
 seeds diverge   A seed is far below the other seeds of its cell (method and size), on the same test images. The gap must

@@ -18,6 +18,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.resampling import LEVEL, differences
 
 _MOST_SEEDS = 1000
+_MOST_IMAGES = 10_000_000
 # Points of a distribution that is added up, and studies with other spreads of their seeds that power is averaged over.
 _POINTS, _STUDIES = 500, 31
 # Of the variance of a difference on one image, the part that all seeds have in common, relative to that of each seed:
@@ -149,7 +150,7 @@ class _Error:
 
     def images_for(self, margin: float) -> int | None:
         """The fewest test images with which half the interval is within the margin."""
-        if self._half(np.inf, self.seeds) >= margin:
+        if self._half(_MOST_IMAGES, self.seeds) > margin:
             return None
         return _least(lambda images: self._half(images, self.seeds) <= margin, 2)
 

@@ -99,7 +99,7 @@ class Reasons:
     # ---- one by one ----
 
     def _loss(self, choice: str, method: str | None) -> list[Statement]:
-        if method != self._contest.choice.method or len(self._contest.methods) < 2:
+        if method is None or method != self._contest.choice.method or len(self._contest.methods) < 2:
             return []
         if len(self._found.seeds) < FEWEST_SEEDS:
             return []

@@ -95,7 +95,7 @@ def cost_figure(costs: pd.DataFrame) -> Figure:
     """What each method costs: bytes stored for each further task, and seconds of a training run.
 
     Args:
-        costs: from `vptlib.evidence.decision.costs`.
+        costs: from `vptlib.evidence.costs.costs`.
     """
     height = 1.35 + 0.42 * len(costs)
     with styled_panels(height, columns=2) as (fig, (left, right)):

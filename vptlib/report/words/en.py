@@ -448,8 +448,8 @@ def change_by_other_methods(method: str) -> str:
 def record_of_rule(level: str, tables: int, answers: int, right: int, low: float, high: float) -> str:
     return (
         f"On {tables:,} planted tables with a known truth, this rule gave confidence {LEVELS[level]} {answers:,} "
-        f"times. It was right in {per_cent(right / answers, 0)} of them "
-        f"({interval(decimals(100 * low, 0), per_cent(high, 0))}). With other truths than those planted, this share "
+        f"times. It was right in {right:,} of them, {per_cent(right / answers)} "
+        f"({interval(decimals(100 * low, 1), per_cent(high))}). With other truths than those planted, this share "
         "would differ."
     )
 
