@@ -159,8 +159,9 @@ def _say_warnings(config: ReportConfig) -> None:
 
 def _say_power(config: ReportConfig) -> None:
     """Say before any training which difference a study of this size can show."""
-    for sentence in dict.fromkeys(words.sentence(told_apart_before(study)) for study in config.studies()):
-        _say(sentence)
+    counts = dict.fromkeys((len(study.seeds), len(study.test_items())) for study in config.studies())
+    for seeds, images in counts:
+        _say(words.sentence(told_apart_before(seeds, images)))
 
 
 def run_studies(studies: list[Study]) -> None:

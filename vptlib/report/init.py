@@ -20,9 +20,13 @@ from vptlib.data.readers import local_path, parts_of, resolved, short_name
 from vptlib.data.tables import TABLES
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
+from vptlib.report.judged import told_apart_before
+from vptlib.report.words import in_language
 from vptlib.study.done_rules import CANDIDATES, MOST_STEPS
 from vptlib.tuning.methods import STANDARD
 from vptlib.wording import in_points, listed
+
+words = in_language()
 
 SEEDS = (0, 1, 2)
 TEST_IMAGES = 400
@@ -121,6 +125,8 @@ def config_text(found: DataCheck, place: str, target: Path) -> str:
         [*_about_sizes(labelled), f"sizes: {sizes}"],
         [*_about_seeds(len(sizes)), f"seeds: {list(SEEDS)}"],
         [*_about_tests(found.listing), f"test_images: {min(TEST_IMAGES, _count(found.listing, 'test'))}"],
+        ["# ---- What the work asks for: examples ----"],
+        *_asked(),
         ["# ---- What vptlib chooses if you do not ----"],
         *_choices(found),
         _harder(labelled, sizes[-1]),
@@ -233,7 +239,8 @@ def _about_seeds(sizes: int) -> list[str]:
 def _about_tests(listing: Listing) -> list[str]:
     test = _count(listing, "test")
     used = f"all {test:,} of them" if test <= TEST_IMAGES else f"{TEST_IMAGES} of {test:,}, always the same ones"
-    lines = [f"# How many test images are used: {used}."]
+    power = told_apart_before(len(SEEDS), min(test, TEST_IMAGES))
+    lines = [f"# How many test images are used: {used}.", f"# {words.sentence(power)}"]
     if test < 100:
         known = in_points(round(1.96 * sqrt(0.8 * 0.2 / test), 2))  # half of a 95 % interval
         lines += [f"# With so few, an accuracy of 80 % is known to within about {known}."]
@@ -259,6 +266,30 @@ def _choices(found: DataCheck) -> list[list[str]]:
         ("Ways to adapt the backbone; `vpt methods` lists them all", "methods", list(STANDARD)),
     ]
     return [[f"# {about}.", f"# {key}: {_value(value)}"] for about, key, value in rows]
+
+
+# What the work asks for; nobody else can know it, so the values are examples.
+_ASKED = (
+    ("Share of right answers that the work needs", "accuracy_needed", "0.9"),
+    ("Share of right answers of the present way of working", "accuracy_today", "0.85"),
+    (
+        "Rates fixed before the test (also miss_rate of a defect; see docs/settings.md)",
+        "limits",
+        "{accuracy: {at_least: 0.8}}",
+    ),
+    ("Price of one labelled image; with it the report has a bill", "label_price", "1"),
+    (
+        "What a point of accuracy is worth, for a task and year; with both, cost takes part in the choice",
+        "point_value",
+        "100",
+    ),
+    ("How many tasks of this kind there will be", "tasks_planned", "10"),
+)
+
+
+def _asked() -> list[list[str]]:
+    """A commented line for each thing that the reader may ask of a method, under what it means."""
+    return [[f"# {about}.", f"# {key}: {value}"] for about, key, value in _ASKED]
 
 
 def _value(value: Any) -> str:
