@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from planted import planted_runs
 
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
@@ -61,6 +62,14 @@ def test_a_card_without_an_answer_says_what_is_missing_and_shows_what_there_is(t
     assert "Full fine-tuning has no finished run with 20 labelled images" in html.data
     glance = html.data[html.data.index('<div class="glance">') :]
     assert "VPT-deep</th><td>75.0\u202f%" in glance and "Linear probe" not in glance, "at the largest size only"
+
+
+@pytest.mark.parametrize("seeds, said", [(1, False), (3, True)])
+def test_what_holds_over_all_tasks_is_never_said_of_a_quick_look(seeds, said):
+    runs = planted_runs({"vpt-deep": {400: 0.6}, "full": {400: 0.9}}, seeds=seeds)
+    tables = {task: runs.assign(task=task) for task in ("digits", "object-count")}
+    html = "".join(part.data for part in basic.across_tasks(tables))
+    assert ("Full fine-tuning is clearly ahead in 2 of 2" in html) is said
 
 
 def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):

@@ -153,10 +153,14 @@ def task_opening(task: Task, advice: Recommendation) -> HTML:
 
 
 def across_tasks(tables: dict[str, pd.DataFrame]) -> list[HTML]:
-    """In which of several tasks VPT-deep and full fine-tuning differ, corrected for looking at all; else nothing."""
-    if len(tables) < 2:
+    """In which of several tasks VPT-deep and full fine-tuning differ, corrected for looking at all.
+
+    Tasks with fewer than three seeds are quick looks and say nothing; with fewer than two others there is nothing.
+    """
+    enough = {task: runs for task, runs in tables.items() if runs["seed"].nunique() >= FEWEST_SEEDS}
+    if len(enough) < 2:
         return []
-    found = clear_differences(tables)
+    found = clear_differences(enough)
     titles = {row.task: load_task(row.task).title for row in found.itertuples()}
     clear = {
         leader: [titles[task] for task in found.loc[found["clear"] & ahead, "task"]]

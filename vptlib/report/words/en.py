@@ -474,7 +474,7 @@ def operate(method: str, chance: float, needed: float) -> str:
 @_says
 def operate_unasked(method: str) -> str:
     return (
-        f"Operate with {_the(method)}. No accuracy was asked for (`accuracy_needed`), so whether it is good enough is "
+        f"Operate with {_the(method)}. No accuracy was asked for (accuracy_needed), so whether it is good enough is "
         "not judged."
     )
 
@@ -615,7 +615,7 @@ def labels_each(needed: float, labels: dict[str, int]) -> str:
 
 @_says
 def not_priced() -> str:
-    return "Nothing is priced: give `label_price`, the price of one labelled image, in the YAML file."
+    return "Nothing is priced: give label_price, the price of one labelled image, in the YAML file."
 
 
 @_says
@@ -655,7 +655,7 @@ def brings_more(a: str, b: str, lead: list[float], probability: float, valued: b
     if not valued:
         return (
             f"{_capital(_the(a))} costs {span} less than {_the(b)}. What a point of accuracy is worth was not given "
-            "(`point_value`), so accuracy is not in it."
+            "(point_value), so accuracy is not in it."
         )
     return (
         f"Accuracy and costs together, {_the(a)} brings {span} more than {_the(b)}; it is the better one in "
