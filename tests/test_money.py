@@ -485,7 +485,7 @@ def test_one_seed_and_ten_test_images_still_have_a_bill():
 
 @pytest.mark.parametrize(
     "amount, text",
-    [(34_256, "34,000"), (-34_256, "\u221234,000"), (0.1234, "0.12"), (0, "0"), (7.0, "7"), (-1e-30, "\u22121e-30")],
+    [(34_256, "34,000"), (-34_256, "\u221234,000"), (0.1234, "0.12"), (0, "0"), (7.0, "7"), (-1e-30, "0"), (0.0163, "0.02")],
 )
 def test_money_is_written_with_two_digits(amount, text):
     assert en.money(amount) == text
