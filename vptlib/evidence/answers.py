@@ -231,7 +231,7 @@ def _rate(hits: np.ndarray, cases: np.ndarray, groups: np.ndarray | None, correl
     else:
         both = _freedom((image_variance, freedom), (seed_variance, trainings - 1))
         effective *= float((norm.ppf((1 + level) / 2) / student.ppf((1 + level) / 2, both)) ** 2)
-    low, high = _wilson(value, effective, level)
+    low, high = wilson(value, effective, level)
     return Rate(value, low, high, float(count), images, effective, image_variance, seed_variance, trainings)
 
 
@@ -275,8 +275,8 @@ def _freedom(*parts: tuple[float, int]) -> float:
     return sum(variance for variance, _ in parts) ** 2 / sum(variance**2 / freedom for variance, freedom in parts)
 
 
-def _wilson(value: float, images: float, level: float) -> tuple[float, float]:
-    """The ends of Wilson's interval (Journal of the American Statistical Association 22, 1927)."""
+def wilson(value: float, images: float, level: float = LEVEL) -> tuple[float, float]:
+    """Ends of Wilson's interval of a share seen in so many images (J. American Statistical Association 22, 1927)."""
     z = norm.ppf((1 + level) / 2)
     middle, whole = value + z**2 / (2 * images), 1 + z**2 / images
     reach = z * math.sqrt(value * (1 - value) / images + (z / (2 * images)) ** 2)

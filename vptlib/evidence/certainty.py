@@ -22,7 +22,7 @@ from scipy.stats import t as student
 
 from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers, Rate
-from vptlib.evidence.resampling import LEVEL, middle
+from vptlib.evidence.resampling import LEVEL, drawn_counts, middle
 from vptlib.statement import Statement, statement
 
 FOLDS = 5
@@ -400,11 +400,9 @@ def _folds(answers: Answers) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _weights(answers: Answers) -> np.ndarray:
     """How often each test image is drawn in B redrawn sets, float32 `B I`; groups are drawn whole."""
-    random, groups = np.random.default_rng(_RANDOM_SEED), answers.group_numbers
+    groups = answers.group_numbers
     units = answers.images if groups is None else int(groups.max()) + 1
-    weights = np.empty((REPLICATES, units), dtype=np.float32)
-    for row in weights:
-        row[:] = np.bincount(random.integers(units, size=units), minlength=units)
+    weights = drawn_counts(units, REPLICATES, np.random.default_rng(_RANDOM_SEED))
     return weights if groups is None else weights[:, groups]
 
 

@@ -14,7 +14,7 @@ Expected loss and the value of information: Raiffa and Schlaifer, Applied Statis
 and 5.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,22 +110,18 @@ class Contest:
     @cached_property
     def rival(self) -> Candidate | None:
         """The candidate that is most probably right if the choice is wrong, or None where there is no other."""
-        others = [candidate for candidate in self.candidates.values() if candidate.method != self.choice.method]
-        return max(others, key=lambda other: (other.right, -other.expected_loss), default=None)
+        return rival_of(self.choice.method, self.candidates.values())
 
     def is_lighter(self, one: str, other: str) -> bool:
         """Whether the first of two candidates is the lighter one."""
         return self.methods.index(one) < self.methods.index(other)
 
-    def probability_below(self, level: float, correct: bool = True) -> dict[str, float]:
+    def probability_below(self, level: float) -> dict[str, float]:
         """Method → probability that its accuracy is not above `level`.
 
-        Args:
-            level: an accuracy, a fraction.
-            correct: multiply by the number of methods (Bonferroni), because all of them are tried.
+        It is multiplied by the number of methods (Bonferroni), because all of them are tried.
         """
-        times = len(self.methods) if correct else 1
-        shares = (self._observed <= level).mean(axis=1)
+        times, shares = len(self.methods), (self._observed <= level).mean(axis=1)
         return {method: min(1.0, times * float(share)) for method, share in zip(self.methods, shares, strict=True)}
 
     def probability_best_below(self, level: float) -> float:
@@ -216,6 +212,12 @@ def _positive_part(means: np.ndarray, variance: float) -> np.ndarray:
         return np.maximum(means, 0.0)
     spread = np.sqrt(variance)
     return means * norm.cdf(means / spread) + spread * norm.pdf(means / spread)
+
+
+def rival_of(method: str, candidates: Iterable[Candidate]) -> Candidate | None:
+    """The candidate that is most probably right if `method` is wrong, or None where there is no other."""
+    others = [candidate for candidate in candidates if candidate.method != method]
+    return max(others, key=lambda other: (other.right, -other.expected_loss), default=None)
 
 
 def by_weight(runs: pd.DataFrame, found: Joint) -> list[str]:

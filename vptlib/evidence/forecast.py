@@ -34,6 +34,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from vptlib.errors import UserError
+from vptlib.evidence.answers import wilson
 from vptlib.evidence.curves import methods_of
 from vptlib.evidence.published import HAN, IN21K, full_and_prompts
 from vptlib.evidence.resampling import accuracies, differences
@@ -360,7 +361,7 @@ def _bins_table(judged: _Judged) -> pd.DataFrame:
     for k in np.unique(place):
         inside = place == k
         tasks, share = len(set(judged.of_task[inside])), float(judged.came_true[inside].mean())
-        low, high = _wilson(share, tasks)
+        low, high = wilson(share, tasks)
         rows.append(
             {
                 "low": k / _BINS,
@@ -374,14 +375,6 @@ def _bins_table(judged: _Judged) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _wilson(share: float, count: int) -> tuple[float, float]:
-    """95 % interval of a share of `count` (Wilson, JASA 22, 1927)."""
-    z2 = norm.ppf(0.975) ** 2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = np.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 # ---- other laboratories, other backbones ----------------------------------------------------------------------------
@@ -526,7 +519,7 @@ def _law_record(images: int) -> pd.DataFrame:
         fitted, spread = _two_point_law(errors[..., 0], errors[..., 1], steps, images)
         held = np.abs(np.log(errors[..., k]) - fitted) <= norm.ppf(0.975) * spread  # T 2
         right = np.sign(fitted[:, 0] - fitted[:, 1]) == np.sign(errors[:, 0, k] - errors[:, 1, k])
-        low, high = _wilson(float(held.mean()), len(held))
+        low, high = wilson(float(held.mean()), len(held))
         found = {"n": n, "cases": held.size, "held": int(held.sum()), "share": float(held.mean()), "low": low}
         rows.append(found | {"high": high, "tasks": len(held), "leads_right": int(right.sum())})
     return pd.DataFrame(rows)

@@ -279,7 +279,9 @@ class Questions:
             return None
         if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
             return None
-        asked = [self._open(choice, rival, step) for step in (MORE_SEEDS, MORE_TEST_IMAGES)]
+        worth = self._permitted.value_of_information()
+        kinds = ((MORE_SEEDS, "seeds"), (MORE_TEST_IMAGES, "test_images"))
+        asked = [self._open(choice, rival, step, worth[kind]) for step, kind in kinds]
         least = LEAST_WORTH * choice.expected_loss
         useful = [why for why in asked if why.values["wanted"] > why.values["now"] and why.values["worth"] >= least]
         why = max(useful, key=lambda why: why.values["worth"], default=None)
@@ -292,13 +294,12 @@ class Questions:
         images = pair.image_variance[0] / MOST_TIMES_IMAGES
         return bool(2 * np.sqrt(seeds + images + pair.pool_variance[0]) <= self.aims.margin)
 
-    def _open(self, choice: Candidate, rival: Candidate, step: str) -> Statement:
+    def _open(self, choice: Candidate, rival: Candidate, step: str, worth: float) -> Statement:
         """What is open between two candidates, and how much of one kind of information would narrow it."""
         count = {MORE_SEEDS: seeds_needed, MORE_TEST_IMAGES: images_needed}[step]
         wanted = count(self._at_n, choice.method, rival.method, self.aims.margin)
         now = self._seeds if step == MORE_SEEDS else self.found.images
         most = MOST_SEEDS if step == MORE_SEEDS else MOST_TIMES_IMAGES * now
-        worth = self._permitted.value_of_information()["seeds" if step == MORE_SEEDS else "test_images"]
         return statement(
             "open_between", first=choice.method, second=rival.method, step=step, now=now,
             wanted=min(most, wanted) if wanted else most, worth=worth,
@@ -354,7 +355,7 @@ class Questions:
 
     @cached_property
     def _reasons(self) -> Reasons:
-        return Reasons(self.runs, self.found, self.contest, self.aims, self._settles, self._doubtful)
+        return Reasons(self.runs, self._at_n, self.found, self.contest, self.aims, self._settles, self._doubtful)
 
     @cached_property
     def _settles(self) -> float:

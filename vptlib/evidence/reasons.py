@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from vptlib.evidence.audit import AuditFinding
-from vptlib.evidence.contest import Candidate, Contest
+from vptlib.evidence.contest import Candidate, Contest, rival_of
 from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import CROSSES, crossover
 from vptlib.evidence.forecast import Forecast
@@ -19,6 +19,7 @@ class Reasons:
 
     Args:
         runs: one task's table.
+        at_n: its runs at the size that is judged, with the common seeds.
         found: the accuracies at the size that is judged.
         contest: of the same methods.
         aims: what the reader asks.
@@ -29,15 +30,15 @@ class Reasons:
     def __init__(
         self,
         runs: pd.DataFrame,
+        at_n: pd.DataFrame,
         found: Joint,
         contest: Contest,
         aims: Aims,
         settles: float,
         findings: Sequence[AuditFinding],
     ):
-        self._runs, self._found, self._contest, self._aims = runs, found, contest, aims
+        self._runs, self._at_n, self._found, self._contest, self._aims = runs, at_n, found, contest, aims
         self._settles, self._findings = settles, findings
-        self._at_n = runs[(runs["n"] == found.n) & runs["seed"].isin(found.seeds)]
 
     def seen(self) -> Statement:
         """The accuracies, the highest first."""
@@ -90,8 +91,7 @@ class Reasons:
             return statement("change_by_step", step=choice)
         if self._aims.bar is not None:
             return statement("change_by_bar", bar=self._aims.bar)
-        others = [c for c in self._contest.candidates.values() if c.method != method]
-        rival = max(others, key=lambda candidate: (candidate.right, -candidate.expected_loss), default=None)
+        rival = rival_of(str(method), self._contest.candidates.values())
         if rival is None:
             return statement("change_by_other_methods", method=method)
         return statement("change_by_rival", rival=rival.method, probability=rival.right)

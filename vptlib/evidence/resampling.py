@@ -551,13 +551,17 @@ def _widening(layout: Layout) -> np.ndarray | float:
 @lru_cache(maxsize=4)
 def _unit_weights(units: int) -> np.ndarray:
     """How often each of the units (images or groups) and the two imagined images is drawn, `B U+2`."""
-    count = units + len(_IMAGINED_ACCURACY)
-    random = np.random.default_rng([_RANDOM_SEED, units])
-    weights = np.empty((REPLICATES, count), dtype=np.float32)
-    for row in weights:
-        row[:] = np.bincount(random.integers(count, size=count), minlength=count)
+    weights = drawn_counts(units + len(_IMAGINED_ACCURACY), REPLICATES, np.random.default_rng([_RANDOM_SEED, units]))
     weights.setflags(write=False)
     return weights
+
+
+def drawn_counts(units: int, times: int, random: np.random.Generator) -> np.ndarray:
+    """How often each of the units is drawn when as many are drawn with replacement, `times` again: float32 `B U`."""
+    counts = np.empty((times, units), dtype=np.float32)
+    for row in counts:
+        row[:] = np.bincount(random.integers(units, size=units), minlength=units)
+    return counts
 
 
 def _seed_multipliers(all_seeds: list[int], chosen: list[int]) -> np.ndarray:

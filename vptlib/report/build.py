@@ -109,7 +109,7 @@ def summary(study: Study, margin: float, asked: dict[str, Any]) -> dict[str, Any
     Args:
         study: finished.
         margin: the difference in accuracy that matters, a fraction.
-        asked: what else the reader asks, as for `vptlib.report.judged.judged`.
+        asked: what else the reader asks, as for `vptlib.report.judged.known_of`.
     """
     found = {
         "group": load_task(study.task).group,

@@ -3,8 +3,6 @@
 The look is double: a contact sheet of all classes, and three images as a model sees them.
 """
 
-import base64
-import io
 from pathlib import Path
 
 import nbformat
@@ -17,6 +15,7 @@ from vptlib.data.files import LazyImages, fitted
 from vptlib.data.preparing import Preprocessing, as_the_model_sees
 from vptlib.data.sides import MODEL_SIZES
 from vptlib.paths import write_whole
+from vptlib.report.addresses import data_address
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
 from vptlib.report.words import in_language
@@ -26,6 +25,7 @@ CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, co
 PAIRS_SHOWN = 10
 SEEN = 3  # images shown as a model sees them
 SEEN_AT = (MODEL_SIZES[0], MODEL_SIZES[-1])  # pixels: the smallest and the largest input size
+QUALITY = 80  # of its JPEGs: a page may hold hundreds
 SEEN_SIDE = 300  # pixels: long side of the image itself on the page
 
 
@@ -81,7 +81,7 @@ def _seen(check: DataCheck) -> list[HTML]:
 def _originals(check: DataCheck, chosen: list[int]) -> list[tuple[str, str]]:
     """Addresses and descriptions of images as they are."""
     images = [check.listing.images.open(number) for number in chosen]
-    small = [_address(image.resize(fitted(*image.size, SEEN_SIDE)), "JPEG") for image in images]
+    small = [data_address(image.resize(fitted(*image.size, SEEN_SIDE)), "JPEG", QUALITY) for image in images]
     kinds = check.files["class"].iloc[chosen]
     about = [f"Image of class {k}, {i.width} × {i.height} pixels" for k, i in zip(kinds, images, strict=True)]
     return list(zip(small, about, strict=True))
@@ -92,7 +92,9 @@ def _squares(shown: LazyImages, size: int) -> list[tuple[str, str]]:
     colours = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # they do not change what is shown
     seen = as_the_model_sees(shown, Preprocessing(size, interpolation="bicubic", aspect="crop", **colours))
     kind = "PNG" if size == SEEN_AT[0] else "JPEG"  # every single pixel counts in the small one
-    return [(_address(Image.fromarray(square), kind), f"The same, {size} × {size} pixels") for square in seen]
+    return [
+        (data_address(Image.fromarray(square), kind, QUALITY), f"The same, {size} × {size} pixels") for square in seen
+    ]
 
 
 def _duplicates(check: DataCheck) -> list[HTML]:
@@ -120,14 +122,7 @@ def sheet(check: DataCheck, rows: list[list[int]]) -> str:
         for across, number in enumerate(members):
             image = check.listing.images.open(number)
             picture.paste(image.resize(fitted(*image.size, SIDE)), (across * (SIDE + 4), down * (SIDE + 4)))
-    return _address(picture, "JPEG")
-
-
-def _address(picture: Image.Image, kind: str) -> str:
-    """A picture as a data address; `kind` is "JPEG" or "PNG"."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, quality=80)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_address(picture, "JPEG", QUALITY)
 
 
 def _first_of_each_class(check: DataCheck) -> list[list[int]]:

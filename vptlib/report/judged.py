@@ -1,4 +1,4 @@
-"""The recommendation of a finished study, with all that is known about it: its audit, its input size, what is asked."""
+"""What is known about a finished study beyond its runs: its audit, its input size, what is asked, what it can show."""
 
 from typing import Any
 
@@ -7,12 +7,10 @@ import pandas as pd
 
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.audit import audit
-from vptlib.evidence.decision import advice_so_far
 from vptlib.evidence.limits import limits_for, read_limits
 from vptlib.evidence.money import handicaps
 from vptlib.evidence.power import power_before
 from vptlib.evidence.prices import Prices
-from vptlib.evidence.recommendation import Recommendation
 from vptlib.statement import Statement, statement
 from vptlib.study.input_size import InputSizes, sizes_seen
 from vptlib.study.study import Study
@@ -21,20 +19,15 @@ from vptlib.study.study import Study
 CLEAR_ERRORS = 2
 
 
-def judged(study: Study, margin: float, asked: dict[str, Any]) -> Recommendation:
-    """The recommendation for a study's task.
+def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
+    """What `vptlib.evidence.decision.recommend` takes beyond the runs and the margin, by name.
 
     Args:
         study: with finished runs.
+        runs: from `study.runs()`.
         margin: the smallest difference in accuracy that matters, a fraction.
         asked: settings of the report: `accuracy_needed`, `accuracy_today`, `limits` and prices.
     """
-    runs = study.runs()
-    return advice_so_far(runs, margin, **known_of(study, runs, margin, asked))
-
-
-def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
-    """What `vptlib.evidence.decision.recommend` takes beyond the runs and the margin."""
     task = load_task(study.task)
     guessing = commonest_share(task)
     return {

@@ -202,6 +202,4 @@ def in_one_line(value: Any) -> str:
         return f"[{', '.join(map(in_one_line, value))}]"
     if isinstance(value, dict):
         return str(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {in_one_line(each)}" for key, each in value.items()) + "}"
     return {None: "null", "": '""'}.get(value, str(value))

@@ -100,7 +100,7 @@ def answer(task: Task, advice: Recommendation, runs: pd.DataFrame, warning: str 
 
     Args:
         task: what was asked.
-        advice: what was found (`vptlib.report.judged.judged`).
+        advice: what was found (`vptlib.evidence.decision.advice_so_far`).
         runs: the table behind it.
         warning: a sentence on what limits the answer, or "".
         price: a sentence on money, or "".

@@ -1,7 +1,5 @@
 """Part of a report: how large the images enter the model, why, and what the model sees of them."""
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
@@ -12,6 +10,7 @@ from PIL import Image, ImageOps
 from vptlib.data.files import LazyImages
 from vptlib.data.preparing import ImageSet, Preprocessing, as_the_model_sees, aspect_in_effect
 from vptlib.data.splits import few_shot
+from vptlib.report.addresses import data_address
 from vptlib.report.charts import input_size_figure
 from vptlib.report.sections.basic import facts, figure, part, table
 from vptlib.report.words import in_language
@@ -125,17 +124,10 @@ def _originals(images: ImageSet | LazyImages) -> list[Image.Image]:
 
 
 def _small(image: Image.Image) -> str:
-    return _address(ImageOps.contain(image, (ORIGINAL_WIDTH, ORIGINAL_WIDTH)), "JPEG")
+    return data_address(ImageOps.contain(image, (ORIGINAL_WIDTH, ORIGINAL_WIDTH)), "JPEG")
 
 
 def _enlarged(square: np.ndarray) -> str:
     """A square `S S 3`, enlarged by a whole factor, so that its pixels stay pixels."""
     times = -(-SEEN_SIDE // len(square))
-    return _address(Image.fromarray(square.repeat(times, axis=0).repeat(times, axis=1)), "PNG")
-
-
-def _address(picture: Image.Image, kind: str) -> str:
-    """A picture as a data address; `kind` is "JPEG" or "PNG"."""
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **({"quality": 85} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_address(Image.fromarray(square.repeat(times, axis=0).repeat(times, axis=1)), "PNG")

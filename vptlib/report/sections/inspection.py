@@ -1,7 +1,5 @@
 """The part of a report that says what a method gets wrong: classes, groups, limits, how sure it is, and the images."""
 
-import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +33,7 @@ from vptlib.evidence.mistakes import (
     confusion,
     wrong_images,
 )
+from vptlib.report.addresses import data_address
 from vptlib.report.inspection_charts import (
     MOST_CLASSES,
     confusion_figure,
@@ -389,7 +388,7 @@ def _one(answers: Answers, position: int, picture: np.ndarray) -> dict[str, str]
     sure = math.nan if answers.probabilities is None else float(answers.probabilities[0, position, guess])
     missed = int((~answers.right[:, position]).sum())
     return {
-        "address": _address(picture),
+        "address": _small(picture),
         "truth": names[answers.truth[position]],
         "called": names[guess],
         "sure": f"{_probability(sure)} sure" if math.isfinite(sure) else "",
@@ -401,12 +400,10 @@ def _probability(value: float) -> str:
     return f"more than {per_cent(0.999)}" if value > 0.999 else per_cent(value, 0 if value < 0.99 else 1)
 
 
-def _address(picture: np.ndarray) -> str:
+def _small(picture: np.ndarray) -> str:
     """A small picture as a data address; tiny ones are enlarged by a whole factor, so that their pixels stay pixels."""
     image = Image.fromarray(picture)
     times = max(1, PICTURE_SIDE // max(image.size))
     if times > 1:
         image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    ImageOps.contain(image, (PICTURE_SIDE, PICTURE_SIDE)).save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_address(ImageOps.contain(image, (PICTURE_SIDE, PICTURE_SIDE)), "JPEG")

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.evidence.contest import Contest
+from vptlib.evidence.contest import Contest, rival_of
 from vptlib.evidence.money import (
     ONCE,
     Bill,
@@ -20,7 +20,7 @@ from vptlib.evidence.money import (
     worth_asking,
 )
 from vptlib.evidence.prices import BOUNDS, Prices
-from vptlib.evidence.recommendation import NOTHING_WORKS, Recommendation
+from vptlib.evidence.recommendation import NOTHING_WORKS, Aims, Recommendation
 from vptlib.evidence.resampling import joint
 from vptlib.evidence.stages import labels_needed, plan
 from vptlib.report.money_charts import tornado_figure
@@ -33,16 +33,13 @@ from vptlib.wording import per_cent
 words = in_language()
 
 
-def plan_part(
-    runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation, why_then: Statement | None = None
-) -> list[HTML]:
+def plan_part(runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation) -> list[HTML]:
     """Heading and the plan in stages: what was tried, what to do now, what to collect, when to decide again.
 
     Args:
         runs: one task's table.
         asked: settings of the report: `accuracy_needed`, `accuracy_today` and prices.
         advice: the recommendation for these runs.
-        why_then: the statement on its `decide_again_at`; by default that is called a convention.
     """
     found = plan(
         runs,
@@ -50,7 +47,7 @@ def plan_part(
         advice.method,
         needed=_bar(asked),
         decide_again_at=advice.decide_again_at,
-        why_then=why_then,
+        why_then=advice.decide_again_why,
         prices=Prices.among(asked),
     )
     said = {words.PLAN_PARTS[stage.code]: words.sentence(stage) for stage in found.stages}
@@ -102,17 +99,15 @@ def price_of(runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendatio
 
 
 def _bar(asked: Mapping[str, Any]) -> float | None:
-    """The accuracy to reach: what is needed, or what the present way has if that is more."""
-    given = [asked[name] for name in ("accuracy_needed", "accuracy_today") if asked.get(name)]
-    return max(given) if given else None
+    """The accuracy to reach; None also for a present way that is never right, which anything reaches."""
+    return Aims(needed=asked.get("accuracy_needed"), today=asked.get("accuracy_today")).bar or None
 
 
 def _two(advice: Recommendation, found: Mapping[str, Bill]) -> tuple[str, str | None]:
     """The method to price, and the one that is most probably right if it is not."""
     cheapest = min(found, key=lambda one: found[one].total.likely)
     method = advice.method if advice.method and advice.method in found else cheapest
-    others = [one for one in advice.candidates.values() if one.method != method and one.method in found]
-    rival = max(others, key=lambda other: (other.right, -other.expected_loss), default=None)
+    rival = rival_of(method, [one for one in advice.candidates.values() if one.method in found])
     return method, rival.method if rival else None
 
 
