@@ -305,8 +305,11 @@ def is_right(scenario: Scenario, advice: Recommendation, random: np.random.Gener
     return method in right_methods(scenario) and not guesses
 
 
+OF_CHANCE = ("at_chance", "little_above_chance")
+
+
 def _nothing_works(scenario: Scenario, advice: Recommendation) -> bool:
-    if advice.reasons[1].code == "at_chance":
+    if advice.reasons[1].code in OF_CHANCE:
         chance = scenario.chance or 0.0
         return scenario.best < chance + USEFUL * (1 - chance)
     return scenario.needed is not None and scenario.best < scenario.needed
@@ -331,7 +334,7 @@ def contradictions(advice: Recommendation, scenario: Scenario) -> list[str]:
         and any(c.expected_loss < advice.expected_loss[str(advice.method)] for c in rest),
         "it asks for as many as there are": why.code == "open_between" and why.values["wanted"] <= why.values["now"],
         "nothing works, yet one is clearly above chance": advice.choice == NOTHING_WORKS
-        and why.code == "at_chance"
+        and why.code in OF_CHANCE
         and any(c.low > (scenario.chance or 0.0) + USEFUL * (1 - (scenario.chance or 0.0)) for c in rest),
         "open, though its method is surely right": why.code == "open_between" and advice.probability >= HIGH,
     }

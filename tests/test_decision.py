@@ -8,10 +8,12 @@ from planted import SIZES_OF_METHODS, planted_runs
 
 from vptlib.errors import UserError
 from vptlib.evidence.audit import WARNING, AuditFinding
+from vptlib.evidence.contest import Contest
 from vptlib.evidence.costs import costs
 from vptlib.evidence.decision import advice_so_far, recommend, summarise
 from vptlib.evidence.limits import read_limits
 from vptlib.evidence.recommendation import STEPS, Recommendation, use_code
+from vptlib.evidence.resampling import joint
 from vptlib.statement import Statement, statement
 
 SIZES = (50, 150, 400)
@@ -246,11 +248,41 @@ def test_an_open_question_asks_for_what_would_settle_it():
             assert asked["step"] == advice.choice and asked["wanted"] > asked["now"]
 
 
-def test_what_no_study_of_a_usual_size_could_settle_is_decided_by_the_loss():
-    advice = recommend(table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02), margin=0.02)
-    assert advice.uses and advice.confidence == "low"
-    assert advice.settles > 0.04
-    assert advice.expected_loss[advice.method] == min(advice.expected_loss.values())
+def test_where_a_larger_study_would_save_little_the_loss_decides():
+    few, more = (table(0.80, 0.80, images=i, shared=0.3, seed_spread=0.02, random=r) for i, r in ((100, 0), (400, 1)))
+    asked = recommend(few, margin=0.02)
+    assert asked.choice == "more_test_images" and asked.reasons[1].values["worth"] >= 0.25 * 0.02
+    decided = recommend(more, margin=0.02)
+    assert decided.uses and decided.confidence == "low" and decided.settles > 0.04
+    assert decided.expected_loss[decided.method] == min(decided.expected_loss.values()) > 0.25 * 0.02
+
+
+def test_a_larger_study_is_worth_the_more_the_larger_it_is_and_never_more_than_the_loss():
+    runs = table(0.80, 0.82, 0.80, images=200, seed_spread=0.02, random=1)
+    contest = Contest(runs, joint(runs), 0.02)
+    images = [contest.worth_of_more(images=200 * times) for times in (1, 2, 4, 1000)]
+    seeds = [contest.worth_of_more(seeds=number) for number in (3, 6, 10, 1000)]
+    assert images[0] == seeds[0] == 0
+    for rising in (images, seeds, [images[-1], contest.worth_of_more(seeds=1000, images=200_000)]):
+        assert rising == sorted(rising) and rising[-1] > 0
+    assert contest.worth_of_more(seeds=1000, images=200_000) <= contest.choice.expected_loss
+
+
+def test_what_all_know_to_be_equal_is_not_worth_a_larger_study():
+    runs = planted_runs(
+        {method: {400: 0.8} for method in SIZES_OF_METHODS}, images=2000, shared=0.9, seeds=5, seed_spread=0.005
+    )
+    contest = Contest(runs, joint(runs), 0.02)
+    assert contest.worth_of_more(images=8000) < 0.1 * contest.margin
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.5])
+def test_a_gain_over_guessing_that_is_of_no_use_is_none(chance):
+    little = flat(chance + 0.03, images=20_000, shared=0.9)
+    advice = recommend(little, chance=chance)
+    assert (advice.choice, advice.confidence, codes(advice)[1]) == ("nothing_works", "high", "little_above_chance")
+    assert recommend(little, chance=chance, needed=chance + 0.01).uses, "the reader says what is of use"
+    assert recommend(flat(chance + 0.2, images=20_000, shared=0.9), chance=chance).uses
 
 
 @pytest.mark.parametrize("random", range(12))

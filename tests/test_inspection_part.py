@@ -152,7 +152,7 @@ class PlantedStudy:
     def __init__(self, answers, monkeypatch, stored=True):
         self.answers, self._stored = answers, stored
         images = np.full((answers.images, 16, 16, 3), 100, dtype=np.uint8)
-        task = SimpleNamespace(class_names=answers.class_names, test=ImageSet(images, answers.truth))
+        task = SimpleNamespace(class_names=answers.class_names, group_names=(), test=ImageSet(images, answers.truth))
         vit = SimpleNamespace()
         monkeypatch.setattr(inspection, "material_of", lambda _: SimpleNamespace(task=task, vit=vit))
         monkeypatch.setattr(inspection, "preprocessing", lambda _: Preprocessing((0.5,) * 3, (0.5,) * 3, 16, "bicubic"))

@@ -154,7 +154,9 @@ def test_the_group_in_which_the_model_fails_is_named_and_called_clear():
     groups, truth = np.repeat(np.arange(8), 50), np.zeros(400, dtype=int)
     right = random.random((3, 400)) < np.where(groups == 5, 0.5, 0.9)
     (found,) = about_groups(Answers(np.where(right, 0, 1), truth, ("a", "b"), groups=groups))
-    assert found.code == "worst_group" and found.values["group"] == 5 and found.values["clear"]
+    assert found.code == "worst_group" and found.values["group"] == "5" and found.values["clear"]
+    named = Answers(np.where(right, 0, 1), truth, ("a", "b"), groups=groups, group_names=tuple("ABCDEF"))
+    assert [found.values["group"] for found in about_groups(named)] == ["F"]
 
 
 def test_the_worst_of_groups_that_are_all_alike_is_seldom_called_clear():

@@ -4,11 +4,14 @@ nbval runs the notebooks and compares their outputs; here only their stored form
 function from a notebook to a list of faults, and is itself tried on a notebook with that fault.
 """
 
+import ast
 import base64
+import importlib
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -187,6 +190,35 @@ def stale_faults(notebook) -> list[str]:
     return ["its code is not the code that made its outputs: run `python notebooks/store.py` on it."]
 
 
+def import_faults(notebook) -> list[str]:
+    """What the notebook imports from vptlib is there, and so is what it takes from a module by its name."""
+    tree = ast.parse("\n".join(cell.source for _, cell in code_cells(notebook) if not cell.source.startswith("%")))
+    asked = [
+        (node.module, name.name, name.asname or name.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "vptlib"
+        for name in node.names
+    ]
+    found = {alias: _imported(module, name) for module, name, alias in asked}
+    faults = [f"imports {name} from {module}, which has none." for module, name, alias in asked if found[alias] is None]
+    modules = {alias: what for alias, what in found.items() if isinstance(what, ModuleType)}
+    return faults + [
+        f"takes {node.attr} from {node.value.id}, which has none."
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules
+        if not hasattr(modules[node.value.id], node.attr)
+    ]
+
+
+def _imported(module: str, name: str) -> object | None:
+    """What `from module import name` gives, or None."""
+    try:
+        found = importlib.import_module(module)
+        return getattr(found, name) if hasattr(found, name) else importlib.import_module(f"{module}.{name}")
+    except ImportError:
+        return None
+
+
 # Names as their makers write them, and words as this course writes them: what is wrong → what is right.
 SPELLINGS = {
     r"Grad-CAM|(?<!pytorch-)\b[Gg]rad-cam|[Gg]rad-?Cam|\bGradcam": "GradCAM",
@@ -285,6 +317,11 @@ def test_runs_from_any_folder(path):
 
 
 @each(EVERY)
+def test_imports_are_there(path):
+    report(path, import_faults(read(path)))
+
+
+@each(EVERY)
 def test_links_lead_somewhere(path):
     prose = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     report(path, link_faults("\n".join(prose), path.parent))
@@ -378,6 +415,9 @@ GOOD_OPENING = new_markdown_cell("# Title\n\nYou will be able to judge. **Time:*
         (opening_faults, a_notebook(new_markdown_cell("# Title\n\nYou will be able to judge.")), "minutes"),
         (teaching_faults, a_notebook(run_cell("print(version)", tags=["nbval-ignore-output"])), "assert"),
         (teaching_faults, a_notebook(run_cell("assert True")), "versions"),
+        (import_faults, a_notebook(run_cell("from vptlib.report.judged import nothing")), "imports nothing"),
+        (import_faults, a_notebook(run_cell("from vptlib.nowhere import a")), "imports a from vptlib.nowhere"),
+        (import_faults, a_notebook(run_cell("from vptlib.course import figures\nfigures.none()")), "takes none from"),
         (stale_faults, a_notebook(run_cell("2 + 2"), vptlib={"code": "of another cell"}), "not the code that made"),
     ],
 )

@@ -8,7 +8,7 @@ from planted import planted_runs
 
 from vptlib.evidence.forecast import record
 from vptlib.report.forecast_charts import reliability_figure
-from vptlib.report.sections.forecast import forecast_part
+from vptlib.report.sections.forecast import forecast_part, forecast_record
 from vptlib.report.words import en
 from vptlib.statement import statement
 
@@ -21,11 +21,16 @@ def runs():
 @pytest.mark.parametrize(
     "backbone, why", [("dinov2-small-focus", "not about this backbone"), ("vit_base_patch16_224.orig_in21k", "no gain")]
 )
-def test_a_report_says_why_there_is_no_forecast_and_shows_the_record(runs, backbone, why):
-    heading, said, table, picture = (html.data for html in forecast_part(runs, backbone))
+def test_a_task_says_why_there_is_no_forecast(runs, backbone, why):
+    heading, said = (html.data for html in forecast_part(runs, backbone))
     assert "With more labels" in heading
     assert why in said and "With 2,000 labels" in said and "That is a convention, twice the largest size" in said
     assert "would have held in 12 of 28 cases at 5,000 images" in said  # with the 400 test images of these runs
+
+
+def test_a_report_shows_the_record_of_forecasts():
+    heading, table, picture = (html.data for html in forecast_record())
+    assert "How often forecasts with more labels were right" in heading
     assert table.count("<tr>") == 1 + 8 and "The best of these, picked on the other tasks" in table
     assert "89 cases of 19 tasks" in table and "31 of 89" in table
     assert 'alt="Reliability of the forecasts: forecast ' in picture

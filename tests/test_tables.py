@@ -497,6 +497,14 @@ def test_groups_are_joined_and_kept_apart_as_meant(tmp_path, name):
     assert not set(found.groups[found.splits == "test"]) & set(found.groups[found.splits == "train"])
 
 
+def test_groups_keep_the_names_that_were_written(tmp_path):
+    lots = ["10", "10", "9", "", "2", "2", "Lot A ", "lot a"]
+    found = read(saved(tmp_path, with_column("group", lots)))
+    assert found.group_names == ("10", "2", "9", "Lot A")
+    named = [found.group_names[group] if group < 4 else "" for group in found.groups]
+    assert named == ["10", "10", "9", "", "2", "2", "Lot A", "Lot A"]
+
+
 def test_an_empty_column_of_groups_keeps_nothing_apart(tmp_path):
     found = read(saved(tmp_path, with_column("group", [""] * 8)))
     assert found.groups is None and "column 'group' is empty, so that no groups are kept apart" in said(found)

@@ -191,7 +191,7 @@ def test_the_best_so_far_has_its_interval():
          "Full fine-tuning is the heaviest method. Next to VPT-deep, the best lighter method, it is "),
         (0.80, 0.80, QUIET | {"seeds": 1}, "run more seeds", "Run more seeds, then decide",
          "One seed stands behind each figure."),
-        (0.80, 0.80, {"images": 20, "shared": 0.5, "random": 3},
+        (0.80, 0.80, {"images": 20, "shared": 0.5, "random": 4},
          "test on more images", "Test on more images, then decide",
          "VPT-deep or full fine-tuning: these runs leave it open. About 80 test images instead of 20 would"),
         (0.10, 0.10, QUIET, "nothing works", "Nothing works here: change the backbone or the task",

@@ -33,6 +33,7 @@ class Listing:
         group, objective: as in `vptlib.data.tasks.Task`.
         validation: for each training image whether the data's own lists set it aside to validate on, or None.
         remarks: how the reader understood what it found, and what it passed over.
+        group_names: of the groups in the order of their numbers, as written; groups that were not written have none.
     """
 
     images: Images
@@ -46,6 +47,7 @@ class Listing:
     objective: str = "classification"
     validation: np.ndarray | None = None
     remarks: tuple[Finding, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     def part(self, split: str) -> tuple[LazyImages, np.ndarray | None]:
         """The images of one split, and their groups."""

@@ -19,6 +19,7 @@ from vptlib.data.table_files import TABLES as TABLES  # others ask which endings
 from vptlib.data.table_files import Table, read_cells
 from vptlib.errors import UserError
 from vptlib.statement import statement
+from vptlib.wording import printable
 
 # Words that often stand for "nothing". Here they are names like others, and are mentioned.
 _NOTHING = {"none", "na", "n/a", "#n/a", "nan", "null", "nil", "<na>", "-", "?", "unknown"}
@@ -52,7 +53,9 @@ def read_table(
     names = tuple(sorted(set(kinds), key=_as_number))
     number = {name: k for k, name in enumerate(names)}
     labels = np.array([number[name] for name in kinds], dtype=np.int64)
-    groups, group_remarks = _groups(table, columns["group"], cells["group"]) if "group" in columns else (None, [])
+    groups, group_names, group_remarks = (
+        _groups(table, columns["group"], cells["group"]) if "group" in columns else (None, (), [])
+    )
     remarks = [
         *table.remarks,
         *_column_remark(table, columns, asked),
@@ -65,7 +68,8 @@ def read_table(
     ]
     images = ImageFiles([paths[k] for k in kept])
     given = with_split(labels, groups) if splits is None else np.array(splits, dtype=object)
-    return Listing(images, labels, given, names, groups, f"the table {file.name}", remarks=tuple(remarks))
+    about = {"source": f"the table {file.name}", "remarks": tuple(remarks), "group_names": group_names}
+    return Listing(images, labels, given, names, groups, **about)
 
 
 def _where(table: Table, k: int) -> str:
@@ -122,15 +126,20 @@ def _given_splits(table: Table, column: int, kept: list[int]) -> list[str]:
 # ---- groups -----------------------------------------------------------------------------------------------------
 
 
-def _groups(table: Table, column: int, cells: list[str]) -> tuple[np.ndarray | None, list[Finding]]:
-    """A number for each image's group; two spellings of one group are one, and an image without a group is its own."""
+def _groups(table: Table, column: int, cells: list[str]) -> tuple[np.ndarray | None, tuple[str, ...], list[Finding]]:
+    """A number for each image's group, the groups' names, and what has to be said.
+
+    Two spellings of one group are one, under the first of them. An image without a group is one of its own, unnamed.
+    """
     empty = np.array([not cell.strip() for cell in cells])
     if empty.all():
         what = statement("table_no_groups", table=table.file.name, column=table.header[column])
-        return None, [Finding("warning", what)]
+        return None, (), [Finding("warning", what)]
     texts = {cell: _as_group(cell) for cell, none in zip(cells, empty, strict=True) if not none}
     joined = _with_several_spellings(texts)
-    codes, found = pd.factorize(np.array([texts[c] if joined else c for c in cells if c.strip()], object), sort=True)
+    written = [c for c in cells if c.strip()]
+    codes, found = pd.factorize(np.array([texts[c] if joined else c for c in written], object), sort=True)
+    first = dict(zip(codes[::-1], reversed(written), strict=True))  # code → its first spelling
     groups = np.empty(len(cells), np.int64)
     groups[~empty] = codes
     groups[empty] = len(found) + np.arange(empty.sum())
@@ -143,7 +152,7 @@ def _groups(table: Table, column: int, cells: list[str]) -> tuple[np.ndarray | N
     if joined:
         what = statement("table_groups_joined", table=table.file.name, column=table.header[column], spellings=joined)
         remarks.append(Finding("warning", what))
-    return groups, remarks
+    return groups, tuple(printable(first[code]).strip() for code in range(len(found))), remarks
 
 
 def _as_group(cell: str) -> str:

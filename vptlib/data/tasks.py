@@ -51,6 +51,7 @@ class Task:
         validation: bool `N`: the training images that the makers of the task set aside to validate on. None if they
             set none aside. Only the rules "vtab-1k" of a study use it.
         remarks: how the images were read, what was passed over, and what is wrong with their classes and groups.
+        group_names: of the groups in the order of their numbers, as far as they have names.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Task:
     validation: np.ndarray | None = None
     test_groups: np.ndarray | None = None
     remarks: tuple[Finding, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         labels = np.concatenate([self.train.labels, self.test.labels])
@@ -172,7 +174,9 @@ def _own_task(spec: str) -> Task:
     title = readers.short_name(spec).replace("_", " ")
     about = (found.group, found.objective, found.licence, found.source, train_groups)
     remarks = (*found.remarks, *findings_on_sides(found))
-    return Task(spec, title, train, test, found.class_names, *about, found.validation, test_groups, remarks)
+    return Task(
+        spec, title, train, test, found.class_names, *about, found.validation, test_groups, remarks, found.group_names
+    )
 
 
 def findings_of(task: Task) -> list[Finding]:

@@ -17,7 +17,7 @@ it is, and the luck of training is not in it.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -105,6 +105,7 @@ class Answers:
             all are missing.
         groups: int `I`, or None: site, lot or patient of each test image.
         seeds: of the S trainings.
+        group_names: of the groups in the order of their numbers, as far as they have names.
 
     Raises:
         UserError: the parts do not fit each other.
@@ -116,6 +117,7 @@ class Answers:
     probabilities: np.ndarray | None = field(default=None, repr=False)
     groups: np.ndarray | None = None
     seeds: tuple[int, ...] = ()
+    group_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         shape, classes = self.predictions.shape, len(self.class_names)
@@ -153,8 +155,8 @@ class Answers:
         if not whole.any():
             return None
         seeds = tuple(seed for seed, good in zip(self.seeds, whole, strict=True) if good) if self.seeds else ()
-        parts = self.predictions[whole], self.truth, self.class_names, self.probabilities[whole], self.groups, seeds
-        return Answers(*parts)
+        predictions, probabilities = self.predictions[whole], self.probabilities[whole]
+        return replace(self, predictions=predictions, probabilities=probabilities, seeds=seeds)
 
     @property
     def given_probabilities(self) -> np.ndarray:
@@ -299,6 +301,7 @@ def answers_of(
     class_names: Sequence[str],
     truth: np.ndarray | None = None,
     probabilities: Callable[[str, int, int], np.ndarray | None] | None = None,
+    group_names: Sequence[str] = (),
 ) -> Answers:
     """The answers of one method at its largest size in a table of runs.
 
@@ -306,6 +309,7 @@ def answers_of(
         runs: from `vptlib.study.study.Study.runs`, with `predictions`.
         truth: int `I`, where the table has no column of it.
         probabilities: gives those of a run, `I C` or None, from method, seed and n.
+        group_names: of the groups in the order of their numbers, as far as they have names.
 
     Raises:
         UserError: the table lacks the method, or its predictions, or the truth is not known.
@@ -330,6 +334,7 @@ def answers_of(
         _stacked(given, len(right), len(class_names)),
         None if groups is None else np.asarray(groups),
         seeds,
+        tuple(group_names),
     )
 
 

@@ -10,8 +10,8 @@ that its cost above the cheapest method is worth, and the right method is the on
 
 Probabilities and losses are averages over the redrawn tables of `vptlib.evidence.resampling.joint`, so all methods are
 compared on the same test images and seeds; `vptlib.evidence.shrinkage` allows for the best one being the luckiest.
-Expected loss and the value of information: Raiffa and Schlaifer, Applied Statistical Decision Theory, 1961, chapters 4
-and 5.
+Expected loss and the value of a larger study: Raiffa and Schlaifer, Applied Statistical Decision Theory, 1961, chapters
+4 and 5.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -20,14 +20,13 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
-from vptlib.evidence.resampling import LEVEL, Joint, differences, middle
-from vptlib.evidence.shrinkage import shrunk
+from vptlib.evidence.power import uncertainty_left
+from vptlib.evidence.resampling import LEVEL, Joint, middle
+from vptlib.evidence.shrinkage import Parts, shrunk
 
 HIGH, MEDIUM = LEVEL, 0.80
 LEVELS = ("low", "medium", "high")
-_POINTS = 41  # of the normal distribution, when the value of information is averaged
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,15 @@ class Contest:
         self.value: np.ndarray = found.value[rows]  # M
         self._observed: np.ndarray = found.replicates[rows]  # M B: for what is said of one method alone
         self._compared: np.ndarray = shrunk(found).replicates[rows]  # M B: for what is said of several
-        self._runs, self._n = runs, found.n
+        self._found, self._rows = found, rows
+        self._at_n = runs[(runs["n"] == found.n) & runs["seed"].isin(found.seeds)]
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
         """All of them, the lightest first."""
         low, high = middle(self._observed)  # M, M
-        right, near, losses = self._right.mean(axis=1), self._near.mean(axis=1), self._losses.mean(axis=1)
+        right, near = self._right.mean(axis=1), self._near.mean(axis=1)
+        losses = self._losses(self._net(self._compared)).mean(axis=1)
         return {
             method: Candidate(
                 method,
@@ -128,90 +129,66 @@ class Contest:
         """Probability that the accuracy of every method is below `level`."""
         return float((self._compared.max(axis=0) < level).mean())
 
-    def value_of_information(self) -> dict[str, float]:
-        """What it would be worth to remove one source of uncertainty, in expected loss (a fraction of accuracy).
+    def worth_of_more(self, seeds: int | None = None, images: int | None = None) -> float:
+        """What a larger study would save on average, in expected loss (a fraction of accuracy).
 
-        Keys: "seeds", "test_images", and "both" (perfect information). Between the choice and its rival alone, as if
-        their difference were normal.
+        Many such studies are drawn from the same redrawn tables as the losses. In each, the choice is the one that
+        loses least by what that study tells.
+
+        Args:
+            seeds, images: of the larger study; None leaves them as they are. Images are test images.
         """
         if self.rival is None:
-            return {"seeds": 0.0, "test_images": 0.0, "both": 0.0}
-        found = differences(self._runs, self.choice.method, self.rival.method)
-        at = int(np.flatnonzero(found.n == self._n)[0])
-        of_images, of_seeds = float(found.image_variance[at]), float(found.seed_variance[at])
-        of_pool = float(found.pool_variance[at])  # neither seeds nor test images remove it
-        lead = float(found.value[at]) - self._handicap_of(self.choice.method) + self._handicap_of(self.rival.method)
-        now = self._loss_of_pair(np.array([lead]), of_images + of_seeds + of_pool)[0]
-        return {
-            "seeds": max(0.0, now - self._expected(lead, of_seeds, of_images + of_pool)),
-            "test_images": max(0.0, now - self._expected(lead, of_images, of_seeds + of_pool)),
-            "both": float(now),
-        }
+            return 0.0
+        left = uncertainty_left(self._at_n, self.choice.method, self.rival.method, seeds, images)
+        saved = self._least_loss_now - self._least_loss(left)
+        return float(np.clip(saved, 0.0, self.choice.expected_loss))
 
     # ---- each redrawn table ----
 
-    @cached_property
-    def _net(self) -> np.ndarray:
-        """Accuracies less the handicaps, `M B`."""
-        return self._compared - np.array([[self._handicap_of(method)] for method in self.methods])
-
-    def _handicap_of(self, method: str) -> float:
-        return self.handicaps.get(method, 0.0) if self.handicaps is not None else 0.0
-
-    @cached_property
-    def _behind(self) -> np.ndarray:
-        """How far each method is behind the best, `M B`."""
-        return self._net.max(axis=0) - self._net
+    def _net(self, accuracies: np.ndarray) -> np.ndarray:
+        """Accuracies `M ...` less the handicaps."""
+        handicaps = np.array([(self.handicaps or {}).get(method, 0.0) for method in self.methods])
+        return accuracies - handicaps.reshape(-1, *[1] * (accuracies.ndim - 1))
 
     @cached_property
     def _near(self) -> np.ndarray:
         """Whether no method is better by the margin or more, bool `M B`."""
-        return self._behind < self.margin
+        return self._behind(self._net(self._compared)) < self.margin
 
     @cached_property
-    def _first(self) -> np.ndarray:
-        """The position of the right method in each table, `B`."""
-        return self._net.argmax(axis=0) if self.handicaps is not None else self._near.argmax(axis=0)
-
-    @property
     def _right(self) -> np.ndarray:
-        """Bool `M B`."""
-        return self._first == np.arange(len(self.methods))[:, None]
+        """Whether each method is the right one, bool `M B`."""
+        net = self._net(self._compared)
+        first = net.argmax(axis=0) if self.handicaps is not None else self._near.argmax(axis=0)  # B
+        return first == np.arange(len(self.methods))[:, None]
 
-    @property
-    def _losses(self) -> np.ndarray:
-        """What each choice loses in each table, `M B`."""
+    def _losses(self, net: np.ndarray) -> np.ndarray:
+        """What each choice loses where the methods have these accuracies, `M ...`."""
+        behind = self._behind(net)
         if self.handicaps is not None:
-            return self._behind
-        too_heavy = np.arange(len(self.methods))[:, None] > self._first
-        return np.where(self._near, 0.0, self._behind) + self.margin * too_heavy
+            return behind
+        near = behind < self.margin
+        too_heavy = near.cumsum(axis=0) > near  # a lighter one is near the best
+        return np.where(near, 0.0, behind) + self.margin * too_heavy
 
-    # ---- two methods, as if normal ----
+    @cached_property
+    def _parts(self) -> Parts:
+        return Parts.of(self._found)
 
-    def _expected(self, lead: float, known: float, left: float) -> float:
-        """Expected loss of the better choice once the variance `known` is removed and `left` remains."""
-        quantiles = norm.ppf((np.arange(_POINTS) + 0.5) / _POINTS)
-        return float(self._loss_of_pair(lead + np.sqrt(known) * quantiles, left).mean())
+    @cached_property
+    def _least_loss_now(self) -> float:
+        return self._least_loss(1.0)
 
-    def _loss_of_pair(self, leads: np.ndarray, variance: float) -> np.ndarray:
-        """Least expected loss of the two, `K`, where the choice leads by `leads` (`K`) with that variance."""
-        if self.handicaps is not None:
-            return _positive_part(-np.abs(leads), variance)
-        lighter_lead = leads if self.rival and self.is_lighter(self.choice.method, self.rival.method) else -leads
-        spread = np.sqrt(variance) if variance > 0 else 1e-12
-        behind = norm.cdf((-self.margin - lighter_lead) / spread)  # the lighter one is worse by the margin or more
-        take_lighter = _positive_part(-lighter_lead - self.margin, variance) + self.margin * behind
-        ahead = norm.cdf((lighter_lead - self.margin) / spread)
-        take_heavier = _positive_part(lighter_lead - self.margin, variance) + self.margin * (ahead + 1 - behind)
-        return np.minimum(take_lighter, take_heavier)
+    def _least_loss(self, left: float) -> float:
+        """The mean loss of the best choices after larger studies that leave this share of the noise."""
+        possible = self._parts.after_study(left)[self._rows]  # M K K
+        return float(self._losses(self._net(possible)).mean(axis=2).min(axis=0).mean())
 
-
-def _positive_part(means: np.ndarray, variance: float) -> np.ndarray:
-    """Mean of max(0, x) for normal x with these means, `K`."""
-    if variance <= 0:
-        return np.maximum(means, 0.0)
-    spread = np.sqrt(variance)
-    return means * norm.cdf(means / spread) + spread * norm.pdf(means / spread)
+    @staticmethod
+    def _behind(net: np.ndarray) -> np.ndarray:
+        """How far each method is behind the best, `M ...`."""
+        return net.max(axis=0) - net
 
 
 def rival_of(method: str, candidates: Iterable[Candidate]) -> Candidate | None:

@@ -131,7 +131,7 @@ def about_groups(answers: Answers) -> list[Statement]:
     return [
         statement(
             "worst_group",
-            group=worst,
+            group=answers.group_names[worst] if worst < len(answers.group_names) else str(worst),
             accuracy=rate.value,
             low=rate.low,
             high=rate.high,

@@ -376,13 +376,13 @@ def _accuracy(runs: pd.DataFrame, way: _Way) -> tuple[float, np.ndarray]:
 def worth_asking(
     runs: pd.DataFrame, prices: Prices, gains: Mapping[str, float], amounts: Mapping[str, int]
 ) -> list[Statement]:
-    """What more information is worth at most, by kind, next to its price; empty where a point has no value.
+    """What more information is worth, by kind, next to its price; empty where a point has no value.
 
     Args:
         runs: one task's table.
         prices: what things cost.
-        gains: "seeds" and "test_images" → accuracy (a fraction) that is lost on average now and would not be, if this
-            uncertainty were gone (`vptlib.evidence.contest.Contest.value_of_information`).
+        gains: "seeds" and "test_images" → accuracy (a fraction) that a choice loses less on average with so many more
+            (`vptlib.evidence.contest.Contest.worth_of_more`).
         amounts: "seeds", "test_images" and "labels" → how many more to ask for: seeds and test images for this study,
             labels to train for every task.
 

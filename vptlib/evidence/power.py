@@ -99,6 +99,22 @@ def power_before(
     return _Error(_LASTING * differ, differ, of_seed, 0.0, images, seeds, None).told_apart(probability)
 
 
+def uncertainty_left(runs: pd.DataFrame, a: str, b: str, seeds: int | None = None, images: int | None = None) -> float:
+    """The squared uncertainty of the difference in a larger study, as a share of what it is now.
+
+    Args:
+        runs, a, b: as for `differences`, at their largest common size.
+        seeds, images: of the larger study; None leaves them as they are.
+
+    Raises:
+        UserError: as `differences`.
+    """
+    error = _Error.of(runs, a, b)
+    now = sum(error.parts(error.images, error.seeds))
+    later = sum(error.parts(images or error.images, seeds or error.seeds))
+    return min(1.0, later / now) if now > 0 else 1.0
+
+
 def _check_margin(margin: float) -> None:
     if not margin > 0:
         raise UserError(f"margin is {margin}, but must be above 0: 0.01 is one percentage point.")
@@ -141,7 +157,7 @@ class _Error:
 
         The width of the interval varies as the spread of the seeds that it is made from does.
         """
-        of_images, of_seeds = self._parts(self.images, self.seeds)
+        of_images, of_seeds = self.parts(self.images, self.seeds)
         share = (np.arange(_STUDIES) + 0.5) / _STUDIES
         seen = chi2.ppf(share, self.seeds - 1) / (self.seeds - 1) * of_seeds if self.seeds > 1 else 0.0 * share
         halves = np.array([_half_width(of_images, float(one), self.seeds) for one in seen])
@@ -161,9 +177,9 @@ class _Error:
         return _least(lambda seeds: self._half(self.images, seeds) <= margin, 2)
 
     def _half(self, images: float, seeds: int) -> float:
-        return _half_width(*self._parts(images, seeds), seeds)
+        return _half_width(*self.parts(images, seeds), seeds)
 
-    def _parts(self, images: float, seeds: int) -> tuple[float, float]:
+    def parts(self, images: float, seeds: int) -> tuple[float, float]:
         """The squared uncertainty due to test images and to trainings."""
         few = t.ppf((1 + LEVEL) / 2, max(1.0, self.groups - 1)) / norm.ppf((1 + LEVEL) / 2) if self.groups else 1.0
         return few**2 * (self.shared + self.each / seeds) / images, self.seed / seeds + self.pool

@@ -2,8 +2,8 @@
 
     1  Have at least three seeds been run?                      no   more_seeds (a quick look advises nothing)
     2  Was training long enough, the input large enough?        no   train_longer, larger_input
-    3  Does anything beat always naming the commonest class?    no   nothing_works; more_labels with fewer than ten
-                                                                     images a class; more_test_images where it is open
+    3  Does anything beat always naming the commonest class     no   nothing_works; more_labels with fewer than ten
+       by an amount that is of use?                                  images a class; more_test_images where it is open
     4  Does one training of anything reach the accuracy that    no   more_labels where they may help, more_seeds
        is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
        Does anything keep the limits that were set beforehand?  no   more_test_images where it is open, else the same
@@ -11,9 +11,9 @@
                                                asking for more pays  more_seeds, more_test_images
                                                else                  use_<method>
 
-Asking for more pays if a choice made now loses more than half of the margin on average, and if a study of a size that
-people run would settle it: `MOST_SEEDS` seeds and `MOST_TIMES_IMAGES` times the test images. It also pays if the choice
-loses more than the margin, whatever its probability. What is asked for must be worth a quarter of that loss.
+Asking for more pays if a larger study would save a quarter of the margin on average, by the better choice that it would
+lead to. It is as large as the margin asks for, but of a size that people run: `MOST_SEEDS` seeds or `MOST_TIMES_IMAGES`
+times the test images at most. It is never asked for where the choice is right with a probability of 0.95 or more.
 
 The probability is that of the method being right: the share of the resampled studies in which it is the lightest
 within the margin of the best. Where an accuracy is needed, it is the share in which one training reaches it. From 0.95
@@ -58,9 +58,7 @@ from vptlib.statement import Statement, statement
 
 # More than this is not asked for: the question then counts as one that cannot be settled.
 MOST_SEEDS, MOST_TIMES_IMAGES = 10, 4
-# Asking pays from this share of the margin on, as expected loss of the choice.
-LEAST_LOSS = 0.5
-# What is asked for must be worth this share of that loss.
+# What is asked for must save this share of the margin on average.
 LEAST_WORTH = 0.25
 # A gain over always naming the commonest class that would be of use, as a share of the way from there to no error.
 USEFUL = 0.1
@@ -129,7 +127,7 @@ class Questions:
     # ---- the questions, in their order ----
 
     def _enough_seeds(self) -> Recommendation | None:
-        if self._is_quick and not self._at_chance:
+        if self._is_quick and not self._no_use:
             return self._step(MORE_SEEDS, statement("quick_look", seeds=self._seeds, fewest=FEWEST_SEEDS))
         return None
 
@@ -141,15 +139,15 @@ class Questions:
         return None if self._larger_input is None else self._step(LARGER_INPUT, self._larger_input)
 
     def _beats_chance(self) -> Recommendation | None:
-        if not self._at_chance:
+        if not self._no_use:
             return None
-        chance, best = self._chance, self.contest.best
-        why = statement(
-            "at_chance", method=best.method, accuracy=best.accuracy, low=best.low, high=best.high, chance=chance
-        )
+        best = self.contest.best
+        seen = {"method": best.method, "accuracy": best.accuracy, "low": best.low, "high": best.high}
+        seen["chance"] = self._chance
+        why = statement("at_chance", **seen) if self._at_chance else statement("little_above_chance", **seen)
         if self._per_class < FEW_PER_CLASS:
             return self._step(MORE_LABELS, why)
-        hopeless = self.contest.probability_best_below(chance + USEFUL * (1 - chance))
+        hopeless = self._hopeless
         return self._nothing_works(why, hopeless) if hopeless >= 0.5 else self._step(MORE_TEST_IMAGES, why)
 
     def _within_limits(self) -> Recommendation | None:
@@ -234,6 +232,21 @@ class Questions:
             return False
         return min(self.contest.probability_below(self._chance).values()) > 1 - HIGH
 
+    @cached_property
+    def _hopeless(self) -> float:
+        """Probability that no method is better than always naming the commonest class by an amount that is of use."""
+        return self.contest.probability_best_below(self._chance + USEFUL * (1 - self._chance))
+
+    @cached_property
+    def _no_use(self) -> bool:
+        """Whether no method is clearly better than that, or surely none by an amount that is of use.
+
+        What is of use is for the reader to say: who gave an accuracy or limits has said it.
+        """
+        if self.aims.chance is None or self._at_chance:
+            return self._at_chance
+        return self.aims.bar is None and not self._tested and self._hopeless >= HIGH
+
     @property
     def _per_class(self) -> float:
         """Labelled images for each class; infinite where the classes are not in the table."""
@@ -253,7 +266,7 @@ class Questions:
     def _can_overtake(self, method: str) -> bool:
         """Whether longer training of a method could change the answer."""
         choice = self.contest.choice
-        if self._at_chance or (self.aims.bar is not None and max(self._reach(self.aims.bar).values()) < MEDIUM):
+        if self._no_use or (self.aims.bar is not None and max(self._reach(self.aims.bar).values()) < MEDIUM):
             return True
         gap = choice.accuracy - self.contest.candidates[method].accuracy
         return method != choice.method and gap < IN_REACH
@@ -274,36 +287,27 @@ class Questions:
 
     def _what_pays(self) -> tuple[str, Statement] | None:
         """The kind of information to ask for, with its reason, or None where asking does not pay."""
-        choice, rival, margin = self._permitted.choice, self._permitted.rival, self.aims.margin
-        if rival is None or choice.expected_loss <= LEAST_LOSS * margin:
+        choice, rival, least = self._permitted.choice, self._permitted.rival, LEAST_WORTH * self.aims.margin
+        if rival is None or choice.right >= HIGH or choice.expected_loss < least:
             return None
-        if choice.expected_loss <= margin and (choice.right >= MEDIUM or not self._can_be_settled(choice, rival)):
+        asked = [why for step in (MORE_SEEDS, MORE_TEST_IMAGES) if (why := self._open(choice, rival, step))]
+        why = max(asked, key=lambda why: why.values["worth"], default=None)
+        return None if why is None or why.values["worth"] < least else (why.values["step"], why)
+
+    def _open(self, choice: Candidate, rival: Candidate, step: str) -> Statement | None:
+        """What is open between two candidates, and how much of one kind of information would narrow it, if any."""
+        if step == MORE_SEEDS:
+            count, kind, now, most = seeds_needed, "seeds", self._seeds, MOST_SEEDS
+        else:
+            count, kind, now = images_needed, "images", self.found.images
+            most = MOST_TIMES_IMAGES * now
+        wanted = min(most, count(self._at_n, choice.method, rival.method, self.aims.margin) or most)
+        if wanted <= now:
             return None
-        worth = self._permitted.value_of_information()
-        kinds = ((MORE_SEEDS, "seeds"), (MORE_TEST_IMAGES, "test_images"))
-        asked = [self._open(choice, rival, step, worth[kind]) for step, kind in kinds]
-        least = LEAST_WORTH * choice.expected_loss
-        useful = [why for why in asked if why.values["wanted"] > why.values["now"] and why.values["worth"] >= least]
-        why = max(useful, key=lambda why: why.values["worth"], default=None)
-        return None if why is None else (why.values["step"], why)
-
-    def _can_be_settled(self, choice: Candidate, rival: Candidate) -> bool:
-        """Whether a study of a size that people run would tell a difference of the margin."""
-        pair = differences(self._at_n, choice.method, rival.method)
-        seeds = pair.seed_variance[0] * self._seeds / MOST_SEEDS
-        images = pair.image_variance[0] / MOST_TIMES_IMAGES
-        return bool(2 * np.sqrt(seeds + images + pair.pool_variance[0]) <= self.aims.margin)
-
-    def _open(self, choice: Candidate, rival: Candidate, step: str, worth: float) -> Statement:
-        """What is open between two candidates, and how much of one kind of information would narrow it."""
-        count = {MORE_SEEDS: seeds_needed, MORE_TEST_IMAGES: images_needed}[step]
-        wanted = count(self._at_n, choice.method, rival.method, self.aims.margin)
-        now = self._seeds if step == MORE_SEEDS else self.found.images
-        most = MOST_SEEDS if step == MORE_SEEDS else MOST_TIMES_IMAGES * now
+        worth = self._permitted.worth_of_more(**{kind: wanted})
         return statement(
-            "open_between", first=choice.method, second=rival.method, step=step, now=now,
-            wanted=min(most, wanted) if wanted else most, worth=worth,
-        )  # fmt: skip
+            "open_between", first=choice.method, second=rival.method, step=step, now=now, wanted=wanted, worth=worth
+        )
 
     @staticmethod
     def _larger_share(found: Resampled) -> str:
@@ -321,7 +325,7 @@ class Questions:
         return self._made(use_code(choice.method), choice.method, level, probability, why, sure)
 
     def _step(self, step: str, why: Statement, leads: str | None = None) -> Recommendation:
-        if self._at_chance:
+        if self._no_use:
             return self._made(step, None, "low", math.nan, why, statement("none_leads", chance=self._chance))
         leader = self.contest.candidates[leads] if leads else self.contest.choice
         sure = statement(

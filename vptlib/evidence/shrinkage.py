@@ -8,7 +8,7 @@ the way where the differences are no larger than noise, hardly at all where they
 comparisons are then not needed (Gelman, Hill and Yajima, Journal of Research on Educational Effectiveness 5, 2012).
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,58 @@ _RANDOM_SEED = 2006
 _GRID = 2000
 # With fewer methods their observed spread says nothing of τ.
 _FEWEST = 3
+# So many larger studies are imagined, and so many draws that each of them leaves possible.
+_STUDIES = 128
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the redrawn accuracies of M methods are made of.
+
+    Attributes:
+        level: `B`: the mean of the methods.
+        apart: `M`: how far from it each method seems to be.
+        noise: `M B`: how far chance may have moved it.
+        drawn: `B`: u, the share of that distance that is taken for chance: noise / (noise + τ²).
+    """
+
+    level: np.ndarray = field(repr=False)
+    apart: np.ndarray
+    noise: np.ndarray = field(repr=False)
+    drawn: np.ndarray = field(repr=False)
+
+    @classmethod
+    def of(cls, found: Joint) -> "Parts":
+        """Of accuracies that were redrawn together; two methods, or methods without noise, stay as they are (u = 0)."""
+        methods, draws = found.replicates.shape
+        middle = found.replicates.mean(axis=1)  # M
+        level, apart = found.replicates.mean(axis=0), middle - middle.mean()  # B, M
+        noise = found.replicates - middle[:, None] - (level - level.mean())  # M B
+        variance = float((noise**2).sum(axis=0).mean()) / max(1, methods - 1)
+        if methods < _FEWEST or variance <= 0:
+            return cls(level, apart, noise, np.zeros(draws))
+        return cls(level, apart, noise, _shares_of_noise(methods, float((apart**2).sum()) / (2 * variance), draws))
+
+    def accuracies(self) -> np.ndarray:
+        """`M B`."""
+        return self.level + (1 - self.drawn) * self.apart[:, None] + np.sqrt(1 - self.drawn) * self.noise
+
+    def after_study(self, left: float) -> np.ndarray:
+        """Distances from the level that K larger studies would leave possible, `M K K`: `[:, k]` are those of study k.
+
+        Given u, a distance is normal with the mean (1 - u) · apart and the variance (1 - u) v, v that of the noise. A
+        study of the noise `left` · v leaves the share left / (1 - u + left · u) of that variance; the rest is what it
+        tells. u itself is taken as known, before the study and after it.
+
+        Args:
+            left: variance of the noise in the larger study, as a share of what it is now.
+        """
+        at = np.linspace(0, len(self.drawn) - 1, _STUDIES).astype(int)  # K
+        u = self.drawn[at]  # K
+        told, open_yet = self.noise[:, at], self.noise[:, at - 1]  # M K, M K: draws apart from each other
+        share = left / (1 - u + left * u)  # K
+        known = (1 - u) * self.apart[:, None] + np.sqrt((1 - u) * (1 - share)) * told  # M K
+        return known[:, :, None] + np.sqrt((1 - u) * share)[:, None] * open_yet[:, None, :]
 
 
 def shrunk(found: Joint) -> Joint:
@@ -25,17 +77,10 @@ def shrunk(found: Joint) -> Joint:
 
     Two methods stay as they are. `value` stays what was observed.
     """
-    methods, draws = found.replicates.shape
-    if methods < _FEWEST:
+    parts = Parts.of(found)
+    if not parts.drawn.any():
         return found
-    middle = found.replicates.mean(axis=1)  # M
-    level, apart = found.replicates.mean(axis=0), middle - middle.mean()  # B, M
-    noise = found.replicates - middle[:, None] - (level - level.mean())  # M B
-    variance = float((noise**2).sum(axis=0).mean()) / (methods - 1)
-    if variance <= 0:
-        return found
-    drawn = _shares_of_noise(methods, float((apart**2).sum()) / (2 * variance), draws)  # B
-    replicates = level + (1 - drawn) * apart[:, None] + np.sqrt(1 - drawn) * noise
+    replicates = parts.accuracies()
     single = replicates + found.single - found.replicates
     return replace(found, replicates=np.clip(replicates, 0.0, 1.0), single=np.clip(single, 0.0, 1.0))
 

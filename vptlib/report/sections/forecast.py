@@ -15,7 +15,7 @@ words = in_language()
 def forecast_part(
     runs: pd.DataFrame, backbone: str, margin: float = 0.01, *, classes: int | None = None, times: float = 2
 ) -> list[HTML]:
-    """Heading, the forecast or why there is none, where to decide again, and the record as a table and a figure.
+    """Heading, the forecast or why there is none, and where to decide again.
 
     Args:
         runs: one task's table.
@@ -24,13 +24,24 @@ def forecast_part(
         classes: of the task; by default those in the column `truth` of the runs.
         times: how many times the labels are asked about.
     """
-    found, known = forecast(runs, backbone, times, margin, classes=classes), record(margin)
+    found = forecast(runs, backbone, times, margin, classes=classes)
     said = {
         f"With {found.then:,} labels": words.sentence(found.why),
         "Decide again": words.sentence(found.decide_again_why),
         "Power laws": words.sentence(law_caveat(len(runs["correct"].iloc[0]))),
     }
-    return [part("heading", text="With more labels", level=3), facts(said), record_table(known), record_figure(known)]
+    return [part("heading", text="With more labels", level=3), facts(said)]
+
+
+def forecast_record(margin: float = 0.01) -> list[HTML]:
+    """Heading, and how often forecasts were right on published tasks, as a table and a figure: once for a report.
+
+    Args:
+        margin: the smallest difference that matters, a fraction.
+    """
+    known = record(margin)
+    heading = part("heading", text="How often forecasts with more labels were right", level=2)
+    return [heading, record_table(known), record_figure(known)]
 
 
 def record_table(known: Record) -> HTML:

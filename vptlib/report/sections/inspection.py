@@ -102,7 +102,7 @@ class Looked:
         """The answers of a method at its largest size; of the best one where None is named."""
         method, task = method or best_method(runs), material_of(study).task
         truth = task.test.labels[study.test_items()]
-        answers = answers_of(runs, method, task.class_names, truth, study.probabilities)
+        answers = answers_of(runs, method, task.class_names, truth, study.probabilities, task.group_names)
         n = int(runs.loc[runs["method"] == method, "n"].max())
         return cls(method, n, answers, read_limits(limits))
 

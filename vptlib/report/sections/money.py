@@ -117,7 +117,11 @@ def _worth(runs: pd.DataFrame, prices: Prices, advice: Recommendation, margin: f
         return []
     contest = Contest(runs, joint(runs, advice.n), margin, handicaps(runs, prices))
     amounts = {"seeds": advice.seeds, "test_images": advice.images, "labels": advice.n}
-    return worth_asking(runs, prices, contest.value_of_information(), amounts)
+    gains = {
+        "seeds": contest.worth_of_more(seeds=2 * advice.seeds),
+        "test_images": contest.worth_of_more(images=2 * advice.images),
+    }
+    return worth_asking(runs, prices, gains, amounts)
 
 
 def _asking(asked: list[Statement]) -> dict[str, str]:

@@ -199,6 +199,15 @@ def at_chance(method: str, accuracy: float, low: float, high: float, chance: flo
 
 
 @_says
+def little_above_chance(method: str, accuracy: float, low: float, high: float, chance: float) -> str:
+    return (
+        f"No method is of use. The best one, {in_prose(method)}, is right on {per_cent(accuracy)} "
+        f"({interval(decimals(100 * low, 1), per_cent(high))}). Always naming the commonest class is right on "
+        f"{per_cent(chance)}."
+    )
+
+
+@_says
 def reaches(method: str, bar: float, chance: float, of_today: bool) -> str:
     return (
         f"{_mark(bar, of_today)} {_capital(_the(method))} reaches it: a single training does so with {share(chance)} "
@@ -292,7 +301,8 @@ def leads_so_far(method: str, probability: float, margin: float, quick: bool) ->
 @_says
 def none_leads(chance: float) -> str:
     return (
-        f"Not decided. So far no method is clearly better than always naming the commonest class ({per_cent(chance)})."
+        f"Not decided. So far no method is clearly of more use than always naming the commonest class "
+        f"({per_cent(chance)})."
     )
 
 
@@ -689,9 +699,9 @@ def turns_nowhere(name: str, least: float, most: float, better: str, share: floa
 @_says
 def worth_asking(kind: str, amount: int, worth: float, price: float, pays: bool) -> str:
     what = many(amount, f"further {_ASKED_FOR[kind]}")
-    so = "so asking may pay" if pays else "so asking does not pay"
-    most = f"what they could show is worth {money(worth)} at most"
-    return f"{_capital(what)}: the price is {money(price)}, and {most}, {so}."
+    so = "so asking pays" if pays else "so asking does not pay"
+    gain = f"what they show is worth {money(worth)} on average"
+    return f"{_capital(what)}: the price is {money(price)}, and {gain}, {so}."
 
 
 @_says
@@ -1931,7 +1941,7 @@ def interval_of_rates(trainings: int, grouped: bool) -> str:
 
 @_says
 def worst_group(
-    group: int, accuracy: float, low: float, high: float, images: int, groups: int, overall: float, clear: bool
+    group: str, accuracy: float, low: float, high: float, images: int, groups: int, overall: float, clear: bool
 ) -> str:
     so = "It is clearly below all test images together" if clear else "It is not clearly below all test images together"
     return (
