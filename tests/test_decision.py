@@ -268,6 +268,18 @@ def test_a_larger_study_is_worth_the_more_the_larger_it_is_and_never_more_than_t
     assert contest.worth_of_more(seeds=1000, images=200_000) <= contest.choice.expected_loss
 
 
+def test_a_larger_study_is_asked_for_if_it_saves_more_than_it_costs():
+    runs = table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02)
+    asked = recommend(runs, margin=0.02).reasons[1].values
+    assert (asked["step"], asked["wanted"]) == ("more_test_images", 400)
+    free = {"seeds": 1.0, "test_images": 0.0}
+    assert recommend(runs, 0.02, costs_of_more=free).choice == "more_test_images"
+    dear = free | {"test_images": 1.1 * asked["worth"] / 300}
+    for_half = recommend(runs, 0.02, costs_of_more=dear)
+    assert for_half.uses or for_half.reasons[1].values["wanted"] == 200
+    assert recommend(runs, 0.02, costs_of_more={"seeds": 1.0, "test_images": 1.0}).uses
+
+
 def test_what_all_know_to_be_equal_is_not_worth_a_larger_study():
     runs = planted_runs(
         {method: {400: 0.8} for method in SIZES_OF_METHODS}, images=2000, shared=0.9, seeds=5, seed_spread=0.005

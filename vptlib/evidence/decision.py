@@ -26,6 +26,7 @@ def recommend(
     today: float | None = None,
     needed: float | None = None,
     handicaps: Mapping[str, float] | None = None,
+    costs_of_more: Mapping[str, float] | None = None,
     findings: Sequence[AuditFinding] = (),
     larger_input: Statement | None = None,
     backbone: str = "",
@@ -36,7 +37,7 @@ def recommend(
 
     Args:
         runs: one task's table, with VPT-deep and full fine-tuning; all its methods are candidates.
-        margin, chance, today, needed, handicaps: as in `vptlib.evidence.recommendation.Aims`.
+        margin, chance, today, needed, handicaps, costs_of_more: as in `vptlib.evidence.recommendation.Aims`.
         findings: of `vptlib.evidence.audit.audit`, for these runs.
         larger_input: the finding that a larger input was clearly better, if there is one.
         backbone: its name. `vptlib.evidence.forecast` has a record for few; without one, when to decide again is a
@@ -48,7 +49,7 @@ def recommend(
     Raises:
         UserError: one of the two methods is missing, the table cannot be used, or a number is out of range.
     """
-    aims = Aims(margin, chance, today, needed, handicaps)
+    aims = Aims(margin, chance, today, needed, handicaps, costs_of_more)
     return Questions(runs, aims, findings, larger_input, backbone, limits, class_names).answer()
 
 

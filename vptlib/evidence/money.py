@@ -104,6 +104,33 @@ def handicaps(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None:
     return {method: float((cost - least) / a_point / 100) for method, cost in yearly.items()}
 
 
+def costs_of_more(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None:
+    """ "seeds" and "test_images" → accuracy (a fraction) that the price of one more is worth, for `recommend`.
+
+    Both are paid once, for the study. The accuracy is that of all tasks over all years.
+
+    Returns:
+        None where the price of a label or the value of a point is not given.
+
+    Raises:
+        UserError: as `bills`.
+    """
+    if not prices.priced or not prices.given("point_value"):
+        return None
+    return {kind: price / _for_a_point(prices.likely) / 100 for kind, price in _each(runs, prices.likely).items()}
+
+
+def _for_a_point(usual: Mapping[str, float]) -> float:
+    """What a point of accuracy is worth for all tasks and years."""
+    return usual["point_value"] * usual["tasks_planned"] * float(discounted_years(usual))
+
+
+def _each(runs: pd.DataFrame, usual: Mapping[str, float]) -> dict[str, float]:
+    """The price of one more seed of all methods, and of one more test image."""
+    hours = sum(way.tuned_hours for way in _ways(runs).values())
+    return {"seeds": hours * usual["compute_hour_price"], "test_images": usual["label_price"]}
+
+
 class _Way(NamedTuple):
     """One method's quantities for one task."""
 
@@ -391,11 +418,9 @@ def worth_asking(
     """
     if not prices.priced or not prices.given("point_value"):
         return []
-    usual, hours = prices.likely, sum(way.tuned_hours for way in _ways(runs).values())
-    for_a_point = usual["point_value"] * usual["tasks_planned"] * float(discounted_years(usual))
-    price_of = {"seeds": hours * usual["compute_hour_price"], "test_images": usual["label_price"]}
-    asked = []
-    for kind, each in price_of.items():
+    usual = prices.likely
+    for_a_point, asked = _for_a_point(usual), []
+    for kind, each in _each(runs, usual).items():
         if amount := amounts.get(kind):
             price, worth = amount * each, 100 * gains.get(kind, 0.0) * for_a_point
             asked.append(

@@ -11,9 +11,10 @@
                                                asking for more pays  more_seeds, more_test_images
                                                else                  use_<method>
 
-Asking for more pays if a larger study would save a quarter of the margin on average, by the better choice that it would
-lead to. It is as large as the margin asks for, but of a size that people run: `MOST_SEEDS` seeds or `MOST_TIMES_IMAGES`
-times the test images at most. It is never asked for where the choice is right with a probability of 0.95 or more.
+Asking for more pays if a larger study would save a quarter of the margin on average, by the better choice that it
+would lead to; where prices are known, if it would save more than it costs. It is as large as the margin asks for, but
+of a size that people run: `MOST_SEEDS` seeds or `MOST_TIMES_IMAGES` times the test images at most. Nothing is asked for
+where the choice is right with a probability of 0.95 or more.
 
 The probability is that of the method being right: the share of the resampled studies in which it is the lightest
 within the margin of the best. Where an accuracy is needed, it is the share in which one training reaches it. From 0.95
@@ -23,7 +24,7 @@ that of the method which leads so far. So no sentence can say more than the head
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -287,27 +288,44 @@ class Questions:
 
     def _what_pays(self) -> tuple[str, Statement] | None:
         """The kind of information to ask for, with its reason, or None where asking does not pay."""
-        choice, rival, least = self._permitted.choice, self._permitted.rival, LEAST_WORTH * self.aims.margin
-        if rival is None or choice.right >= HIGH or choice.expected_loss < least:
+        choice, rival = self._permitted.choice, self._permitted.rival
+        if rival is None or choice.right >= HIGH or self._least_gain > choice.expected_loss:
             return None
-        asked = [why for step in (MORE_SEEDS, MORE_TEST_IMAGES) if (why := self._open(choice, rival, step))]
-        why = max(asked, key=lambda why: why.values["worth"], default=None)
-        return None if why is None or why.values["worth"] < least else (why.values["step"], why)
+        why = max(self._larger_studies(choice, rival), key=self._gain_of, default=None)
+        return None if why is None or self._gain_of(why) <= 0 else (why.values["step"], why)
 
-    def _open(self, choice: Candidate, rival: Candidate, step: str) -> Statement | None:
-        """What is open between two candidates, and how much of one kind of information would narrow it, if any."""
-        if step == MORE_SEEDS:
-            count, kind, now, most = seeds_needed, "seeds", self._seeds, MOST_SEEDS
-        else:
-            count, kind, now = images_needed, "images", self.found.images
-            most = MOST_TIMES_IMAGES * now
-        wanted = min(most, count(self._at_n, choice.method, rival.method, self.aims.margin) or most)
-        if wanted <= now:
-            return None
-        worth = self._permitted.worth_of_more(**{kind: wanted})
-        return statement(
-            "open_between", first=choice.method, second=rival.method, step=step, now=now, wanted=wanted, worth=worth
-        )
+    def _larger_studies(self, choice: Candidate, rival: Candidate) -> Iterator[Statement]:
+        """What is open between two candidates, and each amount of information that may be asked for to narrow it."""
+        margin, seeds, images = self.aims.margin, self._seeds, self.found.images
+        wanted = seeds_needed(self._at_n, choice.method, rival.method, margin) or MOST_SEEDS
+        for amount in self._amounts(seeds, min(MOST_SEEDS, wanted)):
+            yield statement(
+                "open_between", first=choice.method, second=rival.method, step=MORE_SEEDS, now=seeds, wanted=amount,
+                worth=self._permitted.worth_of_more(seeds=amount),
+            )  # fmt: skip
+        wanted = images_needed(self._at_n, choice.method, rival.method, margin) or MOST_TIMES_IMAGES * images
+        for amount in self._amounts(images, min(MOST_TIMES_IMAGES * images, wanted)):
+            yield statement(
+                "open_between", first=choice.method, second=rival.method, step=MORE_TEST_IMAGES, now=images,
+                wanted=amount, worth=self._permitted.worth_of_more(images=amount),
+            )  # fmt: skip
+
+    def _amounts(self, now: int, wanted: int) -> list[int]:
+        """What is wanted, if that is more than there is; where it has a price, also twice of what there is."""
+        amounts = [wanted] if self.aims.costs_of_more is None else [min(2 * now, wanted), wanted]
+        return [amount for amount in dict.fromkeys(amounts) if amount > now]
+
+    @property
+    def _least_gain(self) -> float:
+        """What a larger study without a price must save, a fraction of accuracy."""
+        return LEAST_WORTH * self.aims.margin if self.aims.costs_of_more is None else 0.0
+
+    def _gain_of(self, why: Statement) -> float:
+        """What a larger study saves beyond its price, or beyond a share of the margin: a fraction of accuracy."""
+        if self.aims.costs_of_more is None:
+            return why.values["worth"] - self._least_gain
+        kind = "seeds" if why.values["step"] == MORE_SEEDS else "test_images"
+        return why.values["worth"] - self.aims.costs_of_more[kind] * (why.values["wanted"] - why.values["now"])
 
     @staticmethod
     def _larger_share(found: Resampled) -> str:

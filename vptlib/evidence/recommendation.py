@@ -38,6 +38,8 @@ class Aims:
         needed: accuracy that the work needs, a fraction; None if none was given.
         handicaps: method → accuracy (a fraction) that its cost above the cheapest is worth; None leaves it to the
             margin.
+        costs_of_more: "seeds" and "test_images" → accuracy (a fraction) that the price of one more is worth; None
+            leaves it to the margin.
 
     Raises:
         UserError: a number out of its range.
@@ -48,6 +50,7 @@ class Aims:
     today: float | None = None
     needed: float | None = None
     handicaps: Mapping[str, float] | None = None
+    costs_of_more: Mapping[str, float] | None = None
 
     def __post_init__(self):
         if not 0 < self.margin < 1:

@@ -8,7 +8,7 @@ import pandas as pd
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.audit import audit
 from vptlib.evidence.limits import limits_for, read_limits
-from vptlib.evidence.money import handicaps
+from vptlib.evidence.money import costs_of_more, handicaps
 from vptlib.evidence.power import power_before
 from vptlib.evidence.prices import Prices
 from vptlib.statement import Statement, statement
@@ -28,13 +28,14 @@ def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, A
         margin: the smallest difference in accuracy that matters, a fraction.
         asked: settings of the report: `accuracy_needed`, `accuracy_today`, `limits` and prices.
     """
-    task = load_task(study.task)
+    task, prices = load_task(study.task), Prices.among(asked)
     guessing = commonest_share(task)
     return {
         "chance": guessing,
         "needed": asked.get("accuracy_needed"),
         "today": asked.get("accuracy_today"),
-        "handicaps": handicaps(runs, Prices.among(asked)),
+        "handicaps": handicaps(runs, prices),
+        "costs_of_more": costs_of_more(runs, prices),
         "findings": audit(runs, guessing),
         "larger_input": larger_input(sizes_seen(study), margin),
         "backbone": study.backbone,

@@ -12,7 +12,7 @@ from vptlib.course.widgets.view import DPI, View, slider
 from vptlib.errors import UserError
 from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import recommend
-from vptlib.evidence.money import Pair, bills, comparison, further_labels, handicaps, price_sentence
+from vptlib.evidence.money import Pair, bills, comparison, costs_of_more, further_labels, handicaps, price_sentence
 from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import FULL, PROMPT, Recommendation
 from vptlib.evidence.stages import Plan, plan
@@ -103,7 +103,8 @@ def decided(
     """What the explorer shows for these figures; arguments as for `decision_explorer`."""
     given: dict[str, Any] = {"point_value": point_value} if point_value else {}
     prices = Prices(label_price=label_price, tasks_planned=tasks, **given)
-    advice = recommend(runs, margin, needed=accuracy, handicaps=handicaps(runs, prices))
+    priced = {"handicaps": handicaps(runs, prices), "costs_of_more": costs_of_more(runs, prices)}
+    advice = recommend(runs, margin, needed=accuracy, **priced)
     again = advice.decide_again_at
     stages = plan(runs, advice.choice, advice.method, needed=accuracy, decide_again_at=again, prices=prices)
     return Decision(advice, stages, _bill(runs, prices, advice.method or PROMPT))

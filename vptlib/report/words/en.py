@@ -699,9 +699,8 @@ def turns_nowhere(name: str, least: float, most: float, better: str, share: floa
 @_says
 def worth_asking(kind: str, amount: int, worth: float, price: float, pays: bool) -> str:
     what = many(amount, f"further {_ASKED_FOR[kind]}")
-    so = "so asking pays" if pays else "so asking does not pay"
-    gain = f"what they show is worth {money(worth)} on average"
-    return f"{_capital(what)}: the price is {money(price)}, and {gain}, {so}."
+    so = "more than that" if pays else "not more than that"
+    return f"{_capital(what)}: the price is {money(price)}. What they show is worth {so} on average, {money(worth)}."
 
 
 @_says
