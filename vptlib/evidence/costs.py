@@ -31,6 +31,12 @@ def costs(runs: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def seconds_of_a_seed(runs: pd.DataFrame) -> float:
+    """How long all runs of one more seed take, tuning included, one after the other: the median of the seeds so far."""
+    columns = [column for column in ("train_seconds", "tuning_seconds") if column in runs]
+    return float(runs.groupby("seed")[columns].sum().sum(axis=1).median())
+
+
 def _cost(rows: pd.DataFrame, method: str) -> dict:
     largest = rows[rows["n"] == rows["n"].max()]
     return {

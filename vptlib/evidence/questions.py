@@ -33,6 +33,7 @@ import pandas as pd
 from vptlib.evidence.answers import answers_of
 from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.contest import HIGH, LEVELS, MEDIUM, Candidate, Contest, level_of
+from vptlib.evidence.costs import seconds_of_a_seed
 from vptlib.evidence.forecast import forecast
 from vptlib.evidence.limits import MET, NOT_MET, Limit, Tested, limits_tested
 from vptlib.evidence.power import images_needed, seeds_needed, smallest_difference
@@ -129,7 +130,9 @@ class Questions:
 
     def _enough_seeds(self) -> Recommendation | None:
         if self._is_quick and not self._no_use:
-            return self._step(MORE_SEEDS, statement("quick_look", seeds=self._seeds, fewest=FEWEST_SEEDS))
+            seconds = (FEWEST_SEEDS - self._seeds) * seconds_of_a_seed(self.runs)
+            why = statement("quick_look", seeds=self._seeds, fewest=FEWEST_SEEDS, seconds=seconds)
+            return self._step(MORE_SEEDS, why)
         return None
 
     def _long_enough(self) -> Recommendation | None:
@@ -297,17 +300,18 @@ class Questions:
     def _larger_studies(self, choice: Candidate, rival: Candidate) -> Iterator[Statement]:
         """What is open between two candidates, and each amount of information that may be asked for to narrow it."""
         margin, seeds, images = self.aims.margin, self._seeds, self.found.images
+        each = seconds_of_a_seed(self.runs)
         wanted = seeds_needed(self._at_n, choice.method, rival.method, margin) or MOST_SEEDS
         for amount in self._amounts(seeds, min(MOST_SEEDS, wanted)):
             yield statement(
                 "open_between", first=choice.method, second=rival.method, step=MORE_SEEDS, now=seeds, wanted=amount,
-                worth=self._permitted.worth_of_more(seeds=amount),
+                worth=self._permitted.worth_of_more(seeds=amount), seconds=(amount - seeds) * each,
             )  # fmt: skip
         wanted = images_needed(self._at_n, choice.method, rival.method, margin) or MOST_TIMES_IMAGES * images
         for amount in self._amounts(images, min(MOST_TIMES_IMAGES * images, wanted)):
             yield statement(
                 "open_between", first=choice.method, second=rival.method, step=MORE_TEST_IMAGES, now=images,
-                wanted=amount, worth=self._permitted.worth_of_more(images=amount),
+                wanted=amount, worth=self._permitted.worth_of_more(images=amount), seconds=None,
             )  # fmt: skip
 
     def _amounts(self, now: int, wanted: int) -> list[int]:

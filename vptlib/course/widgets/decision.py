@@ -103,8 +103,8 @@ def decided(
     """What the explorer shows for these figures; arguments as for `decision_explorer`."""
     given: dict[str, Any] = {"point_value": point_value} if point_value else {}
     prices = Prices(label_price=label_price, tasks_planned=tasks, **given)
-    priced = {"handicaps": handicaps(runs, prices), "costs_of_more": costs_of_more(runs, prices)}
-    advice = recommend(runs, margin, needed=accuracy, **priced)
+    worth, further = handicaps(runs, prices), costs_of_more(runs, prices)
+    advice = recommend(runs, margin, needed=accuracy, handicaps=worth, costs_of_more=further)
     again = advice.decide_again_at
     stages = plan(runs, advice.choice, advice.method, needed=accuracy, decide_again_at=again, prices=prices)
     return Decision(advice, stages, _bill(runs, prices, advice.method or PROMPT))

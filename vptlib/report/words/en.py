@@ -174,11 +174,11 @@ def best_so_far(method: str, n: int, accuracy: float, low: float, high: float) -
 
 
 @_says
-def quick_look(seeds: int, fewest: int) -> str:
+def quick_look(seeds: int, fewest: int, seconds: float) -> str:
     have = "One seed stands" if seeds == 1 else f"Only {seeds} seeds stand"
     return (
         f"{have} behind each figure. That shows too little of the luck in drawing the training images. Run at least "
-        f"{fewest}: they need no new labels, only time."
+        f"{fewest}: they need no new labels, only time{_so_long(seconds)}."
     )
 
 
@@ -258,15 +258,20 @@ def best_after_costs(method: str) -> str:
 
 
 @_says
-def open_between(first: str, second: str, step: str, now: int, wanted: int, worth: float) -> str:
+def open_between(first: str, second: str, step: str, now: int, wanted: int, worth: float, seconds: float | None) -> str:
     what = {
-        MORE_SEEDS: f"About {wanted:,} seeds instead of {now:,}",
+        MORE_SEEDS: f"About {wanted:,} seeds instead of {now:,}{_so_long(seconds)}",
         MORE_TEST_IMAGES: f"About {wanted:,} test images instead of {now:,}",
     }[step]
     return (
         f"{_capital(_the(first))} or {_the(second)}: these runs leave it open. {what} would narrow it most. "
         f"On average that is worth {in_points(worth)} of accuracy."
     )
+
+
+def _so_long(seconds: float | None) -> str:
+    """How long further runs take, in brackets."""
+    return "" if seconds is None else f" (about {duration(seconds)} of training)"
 
 
 @_says
