@@ -336,6 +336,11 @@ def contradictions(advice: Recommendation, scenario: Scenario) -> list[str]:
         "nothing works, yet one is clearly above chance": advice.choice == NOTHING_WORKS
         and why.code in OF_CHANCE
         and any(c.low > (scenario.chance or 0.0) + USEFUL * (1 - (scenario.chance or 0.0)) for c in rest),
+        "high, though an interval leaves another method right": advice.confidence == HIGHEST
+        and any(
+            pair and pair["low"] < least * scenario.margin
+            for pair, least in ((why.values.get("lighter"), 1), (why.values.get("heavier"), -1))
+        ),
         "open, though its method is surely right": why.code == "open_between" and advice.probability >= HIGH,
     }
     return [name for name, holds in found.items() if holds]

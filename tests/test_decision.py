@@ -63,6 +63,17 @@ def test_the_lightest_within_the_margin_of_the_best_is_used(vpt, full, linear, c
     assert (advice.n, advice.seeds, advice.images) == (400, 3, 1500)
 
 
+@pytest.mark.parametrize("random", range(10))
+def test_high_confidence_is_never_said_where_a_printed_interval_leaves_another_method_right(random):
+    advice = recommend(table(0.80, 0.83, 0.78, images=800, seed_spread=0.006, random=random), margin=0.01)
+    pairs = advice.reasons[1].values
+    if advice.confidence == "high":
+        assert pairs["heavier"] is None or pairs["heavier"]["low"] >= -0.01
+        assert pairs["lighter"] is None or pairs["lighter"]["low"] >= 0.01
+    left = advice.reasons[2].values.get("left")
+    assert left is None or (advice.confidence == "medium" and advice.probability >= 0.95)
+
+
 def test_every_method_is_a_candidate():
     advice = recommend(table(0.80, 0.80, 0.80, shallow=0.88, **QUIET), margin=0.03)
     assert (advice.choice, advice.method, advice.confidence) == ("use_vpt_shallow", "vpt-shallow", "high")

@@ -9,7 +9,6 @@ from coverage_of_intervals import GENERATORS, SEEDS, coverage
 from planted import planted_runs, table_of
 
 from vptlib.errors import UserError
-from vptlib.evidence.curves import clear_differences
 from vptlib.evidence.power import images_needed, power_before, seeds_needed, smallest_difference
 from vptlib.evidence.resampling import (
     accuracies,
@@ -290,16 +289,12 @@ def test_a_plan_that_cannot_be_is_refused(bad):
         power_before(**({"images": 400, "seeds": 3} | bad))
 
 
-# ---- several tasks ----------------------------------------------------------------------------------------------
-
-
-def test_among_many_tasks_without_a_difference_few_are_called_clear():
-    random = np.random.default_rng(0)
-    tables = {str(k): runs_of(("vpt-deep", "full"), (400,), random=random, seed_spread=0.01) for k in range(30)}
-    tables["real"] = planted_runs({"vpt-deep": {400: 0.9}, "full": {400: 0.7}}, random=random)
-    found = clear_differences(tables).set_index("task")
-    assert found.loc["real", "clear"] and found["clear"].sum() <= 2
-    assert list(found.columns) == ["n", "difference", "low", "high", "p", "clear"]
+def test_a_difference_the_other_way_round_is_the_same_with_the_other_sign():
+    runs = runs_of(images=40, seed_spread=0.03)
+    one, other = differences(runs, "vpt-deep", "full"), differences(runs, "full", "vpt-deep")
+    np.testing.assert_array_equal(one.value, -other.value)
+    np.testing.assert_array_equal(one.replicates, -other.replicates)
+    np.testing.assert_allclose(one.interval(), -other.interval()[::-1])
 
 
 # ---- tables that are hard ---------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The parts of a report show what is in their tables, in words and figures that people read."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ from planted import planted_runs
 
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
-from vptlib.evidence.decision import advice_so_far
+from vptlib.evidence.decision import advice_so_far, recommend
 from vptlib.report.sections import basic
 from vptlib.study.study import Study
 
@@ -64,12 +66,27 @@ def test_a_card_without_an_answer_says_what_is_missing_and_shows_what_there_is(t
     assert "VPT-deep</th><td>75.0\u202f%" in glance and "Linear probe" not in glance, "at the largest size only"
 
 
-@pytest.mark.parametrize("seeds, said", [(1, False), (3, True)])
-def test_what_holds_over_all_tasks_is_never_said_of_a_quick_look(seeds, said):
-    runs = planted_runs({"vpt-deep": {400: 0.6}, "full": {400: 0.9}}, seeds=seeds)
-    tables = {task: runs.assign(task=task) for task in ("digits", "object-count")}
-    html = "".join(part.data for part in basic.across_tasks(tables))
-    assert ("Full fine-tuning is clearly ahead in 2 of 2" in html) is said
+def over_all(*advices) -> str:
+    return "".join(part.data for part in basic.across_tasks(advices))
+
+
+def test_over_all_tasks_the_answers_are_counted_and_the_share_that_is_wrong_follows_from_their_probabilities():
+    clear = recommend(planted_runs({"vpt-deep": {400: 0.6}, "full": {400: 0.9}}))
+    unsure = replace(clear, choice="use_prompt", method="vpt-deep", probability=clear.probability - 0.4)
+    open_yet = replace(clear, choice="more_seeds", probability=0.5)
+    said = over_all(clear, clear, unsure, open_yet, open_yet)
+    assert (
+        "3 of 5 tasks have an answer: use full fine-tuning in 2 and use VPT-deep in 1. The other 2 ask for more" in said
+    )
+    wrong = 1 - (3 * clear.probability - 0.4) / 3
+    assert f"{100 * wrong:.0f}\u202f% of such answers are wrong" in said
+    assert "The other 1 asks for more" in over_all(clear, open_yet)
+
+
+def test_over_all_tasks_nothing_is_said_of_one_task_and_no_answer_of_a_quick_look():
+    quick = recommend(planted_runs({"vpt-deep": {400: 0.6}, "full": {400: 0.9}}, seeds=1))
+    assert over_all(quick) == ""
+    assert "None of 2 tasks has an answer yet" in over_all(quick, quick)
 
 
 def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):

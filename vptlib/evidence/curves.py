@@ -3,7 +3,6 @@
 All functions are pure functions of the table of runs (`Study.runs`). Intervals come from `vptlib.evidence.resampling`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -14,7 +13,6 @@ from vptlib.errors import UserError
 from vptlib.evidence.layout import layout_of
 from vptlib.evidence.resampling import (
     LEVEL,
-    REPLICATES,
     Resampled,
     accuracies,
     differences,
@@ -65,44 +63,6 @@ def paired_difference(runs: pd.DataFrame, a: str = "vpt-deep", b: str = "full") 
     table = pd.DataFrame(_rows(found, "difference"))
     table["probability_a_ahead"] = found.probability_above(0.0)
     return table[["n", "difference", "low", "high", "probability_a_ahead", "seeds"]]
-
-
-def clear_differences(
-    tables: Mapping[str, pd.DataFrame], a: str = "vpt-deep", b: str = "full", false: float = 1 - LEVEL
-) -> pd.DataFrame:
-    """In which tasks `a` and `b` differ at the largest size that both have, corrected for looking at several tasks.
-
-    Of the differences that are called clear, a share `false` is expected to be none (Benjamini and Hochberg, Journal of
-    the Royal Statistical Society B 57, 1995).
-
-    Args:
-        tables: task → its table of runs.
-        a, b: two methods.
-        false: that share.
-
-    Returns:
-        Columns task, n, difference, low, high (fractions; the interval of the task alone), p (two-sided), clear.
-
-    Raises:
-        UserError: as `paired_difference`.
-    """
-    rows = []
-    for task, runs in tables.items():
-        last = paired_difference(runs, a, b).iloc[-1]
-        ahead = last["probability_a_ahead"]
-        p = min(1.0, 2 * max(min(ahead, 1 - ahead), 1 / REPLICATES))
-        rows.append((task, int(last["n"]), last["difference"], last["low"], last["high"], p))
-    found = pd.DataFrame(rows, columns=["task", "n", "difference", "low", "high", "p"])
-    return found.assign(clear=_discoveries(found["p"].to_numpy(), false))
-
-
-def _discoveries(p: np.ndarray, false: float) -> np.ndarray:
-    """Which of the `T` hypotheses are rejected: those up to the largest k with p(k) within k/T of `false`."""
-    order = np.argsort(p)
-    within = np.flatnonzero(p[order] <= false * (np.arange(len(p)) + 1) / len(p))
-    rejected = np.zeros(len(p), dtype=bool)
-    rejected[order[: within[-1] + 1 if len(within) else 0]] = True
-    return rejected
 
 
 def methods_of(runs: pd.DataFrame) -> list[str]:

@@ -19,8 +19,9 @@ where the choice is right with a probability of 0.95 or more.
 The probability is that of the method being right: the share of the resampled studies in which it is the lightest
 within the margin of the best. Where an accuracy is needed, it is the share in which one training reaches it. From 0.95
 on the confidence is high, from 0.80 on medium, otherwise low. It is medium at most if the audit of the runs found
-something about a contender, or if the interval may not hold. A choice that asks for more always has low confidence:
-that of the method which leads so far. So no sentence can say more than the headline.
+something about a contender, if the interval may not hold, or if the printed 95 % interval of a difference leaves
+another method right. A choice that asks for more always has low confidence: that of the method which leads so far. So
+no sentence can say more than the headline.
 """
 
 import math
@@ -200,8 +201,19 @@ class Questions:
 
     def _which(self) -> Recommendation:
         choice = self._permitted.choice
-        asked = self._what_pays()
-        return self._step(*asked) if asked else self._use(choice, choice.right, self._reasons.why_this_one(choice))
+        if asked := self._what_pays():
+            return self._step(*asked)
+        why = self._reasons.why_this_one(choice)
+        return self._use(choice, choice.right, why, left=self._left_by_intervals(why))
+
+    def _left_by_intervals(self, why: Statement) -> str | None:
+        """A method that the intervals in `why` leave right, or None."""
+        margin = self.aims.margin
+        for kind, least in (("lighter", margin), ("heavier", -margin)):
+            pair = why.values.get(kind)
+            if pair and pair["low"] < least:
+                return pair["second"]
+        return None
 
     # ---- what the questions need ----
 
@@ -337,12 +349,15 @@ class Questions:
 
     # ---- the answers ----
 
-    def _use(self, choice: Candidate, probability: float, why: Statement) -> Recommendation:
+    def _use(self, choice: Candidate, probability: float, why: Statement, left: str | None = None) -> Recommendation:
+        """The answer to use a method; `left` is another one that the intervals leave right."""
         level = min(level_of(probability), self._highest_level, key=LEVELS.index)
+        left = left if level == "high" else None
+        level = level if left is None else "medium"
         claim = "right" if self.aims.bar is None else "reaches"
         sure = statement(
             "sure", method=choice.method, level=level, probability=probability, replicates=REPLICATES, claim=claim,
-            bar=self.aims.bar, margin=self.aims.margin, quick=self._is_quick,
+            bar=self.aims.bar, margin=self.aims.margin, quick=self._is_quick, left=left,
         )  # fmt: skip
         return self._made(use_code(choice.method), choice.method, level, probability, why, sure)
 

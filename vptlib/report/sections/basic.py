@@ -5,11 +5,14 @@ Each function takes results of judgement and gives HTML made by a macro of `part
 
 import base64
 import io
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -18,8 +21,8 @@ from matplotlib.figure import Figure
 
 from vptlib.data.tasks import Task, findings_of, load_task
 from vptlib.evidence.costs import costs
-from vptlib.evidence.curves import clear_differences, learning_curves
-from vptlib.evidence.recommendation import FEWEST_SEEDS, FULL, NO_ANSWER, PROMPT, Recommendation
+from vptlib.evidence.curves import learning_curves
+from vptlib.evidence.recommendation import FEWEST_SEEDS, NO_ANSWER, NOTHING_WORKS, Recommendation
 from vptlib.evidence.resampling import Joint
 from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.judged import commonest_share
@@ -152,21 +155,19 @@ def task_opening(task: Task, advice: Recommendation) -> HTML:
     return part("task_opening", task=task, advice=advice, colour=colour_of(advice))
 
 
-def across_tasks(tables: dict[str, pd.DataFrame]) -> list[HTML]:
-    """In which of several tasks VPT-deep and full fine-tuning differ, corrected for looking at all.
+def across_tasks(advices: Sequence[Recommendation]) -> list[HTML]:
+    """Which answers several tasks have, and which share of them is expected to be wrong; nothing for one task.
 
-    Tasks with fewer than three seeds are quick looks and say nothing; with fewer than two others there is nothing.
+    That share is the mean of what their probabilities leave (Efron, Large-Scale Inference, 2010, section 2.2): it holds
+    however many tasks are looked at.
     """
-    enough = {task: runs for task, runs in tables.items() if runs["seed"].nunique() >= FEWEST_SEEDS}
-    if len(enough) < 2:
+    if len(advices) < 2:
         return []
-    found = clear_differences(enough)
-    titles = {row.task: load_task(row.task).title for row in found.itertuples()}
-    clear = {
-        leader: [titles[task] for task in found.loc[found["clear"] & ahead, "task"]]
-        for leader, ahead in ((PROMPT, found["difference"] > 0), (FULL, found["difference"] < 0))
-    }
-    said = statement("across_tasks", tasks=len(found), prompt=clear[PROMPT], full=clear[FULL])
+    answered = [one for one in advices if one.uses or one.choice == NOTHING_WORKS]
+    counts = Counter((one.choice, one.method) for one in answered)
+    answers = [{"choice": choice, "method": method, "tasks": many} for (choice, method), many in counts.most_common()]
+    wrong = 1 - float(np.mean([one.probability for one in answered])) if answered else None
+    said = statement("across_tasks", tasks=len(advices), answers=answers, wrong=wrong)
     return [facts({"Over all tasks": words.sentence(said)})]
 
 

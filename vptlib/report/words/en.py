@@ -284,13 +284,16 @@ def sure(
     bar: float | None,
     margin: float,
     quick: bool,
+    left: str | None,
 ) -> str:
     said = {
         "right": f"{_the(method)} is the lightest within {in_points(margin)} of the best",
         "reaches": f"one training of {_the(method)} reaches {per_cent(bar or 0)}",
     }[claim]
+    in_share = f"in {share(probability)} of {replicates:,} resampled studies"
     seeds = " With so few seeds it is a quick look." if quick else ""
-    return f"Confidence {LEVELS[level]}: in {share(probability)} of {replicates:,} resampled studies {said}.{seeds}"
+    capped = f" It is not high, because the interval leaves {_the(left)} right." if left else ""
+    return f"Confidence {LEVELS[level]}: {in_share} {said}.{seeds}{capped}"
 
 
 @_says
@@ -374,14 +377,17 @@ def settles(difference: float, seeds: int, images: int) -> str:
 
 
 @_says
-def across_tasks(tasks: int, prompt: list[str], full: list[str]) -> str:
-    lead = [
-        f"{title(method)} is clearly ahead in {len(of)} of {tasks} ({listed(of)})"
-        for method, of in ((PROMPT, prompt), (FULL, full))
-        if of
-    ]
-    found = "; ".join(lead) if lead else f"{title(PROMPT)} and {in_prose(FULL)} differ clearly in none of {tasks}"
-    return f"{found}. Of such findings 5\u202f% are expected to be chance, however many tasks are looked at."
+def across_tasks(tasks: int, answers: list[dict], wrong: float | None) -> str:
+    if not answers or wrong is None:
+        return f"None of {tasks} tasks has an answer yet. Each asks for more first."
+    found = [f"{choice(one['choice'], one['method'])} in {one['tasks']}" for one in answers]
+    answered = sum(one["tasks"] for one in answers)
+    have = "has an answer" if answered == 1 else "have an answer"
+    open_yet = (
+        "" if answered == tasks else f" The other {tasks - answered} ask{'s' * (tasks - answered == 1)} for more."
+    )
+    expected = f"By their probabilities, {share(wrong)} of such answers are wrong."
+    return f"{answered} of {tasks} tasks {have}: {listed(found)}.{open_yet} {expected}"
 
 
 @_says
