@@ -12,8 +12,10 @@ from vptlib.evidence.contest import Contest
 from vptlib.evidence.costs import costs
 from vptlib.evidence.decision import advice_so_far, recommend, summarise
 from vptlib.evidence.limits import read_limits
+from vptlib.evidence.power import uncertainty_left
 from vptlib.evidence.recommendation import STEPS, Recommendation, use_code
 from vptlib.evidence.resampling import joint
+from vptlib.report.words import en
 from vptlib.statement import Statement, statement
 
 SIZES = (50, 150, 400)
@@ -289,6 +291,17 @@ def test_a_larger_study_is_asked_for_if_it_saves_more_than_it_costs():
     for_half = recommend(runs, 0.02, costs_of_more=dear)
     assert for_half.uses or for_half.reasons[1].values["wanted"] == 200
     assert recommend(runs, 0.02, costs_of_more={"seeds": 1.0, "test_images": 1.0}).uses
+
+
+def test_images_that_come_in_groups_are_asked_for_with_their_groups():
+    runs = table(0.80, 0.80, images=100, shared=0.3, seed_spread=0.02)
+    lots = runs.assign(test_groups=[np.arange(100) // 20] * len(runs))
+    asked = recommend(lots, margin=0.02)
+    assert asked.choice == "more_test_images" and asked.reasons[1].values["groups"] == 5
+    assert "About 400 test images instead of 100, from 20 groups instead of 5, would" in en.sentence(asked.reasons[1])
+    assert "groups" not in en.sentence(recommend(runs, margin=0.02).reasons[1])
+    few, many = (uncertainty_left(lots, "vpt-deep", "full", images=n) for n in (200, 20_000))
+    assert many < few < 0.5, "more groups also bring Student's t nearer to the normal distribution"
 
 
 def test_what_all_know_to_be_equal_is_not_worth_a_larger_study():

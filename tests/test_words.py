@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from planted import planted_runs
 
@@ -16,6 +17,7 @@ from vptlib.evidence.curves import LEADS, crossover
 from vptlib.evidence.decision import recommend
 from vptlib.evidence.recommendation import STEPS, use_code
 from vptlib.report.build import recommendation_in_words
+from vptlib.report.judged import told_apart_before
 from vptlib.report.words import in_language, languages
 from vptlib.statement import Statement, statement
 from vptlib.tuning.methods import METHODS
@@ -205,6 +207,13 @@ def test_each_choice_has_its_headline_and_its_reason(vpt, full, options, choice,
     assert en.choice(advice.choice, advice.method) == choice
     assert en.headline(advice.choice, advice.method) == headline
     assert en.sentence(advice.reasons[1]).startswith(why)
+
+
+def test_what_a_study_tells_apart_names_the_groups_of_its_test_images():
+    said = en.sentence(told_apart_before(3, 105, np.arange(105) // 53))
+    assert said.endswith("They come from 2 groups; as far as those differ, it tells apart less.")
+    alone = en.sentence(told_apart_before(3, 105, np.arange(105)))
+    assert "group" not in alone and alone == en.sentence(told_apart_before(3, 105))
 
 
 @pytest.mark.parametrize("seeds, said", [(1, False), (3, True)])

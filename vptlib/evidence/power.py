@@ -48,7 +48,8 @@ def images_needed(runs: pd.DataFrame, a: str, b: str, margin: float) -> int | No
     """Test images with which the 95 % interval of the difference would reach no further than the margin to each side.
 
     Args:
-        runs, a, b: as for `differences`, at their largest common size. The seeds stay as they are.
+        runs, a, b: as for `differences`, at their largest common size. The seeds stay as they are. Further images come
+            from further groups, as many from each as now.
         margin: a fraction of accuracy.
 
     Returns:
@@ -181,7 +182,10 @@ class _Error:
 
     def parts(self, images: float, seeds: int) -> tuple[float, float]:
         """The squared uncertainty due to test images and to trainings."""
-        few = t.ppf((1 + LEVEL) / 2, max(1.0, self.groups - 1)) / norm.ppf((1 + LEVEL) / 2) if self.groups else 1.0
+        few = 1.0
+        if self.groups:
+            freedom = max(1.0, self.groups * images / self.images - 1)
+            few = t.ppf((1 + LEVEL) / 2, freedom) / norm.ppf((1 + LEVEL) / 2)
         return few**2 * (self.shared + self.each / seeds) / images, self.seed / seeds + self.pool
 
 

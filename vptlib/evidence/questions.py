@@ -317,13 +317,14 @@ class Questions:
         for amount in self._amounts(seeds, min(MOST_SEEDS, wanted)):
             yield statement(
                 "open_between", first=choice.method, second=rival.method, step=MORE_SEEDS, now=seeds, wanted=amount,
-                worth=self._permitted.worth_of_more(seeds=amount), seconds=(amount - seeds) * each,
+                worth=self._permitted.worth_of_more(seeds=amount), seconds=(amount - seeds) * each, groups=None,
             )  # fmt: skip
         wanted = images_needed(self._at_n, choice.method, rival.method, margin) or MOST_TIMES_IMAGES * images
         for amount in self._amounts(images, min(MOST_TIMES_IMAGES * images, wanted)):
             yield statement(
                 "open_between", first=choice.method, second=rival.method, step=MORE_TEST_IMAGES, now=images,
                 wanted=amount, worth=self._permitted.worth_of_more(images=amount), seconds=None,
+                groups=self.found.groups,
             )  # fmt: skip
 
     def _amounts(self, now: int, wanted: int) -> list[int]:

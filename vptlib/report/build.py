@@ -159,9 +159,15 @@ def _say_warnings(config: ReportConfig) -> None:
 
 def _say_power(config: ReportConfig) -> None:
     """Say before any training which difference a study of this size can show."""
-    counts = dict.fromkeys((len(study.seeds), len(study.test_items())) for study in config.studies())
-    for seeds, images in counts:
-        _say(words.sentence(told_apart_before(seeds, images)))
+    said = (_power_of(study) for study in config.studies())
+    for sentence in dict.fromkeys(said):
+        _say(sentence)
+
+
+def _power_of(study: Study) -> str:
+    groups, items = load_task(study.task).test_groups, study.test_items()
+    of_these = None if groups is None else groups[items]
+    return words.sentence(told_apart_before(len(study.seeds), len(items), of_these))
 
 
 def run_studies(studies: list[Study]) -> None:

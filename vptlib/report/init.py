@@ -239,7 +239,8 @@ def _about_seeds(sizes: int) -> list[str]:
 def _about_tests(listing: Listing) -> list[str]:
     test = _count(listing, "test")
     used = f"all {test:,} of them" if test <= TEST_IMAGES else f"{TEST_IMAGES} of {test:,}, always the same ones"
-    power = told_apart_before(len(SEEDS), min(test, TEST_IMAGES))
+    groups = None if listing.groups is None else listing.groups[listing.splits == "test"]
+    power = told_apart_before(len(SEEDS), min(test, TEST_IMAGES), groups)
     lines = [f"# How many test images are used: {used}.", f"# {words.sentence(power)}"]
     if test < 100:
         known = in_points(round(1.96 * sqrt(0.8 * 0.2 / test), 2))  # half of a 95 % interval

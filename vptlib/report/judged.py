@@ -44,9 +44,14 @@ def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, A
     }
 
 
-def told_apart_before(seeds: int, images: int) -> Statement:
-    """What a study with so many seeds and test images can tell apart, before any run."""
-    return statement("told_apart_before", seeds=seeds, images=images, difference=power_before(images, seeds))
+def told_apart_before(seeds: int, images: int, groups: np.ndarray | None = None) -> Statement:
+    """What a study with so many seeds and test images can tell apart, before any run; `groups` are of those images."""
+    count = None if groups is None else len(np.unique(groups))
+    difference = power_before(images, seeds)
+    return statement(
+        "told_apart_before", seeds=seeds, images=images, difference=difference,
+        groups=None if count == images else count,
+    )  # fmt: skip
 
 
 def commonest_share(task: Task) -> float:

@@ -258,10 +258,13 @@ def best_after_costs(method: str) -> str:
 
 
 @_says
-def open_between(first: str, second: str, step: str, now: int, wanted: int, worth: float, seconds: float | None) -> str:
+def open_between(
+    first: str, second: str, step: str, now: int, wanted: int, worth: float, seconds: float | None, groups: int | None
+) -> str:
+    of_groups = f", from {round(groups * wanted / now):,} groups instead of {groups:,}," if groups else ""
     what = {
         MORE_SEEDS: f"About {wanted:,} seeds instead of {now:,}{_so_long(seconds)}",
-        MORE_TEST_IMAGES: f"About {wanted:,} test images instead of {now:,}",
+        MORE_TEST_IMAGES: f"About {wanted:,} test images instead of {now:,}{of_groups}",
     }[step]
     return (
         f"{_capital(_the(first))} or {_the(second)}: these runs leave it open. {what} would narrow it most. "
@@ -391,10 +394,11 @@ def across_tasks(tasks: int, answers: list[dict], wrong: float | None) -> str:
 
 
 @_says
-def told_apart_before(seeds: int, images: int, difference: float) -> str:
+def told_apart_before(seeds: int, images: int, difference: float, groups: int | None) -> str:
+    grouped = f" They come from {many(groups, 'group')}; as far as those differ, it tells apart less." if groups else ""
     return (
         f"With {many(seeds, 'seed')} and {images:,} test images a study tells apart about {in_points(difference)} "
-        "(in four of five cases)."
+        f"(in four of five cases).{grouped}"
     )
 
 
