@@ -59,7 +59,7 @@ from vptlib.evidence.shrinkage import shrunk
 from vptlib.evidence.track_record import record_of
 from vptlib.statement import Statement, statement
 
-# More than this is not asked for: the question then counts as one that cannot be settled.
+# More than this is not asked for, because few people would run it.
 MOST_SEEDS, MOST_TIMES_IMAGES = 10, 4
 # What is asked for must save this share of the margin on average.
 LEAST_WORTH = 0.25
