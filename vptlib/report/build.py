@@ -176,7 +176,7 @@ def run_studies(studies: list[Study]) -> None:
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
         harder = words.sentence(study.conditions.statement()).rstrip(".")
-        _say(f"[{number}/{len(studies)}] {study.task}{f' ({harder})' if harder else ''}: {state}")
+        _say(f"[{number}/{len(studies)}] {short_name(study.task)}{f' ({harder})' if harder else ''}: {state}")
         study.run(progress=True)
 
 
@@ -207,7 +207,7 @@ def run_in_time(studies: list[Study], deadline: float) -> None:
     for number, study in enumerate(studies):
         seconds = (deadline - time.time()) / (len(studies) - number)
         missing = study.missing()
-        _say(f"[{number + 1}/{len(studies)}] {study.task}")
+        _say(f"[{number + 1}/{len(studies)}] {short_name(study.task)}")
         for line in planned(timetable(study, missing, seconds, jobs), len(missing)):
             _say(f"  {words.sentence(line)}")
         study.run(progress=True, seconds=seconds)

@@ -18,6 +18,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.data.files import LazyImages
+from vptlib.data.readers import short_name
 from vptlib.errors import UserError
 from vptlib.shortages import shortages_said
 from vptlib.statement import Statement
@@ -83,8 +84,9 @@ class Study(Plan):
         ):
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            bar.set_description(f"{self.task}: {len(missing)} runs to make")
-            tell = lambda text: bar.set_description(f"{self.task}: {text}")  # noqa: E731
+            name = short_name(self.task)
+            bar.set_description(f"{name}: {len(missing)} runs to make")
+            tell = lambda text: bar.set_description(f"{name}: {text}")  # noqa: E731
             if seconds is None:
                 made = results(self, self._in_order(missing, jobs), AsListed(), jobs, tell, progress=progress)
             else:
