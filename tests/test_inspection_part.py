@@ -93,12 +93,14 @@ def confused(classes: int):
     return confusion_figure(confusion(planted_answers(3000, 3, classes=classes)), names, 3)
 
 
+NO_MISSES = pd.DataFrame({"false_alarms": np.linspace(0, 1, 101), "misses": 0.0, "low": 0.0, "high": 0.0})
 FIGURES = {
     "reliability": lambda: reliability_figure(calibration(two_classes()).bins, "vpt-deep"),
     "selective": lambda: selective_figure(selective_curve(two_classes()), "full"),
     "operating": lambda: operating_figure(
         operating_curve(two_classes(), ("defect",)), "linear", f"“{LONG}”", (0.2, 0.05), 0.02
     ),
+    "no misses, and a limit far above": lambda: operating_figure(NO_MISSES, "full", "“crack”", (0.0, 0.19), 0.2),
     "two classes": lambda: confused(2),
     "four classes": lambda: confused(4),
     "seven classes": lambda: confused(7),

@@ -297,6 +297,17 @@ def test_a_difference_the_other_way_round_is_the_same_with_the_other_sign():
     np.testing.assert_allclose(one.interval(), -other.interval()[::-1])
 
 
+def test_two_groups_that_agree_exclude_what_is_far_from_both():
+    runs = runs_of(sizes=(400,), images=100)
+    right = np.ones(100, bool)
+    right[[3, 70]] = False  # one wrong answer in each of two lots
+    runs = runs.assign(correct=[right] * len(runs), test_groups=[np.arange(100) // 50] * len(runs))
+    low, high = accuracies(runs, "full").interval()[:, -1]
+    assert 0.5 < low < 0.95 and high > 0.97
+    low, high = middle(joint(runs).replicates)
+    assert (low > 0.5).all()
+
+
 # ---- tables that are hard ---------------------------------------------------------------------------------------
 
 

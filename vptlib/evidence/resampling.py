@@ -28,6 +28,7 @@ and 10 seeds (`tests/coverage_of_intervals.py` prints the whole table; tests/tes
 
     0.93 to 1.00   independent images, also ten of them; seeds that differ by 0 or 3 points
     0.95 to 0.98   images in groups of ten, and in five groups of forty
+    0.98 to 1.00   two or three groups of fifty; half of these intervals are wider than 45 points
     0.95 to 0.97   tuning luck of 2 points, each seed its own
     0.94 to 0.99   n = 40 out of a pool of 400 or of 80; n = 10, 20 and 40 out of a pool of 40
     0.94 to 0.96   a long tail to bad trainings, with a standard deviation of 4 points
@@ -56,6 +57,8 @@ REPLICATES = 2000
 LEVEL = 0.95
 # With so many test groups the bootstrap alone is wide enough.
 _MANY_UNITS = 100
+# With fewer, the imagined images are drawn apart from them.
+_FEW_UNITS = 3
 _RANDOM_SEED = 1988
 # The two imagined test images, as a single method's accuracy and as a difference of two methods see them.
 _IMAGINED_ACCURACY = np.array([1.0, 0.0])
@@ -556,8 +559,17 @@ def _widening(layout: Layout) -> np.ndarray | float:
 
 @lru_cache(maxsize=4)
 def _unit_weights(units: int) -> np.ndarray:
-    """How often each of the units (images or groups) and the two imagined images is drawn, `B U+2`."""
-    weights = drawn_counts(units + len(_IMAGINED_ACCURACY), REPLICATES, np.random.default_rng([_RANDOM_SEED, units]))
+    """How often each of the units (images or groups) and the two imagined images is drawn, `B U+2`.
+
+    With two units the imagined images are drawn apart: of four drawn together none would be real in one draw of 16, and
+    no interval would exclude anything.
+    """
+    random = np.random.default_rng([_RANDOM_SEED, units])
+    if units < _FEW_UNITS:
+        imagined = random.poisson(1.0, (REPLICATES, len(_IMAGINED_ACCURACY))).astype(np.float32)
+        weights = np.hstack([drawn_counts(units, REPLICATES, random), imagined])
+    else:
+        weights = drawn_counts(units + len(_IMAGINED_ACCURACY), REPLICATES, random)
     weights.setflags(write=False)
     return weights
 

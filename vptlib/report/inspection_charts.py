@@ -115,7 +115,8 @@ def operating_figure(
             _note(ax, f"limit {100 * wanted:.4g}\u202f%", (1, wanted), 4, color=SOFT, fontsize=10)
         if point is not None:
             ax.plot(*point, "o", color=INK, markersize=9, markeredgecolor="white", zorder=4, clip_on=False)
-        _share_axes(ax, (0.0, 1.0), (0.0, max(curve["high"].max(), 0.05)))
+        top = max(curve["high"].max(), 0.05, 1.1 * (wanted or 0.0), point[1] if point else 0.0)  # nothing lies outside
+        _share_axes(ax, (0.0, 1.0), (0.0, min(top, 1.0)))
         ax.set_xlabel("False alarms: other images that are stopped")
         ax.set_ylabel("Misses")
         dot = " Dot: the threshold chosen." if point is not None else ""

@@ -1209,6 +1209,8 @@ def prompts_of_published_rules(lengths: list[int], dropout: float) -> str:
 
 @_says
 def time_fits(runs: int, missing: int, seconds: float) -> str:
+    if not runs:
+        return f"None of {many(missing, 'run')} fits into the time."
     return f"{runs} of {many(missing, 'run')} fit into the time; they should take {duration(seconds)}."
 
 
