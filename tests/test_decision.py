@@ -9,7 +9,7 @@ from planted import SIZES_OF_METHODS, planted_runs
 from vptlib.errors import UserError
 from vptlib.evidence.audit import WARNING, AuditFinding
 from vptlib.evidence.contest import Contest
-from vptlib.evidence.costs import costs
+from vptlib.evidence.costs import costs, seconds_of_a_seed
 from vptlib.evidence.decision import advice_so_far, recommend, summarise
 from vptlib.evidence.limits import read_limits
 from vptlib.evidence.power import uncertainty_left
@@ -214,6 +214,16 @@ def test_fewer_than_three_seeds_advise_nothing_but_seeds(vpt, full, seeds):
     advice = recommend(table(vpt, full, seeds=seeds, images=2000, shared=0.95), margin=0.03)
     assert (advice.choice, advice.confidence) == ("more_seeds", "low")
     assert "quick_look" in codes(advice)
+
+
+def test_what_more_seeds_take_counts_every_method_and_size_also_where_a_seed_is_not_finished():
+    runs = table(0.80, 0.80, linear=0.7, seeds=3)
+    whole = seconds_of_a_seed(runs)
+    assert whole == pytest.approx(len(SIZES) * (1.8 + 32 + 42))  # linear probe, VPT-deep, full fine-tuning
+    some = runs[(runs["method"] == "linear") | ((runs["seed"] == 0) & (runs["n"] == SIZES[-1]))]
+    first = len(SIZES) * (1.8 + 45 + 60)  # the first seed tunes longer
+    assert seconds_of_a_seed(some) == pytest.approx(first)
+    assert recommend(some).reasons[1].values["seconds"] == pytest.approx(2 * first)
 
 
 def test_one_seed_of_guesses_is_called_so_with_low_confidence():

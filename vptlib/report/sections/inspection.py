@@ -339,6 +339,9 @@ def _curves(found: Looked) -> list[HTML]:
     return [part("side_by_side", figures=[each.data for each in figures]), *_operating(found)]
 
 
+_BESIDE_THE_LINE = " The dot is measured on images that did not choose the threshold, so it may lie beside the line."
+
+
 def _operating(found: Looked) -> list[HTML]:
     points = {point.classes: point for point in found.points if np.isfinite(point.threshold)}
     figures = []
@@ -354,7 +357,7 @@ def _operating(found: Looked) -> list[HTML]:
             figure(
                 operating_figure(curve, found.method, names, dot, wanted),
                 "Each threshold on the probability of the defect is a point of the line. A lower one misses less and "
-                "stops more good parts.",
+                "stops more good parts." + ("" if dot is None else _BESIDE_THE_LINE),
                 f"Misses of {names} against false alarms: with 10\u202f% false alarms "
                 f"{per_cent(at_tenth['misses'])} are missed.",
             )
