@@ -51,6 +51,11 @@ def few_groups(random: np.random.Generator, seeds: int) -> Planted:
     return _with_effects(random, seeds, effects, group=40, of_groups=0.1)
 
 
+def two_groups(random: np.random.Generator, seeds: int) -> Planted:
+    effects = lambda count: 0.02 * random.standard_normal(count)  # noqa: E731
+    return _with_effects(random, seeds, effects, group=100, of_groups=0.1)
+
+
 def ten_images(random: np.random.Generator, seeds: int) -> Planted:
     return _with_effects(random, seeds, lambda count: 0.02 * random.standard_normal(count), images=10)
 
@@ -121,6 +126,7 @@ GENERATORS = {
     "10 test images": ten_images,
     "images in groups of ten": in_groups,
     "images in five groups of forty": few_groups,
+    "images in two groups of a hundred": two_groups,
     "tuning luck of 2 points, each seed its own": tuning_of_each,
     "tuning luck of 2 points, one for all seeds": tuning_shared,
     "n = 40 of a pool of 400": of_pool(400),

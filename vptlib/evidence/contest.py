@@ -77,7 +77,7 @@ class Contest:
         self._observed: np.ndarray = found.replicates[rows]  # M B: for what is said of one method alone
         self._compared: np.ndarray = shrunk(found).replicates[rows]  # M B: for what is said of several
         self._found, self._rows = found, rows
-        self._at_n = runs[(runs["n"] == found.n) & runs["seed"].isin(found.seeds)]
+        self.at_n: pd.DataFrame = runs[(runs["n"] == found.n) & runs["seed"].isin(found.seeds)]  # what is judged
 
     @cached_property
     def candidates(self) -> dict[str, Candidate]:
@@ -140,7 +140,7 @@ class Contest:
         """
         if self.rival is None:
             return 0.0
-        left = uncertainty_left(self._at_n, self.choice.method, self.rival.method, seeds, images)
+        left = uncertainty_left(self.at_n, self.choice.method, self.rival.method, seeds, images)
         saved = self._least_loss_now - self._least_loss(left)
         return float(np.clip(saved, 0.0, self.choice.expected_loss))
 

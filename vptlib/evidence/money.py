@@ -94,18 +94,18 @@ def handicaps(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None:
     Raises:
         UserError: as `bills`.
     """
-    if not prices.priced or not prices.given("point_value"):
+    if not prices.weighs_accuracy:
         return None
     likely = prices.likely
-    yearly = {
-        method: _total(_amounts(way, likely), likely) / discounted_years(likely) for method, way in _ways(runs).items()
-    }
-    least, a_point = min(yearly.values()), likely["point_value"] * likely["tasks_planned"]
-    return {method: float((cost - least) / a_point / 100) for method, cost in yearly.items()}
+    totals = {method: _total(_amounts(way, likely), likely) for method, way in _ways(runs).items()}
+    least, a_point = min(totals.values()), _for_a_point(likely)
+    return {method: float((total - least) / a_point / 100) for method, total in totals.items()}
 
 
 def costs_of_more(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None:
-    """ "seeds" and "test_images" → accuracy (a fraction) that the price of one more is worth, for `recommend`.
+    """What may be asked for → accuracy (a fraction) that the price of one more is worth, for `recommend`.
+
+    The keys are "seeds" and "test_images".
 
     Both are paid once, for the study. The accuracy is that of all tasks over all years.
 
@@ -115,7 +115,7 @@ def costs_of_more(runs: pd.DataFrame, prices: Prices) -> dict[str, float] | None
     Raises:
         UserError: as `bills`.
     """
-    if not prices.priced or not prices.given("point_value"):
+    if not prices.weighs_accuracy:
         return None
     return {kind: price / _for_a_point(prices.likely) / 100 for kind, price in _each(runs, prices.likely).items()}
 
@@ -416,7 +416,7 @@ def worth_asking(
     Raises:
         UserError: as `bills`.
     """
-    if not prices.priced or not prices.given("point_value"):
+    if not prices.weighs_accuracy:
         return []
     usual = prices.likely
     for_a_point, asked = _for_a_point(usual), []

@@ -134,6 +134,11 @@ class Prices:
         """Whether anything can be priced."""
         return self.label_price is not None
 
+    @property
+    def weighs_accuracy(self) -> bool:
+        """Whether costs can be set against accuracies: the price of a label and the value of a point are given."""
+        return self.priced and self.given("point_value")
+
     def given(self, name: str) -> bool:
         """Whether a value was given; otherwise it is assumed."""
         return getattr(self, name) is not None

@@ -40,6 +40,7 @@ from vptlib.evidence.limits import MET, NOT_MET, Limit, Tested, limits_tested
 from vptlib.evidence.power import images_needed, seeds_needed, smallest_difference
 from vptlib.evidence.reasons import Reasons
 from vptlib.evidence.recommendation import (
+    ASKED_FOR,
     FEWEST_SEEDS,
     FULL,
     LARGER_INPUT,
@@ -106,8 +107,8 @@ class Questions:
         self.n = int(self._two.n[-1])
         self.found: Joint = joint(runs, self.n)
         self.runs, self.aims, self._larger_input, self._backbone = runs, aims, larger_input, backbone
-        self._at_n = runs[(runs["n"] == self.n) & runs["seed"].isin(self.found.seeds)]
         self.contest = Contest(runs, self.found, aims.margin, aims.handicaps)
+        self._at_n = self.contest.at_n
         self._tested = {m: self._held_to(limits, m, class_names) for m in self.contest.methods} if limits else {}
         keeping = [m for m, tested in self._tested.items() if all(t.verdict == MET for t in tested)]
         self._permitted = self._among(keeping) if keeping else self.contest
@@ -341,8 +342,8 @@ class Questions:
         """What a larger study saves beyond its price, or beyond a share of the margin: a fraction of accuracy."""
         if self.aims.costs_of_more is None:
             return why.values["worth"] - self._least_gain
-        kind = "seeds" if why.values["step"] == MORE_SEEDS else "test_images"
-        return why.values["worth"] - self.aims.costs_of_more[kind] * (why.values["wanted"] - why.values["now"])
+        each = self.aims.costs_of_more[ASKED_FOR[why.values["step"]]]
+        return why.values["worth"] - each * (why.values["wanted"] - why.values["now"])
 
     @staticmethod
     def _larger_share(found: Resampled) -> str:

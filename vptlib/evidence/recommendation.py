@@ -18,6 +18,8 @@ MORE_SEEDS, MORE_TEST_IMAGES, LARGER_INPUT, TRAIN_LONGER, MORE_LABELS, NOTHING_W
     "nothing_works",
     "no_answer",
 )
+# The steps that enlarge the study → what they ask for.
+ASKED_FOR = {MORE_SEEDS: "seeds", MORE_TEST_IMAGES: "test_images"}
 FEWEST_SEEDS = 3  # fewer are a quick look, which advises nothing
 _USE = {LINEAR: "use_linear", PROMPT: "use_prompt", FULL: "fine_tune"}
 

@@ -28,7 +28,7 @@ and 10 seeds (`tests/coverage_of_intervals.py` prints the whole table; tests/tes
 
     0.93 to 1.00   independent images, also ten of them; seeds that differ by 0 or 3 points
     0.95 to 0.98   images in groups of ten, and in five groups of forty
-    0.98 to 1.00   two or three groups of fifty; half of these intervals are wider than 45 points
+    0.98 to 1.00   images in two groups of a hundred; but the intervals are then 130 points wide
     0.95 to 0.97   tuning luck of 2 points, each seed its own
     0.94 to 0.99   n = 40 out of a pool of 400 or of 80; n = 10, 20 and 40 out of a pool of 40
     0.94 to 0.96   a long tail to bad trainings, with a standard deviation of 4 points

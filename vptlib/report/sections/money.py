@@ -20,7 +20,7 @@ from vptlib.evidence.money import (
     worth_asking,
 )
 from vptlib.evidence.prices import BOUNDS, Prices
-from vptlib.evidence.recommendation import MORE_SEEDS, NOTHING_WORKS, Aims, Recommendation
+from vptlib.evidence.recommendation import ASKED_FOR, NOTHING_WORKS, Aims, Recommendation
 from vptlib.evidence.resampling import joint
 from vptlib.evidence.stages import labels_needed, plan
 from vptlib.report.money_charts import tornado_figure
@@ -113,14 +113,13 @@ def _two(advice: Recommendation, found: Mapping[str, Bill]) -> tuple[str, str | 
 
 def _worth(runs: pd.DataFrame, prices: Prices, advice: Recommendation, margin: float) -> list[Statement]:
     """What further seeds, test images and labels would be worth: as many as are asked for, or as there are."""
-    if not advice.candidates or not prices.priced or not prices.given("point_value"):
+    if not advice.candidates or not prices.weighs_accuracy:
         return []
     contest = Contest(runs, joint(runs, advice.n), margin, handicaps(runs, prices))
     amounts = {"seeds": advice.seeds, "test_images": advice.images, "labels": advice.n}
     asked = advice.reasons[1]
     if asked.code == "open_between":
-        kind = "seeds" if advice.choice == MORE_SEEDS else "test_images"
-        amounts[kind] = asked.values["wanted"] - asked.values["now"]
+        amounts[ASKED_FOR[advice.choice]] = asked.values["wanted"] - asked.values["now"]
     gains = {
         "seeds": contest.worth_of_more(seeds=advice.seeds + amounts["seeds"]),
         "test_images": contest.worth_of_more(images=advice.images + amounts["test_images"]),
