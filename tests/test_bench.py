@@ -1,5 +1,6 @@
 """vptlib.bench: the arithmetic behind the floor, and that the benchmarks run; no time is tested."""
 
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -7,14 +8,18 @@ import pandas as pd
 import pytest
 import torch
 from models import draw_images, small_vit
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vptlib.bench import arithmetic, parity
+from vptlib.bench import __main__ as program
+from vptlib.bench import arithmetic, operations, parity
 from vptlib.bench import prompting as bench
+from vptlib.operations.registry import PromptRegistry
 from vptlib.paths import repository
 from vptlib.prompting.vit import PromptedViT
+from vptlib.study.connection import mlflow_client
 from vptlib.tuning.backbones import ClsMeanViT
 from vptlib.tuning.methods import build_method
 
@@ -124,3 +129,135 @@ def test_parity_compares_the_precisions_and_names_the_winner_of_each():
     assert list(table["difference"]) == [0.3, -1.0] and list(table["met"]) == ["yes", "no"]
     assert table["spread of seeds"][0] == pytest.approx(2.1)
     assert parity.winners(table) == "a: the winner is not the same (vpt-deep, full)."
+
+
+# ---- operations -------------------------------------------------------------------------------------------------
+
+SMALL = operations.Setting(
+    **{"image_size": 28, "depth": 1, "batch": 4, "few": 2, "rounds": 1, "registry_rounds": 1, "predict_rounds": 1},
+    **{"switches": 3, "loads": 2, "names": 2, "versions": 11, "jpegs": 6, "predict_sizes": (42, 28)},
+    **{"prompts": 2, "models": 1, "scale": (1, 2, 4)},
+)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A small backbone, and model files for it by method."""
+    vit, folder = SMALL.vit(), tmp_path_factory.mktemp("drawn")
+    counts = {"full": 1, "vpt-deep": 20, "linear": 2}
+    return vit, {name: operations.write_models(folder, vit, name, count) for name, count in counts.items()}
+
+
+def test_the_benchmark_of_operations_runs_alone_and_every_case_gets_its_figure(own_store, tmp_path, monkeypatch):
+    (tmp_path / "reports").mkdir()
+    found = []
+    monkeypatch.setattr(operations, "alone", lambda run, *given: run(*given))
+    monkeypatch.setattr(operations, "registry_in", lambda _, *given: operations.registry_seconds(*given))
+    monkeypatch.setattr(
+        operations, "measure", lambda measure=operations.measure: found.append(measure(SMALL)) or found[0]
+    )
+    monkeypatch.setattr(program, "repository", lambda: tmp_path)
+    monkeypatch.setattr(sys, "argv", ["bench", "operations"])
+    program.main()
+
+    table = found[0].bounds
+    batches, tasks, registry, answers = (
+        ["1.1"] * 2 + ["1.25"] * 2 + ["–"],
+        ["5 ms", "–", "200 ms"],
+        ["1 s"] * 3,
+        ["1.2"],
+    )
+    assert list(table["target"]) == [*batches, *tasks, *registry, *answers, *["–"] * 6]
+    assert table["case"].is_unique and found[0].milliseconds["case"].is_unique
+    for row in table.itertuples():
+        measured, *unit = row.measured.split()
+        assert row.target == "–" or row.target.split()[1:] == unit
+        kept = row.target == "–" or float(measured) <= float(row.target.split()[0])
+        assert row.met == ("–" if row.target == "–" else "yes" if kept else "no")
+    (page,) = (tmp_path / "reports" / "benchmarks").glob("operations*.md")
+    (picture,) = page.parent.glob("operations*.png")
+    assert all(row in page.read_text() for row in table["case"]) and f"]({picture.name})" in page.read_text()
+    assert picture.stat().st_size < 150_000
+
+
+@pytest.mark.parametrize(
+    ("measured", "unit", "shown", "met"),
+    [
+        (1.204, "", "1.20", "yes"),
+        (1.206, "", "1.21", "no"),
+        (0.4, "ms", "0.40 ms", "yes"),
+        (153.4, "ms", "153 ms", "no"),
+    ],
+)
+def test_a_figure_is_met_as_it_is_shown(measured, unit, shown, met):
+    row = operations.bound("a", measured, 1.2, unit)
+    assert (row["measured"], row["met"]) == (shown, met)
+
+
+def test_a_planted_registry_is_as_its_users_would_have_made_it(own_store, drawn):
+    _, files = drawn
+    operations.plant(files["vpt-deep"][0], names=3, versions=12)
+    registry = PromptRegistry()
+    assert [version.ref for version in registry.versions("line 001")] == [f"line 001/{k}" for k in range(1, 13)]
+    assert len(registry.versions()) == 36 and len({version.digest for version in registry.versions()}) == 36
+    assert [registry.verify(f"line {k:03}") for k in range(3)] == [[]] * 3
+    kinds = [(entry.kind, entry.version) for entry in registry.history("line 002")]
+    assert kinds.count(("promoted", 1)) == kinds.count(("promoted", 11)) == 1 and len(kinds) == 14
+    assert registry.version("line 002@production").number == 11
+    shown = mlflow_client().search_model_versions("name = 'line 000'")
+    assert {found.tags["sha256"] for found in shown} == {found.digest for found in registry.versions("line 000")}
+    assert {model.name for model in mlflow_client().search_registered_models()} == {
+        f"line {k:03}{ending}" for k in range(3) for ending in ("", ".ledger")
+    }
+    more = registry.register(files["linear"][0], "line 000", "ann")
+    assert more.number == 13 and registry.verify("line 000") == []
+
+
+def test_beyond_the_files_a_task_needs_the_mean_and_prompts_need_the_backbone_once(drawn):
+    vit, files = drawn
+    setting = operations.Setting(scale=(1, 2, 4))
+    few = {method: paths[:2] for method, paths in files.items()}
+    scale = operations.footprints(setting, vit, few).set_index(["method", "tasks"])
+    backbone = sum(tensor.nbytes for tensor in vit.state_dict().values())
+    for method, shared in (("full", 0), ("vpt-deep", backbone), ("linear", backbone)):
+        sizes, disk = [path.stat().st_size for path in few[method]], scale.loc[method]["disk"]
+        assert disk[1] == shared + sizes[0] and disk[4] == shared + 4 * sum(sizes) / len(sizes)
+        assert list(scale.loc[method]["measured"]) == [True, len(sizes) == 2, False]
+    memory = scale["memory"]
+    assert backbone < memory["full", 1] < 1.2 * backbone
+    assert backbone < memory["linear", 4] < memory["vpt-deep", 4] < memory["full", 2]
+
+
+def test_the_table_of_scale_tells_what_is_computed_and_the_figure_names_each_line(drawn):
+    vit, files = drawn
+    setting = operations.Setting(scale=(1, 3))
+    scale = operations.footprints(setting, vit, {name: paths[:1] for name, paths in files.items()})
+    table = operations.scale_table(scale)
+    assert list(table["tasks"]) == ["1", "3"] and table.shape == (2, 7)
+    assert table.drop(columns="tasks").map(lambda cell: cell.startswith("*")).all(axis=1).tolist() == [False, True]
+    for axes in operations.scale_figure(scale).axes:
+        assert {text.get_text() for text in axes.texts} == {"Full fine-tuning", "VPT-deep", "Linear probe"}
+
+
+def growths_and_threads(files):
+    return operations.growths(SMALL, files), torch.get_num_threads()
+
+
+def test_a_process_grows_by_about_what_a_bank_counts_and_has_as_many_threads_as_this_one(drawn):
+    files, before = {name: drawn[1][name] for name in ("full", "vpt-deep")}, torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        grown, threads = operations.alone(growths_and_threads, files)
+    finally:
+        torch.set_num_threads(before)
+    assert 0.9 < grown["full"] < 1.1 and 0.6 < grown["vpt-deep"] < 1.6
+    assert threads == before + 1
+
+
+def test_photographs_are_jpeg_files_that_can_be_read(tmp_path):
+    folder = operations.photographs(tmp_path / "images", operations.DRAWN + 1)
+    paths = sorted(folder.iterdir())
+    assert len(paths) == operations.DRAWN + 1
+    assert paths[0].read_bytes() == paths[-1].read_bytes() != paths[1].read_bytes()
+    with Image.open(paths[0]) as image:
+        assert image.format == "JPEG" and image.size == operations.SIDES

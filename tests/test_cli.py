@@ -14,6 +14,7 @@ from pictures import class_folders
 from typer.testing import CliRunner
 
 from vptlib import cli, doctor
+from vptlib.cli import ending
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.paths import repository
@@ -78,7 +79,7 @@ def test_a_full_disk_is_one_sentence(monkeypatch):
 
 
 def test_something_unforeseen_keeps_its_traceback_in_a_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ending.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(build, "make_report", failing(KeyError("gone")))
     result = run("report", "x.yaml")
     assert result.exit_code == 1
@@ -99,7 +100,7 @@ def test_stopping_says_that_finished_runs_are_kept(monkeypatch):
     monkeypatch.setattr(build, "make_report", failing(KeyboardInterrupt()))
     result = run("report", "x.yaml")
     assert result.exit_code == 130
-    assert "Finished runs are kept" in result.stderr
+    assert "What is finished is kept" in result.stderr
 
 
 def test_a_wrong_configuration_leaves_nothing_behind(tmp_path):
@@ -122,7 +123,8 @@ def test_a_folder_in_place_of_a_configuration_is_answered_with_the_command(tmp_p
 def test_home_is_expanded_in_the_paths_of_the_command_line(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     asked = []
-    monkeypatch.setattr(build, "make_report", lambda *given: asked.append(given[:2]))
+    monkeypatch.setattr(build, "make_report", lambda *given: asked.append(given[:2]) or tmp_path / "index.html")
+    (tmp_path / "summary.json").write_text('{"tasks": []}')
     assert run("report", "~/x.yaml", "--out=~/pages").exit_code == 0
     assert run("report", "x.yaml").exit_code == 0
     assert asked == [(tmp_path / "x.yaml", tmp_path / "pages"), (Path("x.yaml"), None)]

@@ -205,6 +205,25 @@ def test_a_method_that_is_not_shown_to_keep_the_limits_is_not_used(missed, image
     assert advice.choice == choice
 
 
+def test_a_group_that_does_not_keep_a_limit_is_named_as_it_was_written():
+    from vptlib.report.words import in_language
+
+    runs = of_classes(
+        planted_runs({m: {200: 0.9, 400: 0.9} for m in ("vpt-deep", "full")}, images=800), TWELVE_PER_CENT
+    )
+    limits = read_limits({"miss_rate": {"class": "scratch", "at_most": 0.05, "every": "group"}})
+    groups = np.arange(800) * 4 // 800
+    advice = recommend(
+        runs.assign(test_groups=[groups] * len(runs)), margin=0.08, limits=limits, class_names=("fine", "scratch"),
+        group_names=("lot 7", "lot 9", "lot 11", "lot 13"),
+    )  # fmt: skip
+    said = " ".join(in_language().sentence(reason) for reason in advice.reasons)
+    assert "lot 7" in said  # the first defects are missed, so all misses lie there
+
+
+TWELVE_PER_CENT = {"vpt-deep": 0.12, "full": 0.12}
+
+
 # ---- what is cheapest next --------------------------------------------------------------------------------------
 
 

@@ -22,8 +22,11 @@ from vptlib.evidence.limits import (
     UNDECIDED,
     Limit,
     check_classes,
+    fewest_images,
+    left_for_promotion,
     limits_for,
     limits_tested,
+    read_gate_limits,
     read_limits,
 )
 from vptlib.evidence.mistakes import (
@@ -318,6 +321,18 @@ def test_limits_are_read_from_mappings_and_lists():
         ({"recall": {"class": ["a", "b"], "at_least": 0.9}}, "give a limit for each"),
         ({"recall": {"class": 7, "at_least": 0.9}}, "put the name of a class in quotes"),
         ({"miss_rate": {"class": [], "at_most": 0.1}}, "names no class"),
+        ({"accuracy": {"at_least": 0.9, "evry": "group"}}, "'accuracy' must have at_least, .*may have every: group"),
+        ({"accuracy": {"at_least": 0.9, "every": "lot"}}, "every of the limit 'accuracy' is 'lot', but must be group"),
+        ({"latencies": {}}, "limits has no 'latencies': did you mean 'latency'"),
+        ({"latency": {"at_least": 50}}, r"'latency' must have at_most, such as latency: \{at_most: 50\}"),
+        ({"latency": {"at_most": 0}}, "must be milliseconds above 0"),
+        ({"no_worse_than_production": {"by": 1}}, "by of the limit .* is 1, but must be a fraction below 1"),
+        ({"calibration_error": {"at_most": 5}}, "must be a fraction from 0 to 1"),
+        ({"robustness": {"corruption": "blurr", "severity": 3, "at_least": 0.8}}, "did you mean 'blur'"),
+        ({"robustness": {"corruption": "blur", "severity": 2.5, "at_least": 0.8}}, "a whole number from 1 to 5"),
+        ({"explanations": {"maps": "grad", "checks": ["faithful"]}}, "maps of the limit 'explanations' is 'grad': "),
+        ({"explanations": {"maps": "gradcam", "checks": "faithful"}}, "must be a list of differences, faithful"),
+        ({"explanations": {"maps": "gradcam", "checks": ["faitful"]}}, "did you mean 'faithful'"),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused_with_the_fix(given, message):
@@ -393,6 +408,97 @@ def test_a_limit_that_no_test_image_counts_for_is_open_and_says_so():
     answers = Answers(np.array([[1, 1]]), np.array([1, 1]), ("scratch", "fine"))
     (found,) = limits_tested(answers, [Limit("miss_rate", ("scratch",), 0.1)])
     assert found.verdict == UNDECIDED and found.finding().code == "limit_without_images"
+
+
+# ---- limits in each group ---------------------------------------------------------------------------------------
+
+
+def of_lots(*lots: tuple[int, int], at_least: float = 0.9):
+    """A limit on accuracy in each lot, on one training with so many mistakes in so many images of each lot."""
+    wrong = np.concatenate([np.arange(images) < mistakes for mistakes, images in lots])
+    groups = np.repeat(np.arange(len(lots)), [images for _, images in lots])
+    names = tuple(f"lot {number}" for number in range(1, len(lots) + 1))
+    answers = Answers(wrong.astype(int)[None], np.zeros_like(groups), ("a", "b"), groups=groups, group_names=names)
+    (found,) = limits_tested(answers, read_limits({"accuracy": {"at_least": at_least, "every": "group"}}))
+    return found
+
+
+def test_a_limit_for_each_group_is_met_only_if_every_group_shows_it_by_itself():
+    good = of_lots((2, 100), (3, 100), (1, 100))
+    assert good.verdict == MET and (good.group, good.groups, good.not_shown) == ("lot 2", 3, 0)
+    # All together have 96 % right, far above the limit; the second lot alone breaks it.
+    bad = of_lots((0, 400), (25, 100), (0, 100))
+    assert bad.verdict == NOT_MET and (bad.group, bad.not_shown, bad.rate.value) == ("lot 2", 1, 0.75)
+    finding = bad.finding()
+    assert finding.code == "limit_in_groups" and finding.values["group"] == "lot 2"
+    assert finding.values["finding"].code == "limit_not_met" and finding.values["needed"] is None
+
+
+def test_a_group_with_too_few_images_leaves_its_limit_open_and_says_how_many_would_do():
+    found = of_lots((2, 100), (0, 20), (0, 25))
+    assert found.verdict == UNDECIDED and (found.group, found.not_shown) == ("lot 2", 2)
+    assert found.needed == 29 and exact_bounds(1.0, 29)[0] >= 0.9 > exact_bounds(1.0, 28)[0]
+    assert found.finding().values["finding"].values["needed"] == 29
+    assert of_lots((2, 100), (0, 29)).verdict == MET
+
+
+def test_a_group_whose_own_rate_breaks_the_limit_is_worse_than_a_smaller_one():
+    found = of_lots((2, 100), (0, 5), (4, 30))
+    assert found.verdict == UNDECIDED and found.group == "lot 3" and found.needed is None
+
+
+def test_a_group_without_a_defect_leaves_a_limit_of_misses_open_and_says_how_many_it_takes():
+    truth, groups = np.array([0] * 200 + [1] * 50), np.array([0] * 200 + [7] * 50)
+    answers = Answers(truth[None], truth, ("scratch", "fine"), groups=groups, group_names=("north",))
+    limit = {"miss_rate": {"class": "scratch", "at_most": 0.02, "every": "group"}}
+    (found,) = limits_tested(answers, read_limits(limit))
+    assert found.verdict == UNDECIDED and found.group == "7"  # it has no name
+    values = found.finding().values
+    assert values["finding"].code == "limit_without_images" and values["needed"] == 149
+
+
+@pytest.mark.parametrize("side, value, needed", [("at_most", 0.02, 149), ("at_most", 0.0, None), ("at_most", 1.0, 1)])
+def test_the_fewest_images_are_those_that_show_a_limit_without_a_mistake(side, value, needed):
+    limit = Limit("miss_rate", ("a",), value)
+    assert fewest_images(limit) == needed
+    if needed is not None and needed > 1:
+        assert exact_bounds(0.0, needed)[1] <= value < exact_bounds(0.0, needed - 1)[1]
+
+
+def test_a_limit_for_each_group_of_images_without_groups_is_open_and_says_so():
+    answers = Answers(np.zeros((1, 500), dtype=int), np.zeros(500, dtype=int), ("a", "b"))
+    (found,) = limits_tested(answers, read_limits({"accuracy": {"at_least": 0.9, "every": "group"}}))
+    assert found.verdict == UNDECIDED and found.finding().code == "limit_without_groups"
+
+
+def test_of_many_groups_at_the_limit_one_is_rarely_called_broken_and_all_are_rarely_called_met():
+    random, verdicts = np.random.default_rng(3), []
+    for _ in range(200):
+        mistakes = random.binomial(100, 0.1, 20)
+        verdicts.append(of_lots(*((int(each), 100) for each in mistakes)).verdict)
+    assert verdicts.count(NOT_MET) <= 20 and verdicts.count(MET) == 0
+
+
+# ---- limits that are tested at promotion ------------------------------------------------------------------------
+
+OF_GATES = {
+    "no_worse_than_production": {"by": 0.01},
+    "calibration_error": {"at_most": 0.05},
+    "latency": {"at_most": 50},
+    "robustness": [{"corruption": "blur", "severity": 3, "at_least": 0.8}],
+    "explanations": {"maps": "gradcam", "checks": ["faithful", "depends_on_the_model"]},
+}
+
+
+def test_limits_of_a_promotion_are_read_and_decide_nothing_in_a_report():
+    given = OF_GATES | {"accuracy": {"at_least": 0.9}}
+    assert read_limits(given) == [Limit("accuracy", (), 0.9)]
+    gates = read_gate_limits(given)
+    assert [limit.kind for limit in gates] == list(OF_GATES)
+    assert gates[3].given == {"corruption": "blur", "severity": 3, "at_least": 0.8}
+    (said,) = left_for_promotion(given)
+    assert said.code == "limits_at_promotion" and said.values["kinds"] == list(OF_GATES)
+    assert left_for_promotion({"accuracy": {"at_least": 0.9}}) == []
 
 
 # ---- tables of runs ---------------------------------------------------------------------------------------------

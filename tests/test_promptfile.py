@@ -221,7 +221,7 @@ def rewritten(path, change):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda p: p.unlink(), "there is no prompt file"),
+        (lambda p: p.unlink(), "there is no file at"),
         (lambda p: p.write_bytes(p.read_bytes()[:-40]), "not a whole safetensors file"),
         (lambda p: p.write_bytes(p.read_bytes()[:30]), "not a whole safetensors file"),
         (lambda p: p.write_bytes(b""), "not a whole safetensors file"),
@@ -230,7 +230,7 @@ def rewritten(path, change):
         (lambda p: save_file({"x": torch.ones(1)}, p), "not one that save_prompts wrote"),
         (lambda p: rewritten(p, lambda said: said | {"card": "{"}), "card cannot be read"),
         (lambda p: rewritten(p, lambda said: {"format": said["format"]}), "card cannot be read"),
-        (lambda p: rewritten(p, lambda said: said | {"format": "vptlib prompts 9"}), "not one that save_prompts"),
+        (lambda p: rewritten(p, lambda said: said | {"format": "vptlib prompts 9"}), "newer vptlib .format 9, here 1."),
     ],
 )
 def test_what_is_not_whole_or_not_ours_is_refused(tmp_path, damage, words):

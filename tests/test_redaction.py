@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vptlib import cli
+from vptlib.cli import ending
 from vptlib.errors import UserError
 from vptlib.redaction import redacted
 from vptlib.report import build
@@ -63,7 +64,7 @@ def test_an_unforeseen_failure_and_its_traceback_have_no_password(monkeypatch, t
     def fails(*_):
         raise KeyError("http://ann:hunter-2@host")
 
-    monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(ending.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(build, "make_report", fails)
     said = CliRunner().invoke(cli.app, ["report", "x.yaml"])
     (file,) = tmp_path.glob("vpt-*.txt")

@@ -55,7 +55,7 @@ def steps(monkeypatch, **replaced):
     plain = {
         "check_material": lambda config: None,
         "run_studies": lambda studies: None,
-        "write_notebooks": lambda config, draft: None,
+        "write_notebooks": lambda config, draft, shown: None,
         "write_page": write_page,
         "write_summary": lambda config, draft: None,
         "write_pdf": lambda draft: "",
@@ -262,7 +262,7 @@ def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tm
     monkeypatch.setattr(build, "has_answer", lambda study: is_there)
     monkeypatch.setattr(build, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
     settings = build.read_config(config)
-    build.write_notebooks(settings, tmp_path)
+    build.write_notebooks(settings, tmp_path, "reports/x")
     assert set(given) == {"report_overview", name}
     for notebook, parameters in given.items():
         build.check_parameters(build.repository() / "notebooks" / f"{notebook}.ipynb", parameters)

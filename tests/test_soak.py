@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from soak import actions, fuzz, kills, page
+from exported import exported
+from soak import actions, damaged, fuzz, kills, page, prompts
 from soak.kills import Case, Undisturbed
 from soak.ledger import Ledger
 from soak.processes import FINISHED, FOREIGN, forked, outlived
+from soak.prompts import Seen
 from soak.scene import Scene
+from soak.shop import Files, Shop, judge_entries, judge_file
+from soak.shortages import is_one_sentence
+
+from vptlib.errors import UserError
+from vptlib.operations.registry import PromptRegistry
 
 SHARE = {"study": 2, "creation": 2, "check": 1, "swap": 3}  # cases
 
@@ -56,6 +64,35 @@ def test_a_share_of_the_kills_changes_nothing(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [row for part in SHARE for row in Ledger(tmp_path / "rows", 1).rows(part)]
     assert len(rows) == sum(SHARE.values()) and sum(row["kills"] for row in rows) >= 10, done.stdout
+    assert [said for row in rows for said in row["faults"]] == []
+
+
+@pytest.mark.slow
+def test_a_share_of_what_happens_to_models_in_service_harms_nothing(tmp_path, empty_database):
+    """Four kills, several writers, files that cannot grow, changed bits; in a process of its own, as above."""
+    program = (
+        "import json, random, sys\nfrom pathlib import Path\n"
+        "from soak import operations, shop, shortages\nfrom soak.kills import Case\n"
+        f"folder = Path({str(tmp_path)!r})\ndatabase = Path({str(empty_database)!r})\n"
+        "files = shop.made(folder / 'made', 1, database)\n"
+        "shortages.mounted = lambda *words: False\n"
+        "def case(name):\n    return Case(folder / name, random.Random(name))\n"
+        "rows = [operations.kills(case('kills'), files, turns=4)]\n"
+        "rows += [operations.writers(case('writers'), files, rounds=2)]\n"
+        "short = case('short')\n"
+        "rows += [shortages.shortage(short, shop.Shop(short.scene, files), 'disk', tries=3)]\n"
+        "rows += [operations.damage(case('damage'), files, flips=15)]\n"
+        "(folder / 'rows.json').write_text(json.dumps(rows))\n"
+    )
+    here = str(Path(__file__).parent)
+    (tmp_path / "b.safetensors").touch()
+    own = {"PYTHONPATH": here, "SOAK_BACKBONE": str(tmp_path / "b.safetensors")}
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | own
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    killed, written, short, damage = rows
+    assert killed["kills"] >= 1 and written["decisions"] > 0 and short["refused"] >= 1 and damage["refused"] > 5
     assert [said for row in rows for said in row["faults"]] == []
 
 
@@ -193,6 +230,125 @@ def test_an_action_that_fails_by_itself_stops_the_soak(tmp_path, backbone, monke
     monkeypatch.setitem(actions.ACTIONS, "creation", lambda: 1 / 0)
     with pytest.raises(RuntimeError, match="creation fails even if nothing disturbs it"):
         Undisturbed(tmp_path).of("creation")
+
+
+# ---- planted faults of models in service --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cells(scene) -> Shop:
+    """A shop without any process: what is seen in it is planted."""
+    files = Files(scene.folder / "files", logits={f"d{k}": f"l{k}" for k in range(9)})
+    return Shop(scene, files)
+
+
+def seen_with(*kinds: str) -> Seen:
+    """Entries, each about the version of its number."""
+    entries = [{"hash": f"h{k}", "kind": kind, "version": k, "digest": f"d{k}"} for k, kind in enumerate(kinds)]
+    return Seen(entries, production=0)
+
+
+BEFORE = seen_with("registered", "promoted")
+
+
+@pytest.mark.parametrize(
+    ("action", "after", "why"),
+    [
+        ("promote", seen_with("registered"), "changed or lost earlier entries"),
+        ("promote", seen_with("registered", "promoted", "promoted"), ""),
+        ("fetch", seen_with("registered", "promoted", "promoted"), "fetch added ['promoted']"),
+        ("promote", seen_with("registered", "promoted", "rolled_back"), "promote added ['rolled_back']"),
+        ("promote", seen_with("registered", "promoted", "promoted", "promoted"), "promote added"),
+    ],
+)
+def test_a_decision_that_is_lost_or_of_another_kind_is_found(cells, action, after, why):
+    judge_entries(cells, action, {}, BEFORE, after)
+    assert cells.scene.said == [] if not why else why in cells.scene.said[0]
+
+
+def test_a_decision_that_was_not_completed_or_names_another_version_is_found(cells):
+    judge_entries(cells, "promote", {"version": 2}, BEFORE, BEFORE, ended=True)
+    promoted = Seen(seen_with("registered", "promoted", "promoted").entries, production=1)
+    judge_entries(cells, "promote", {"version": 2}, BEFORE, promoted, ended=True)
+    judge_entries(cells, "register", {"path": "5.vpt"}, BEFORE, BEFORE, ended=True)
+    said = "; ".join(cells.scene.said)
+    assert "promote, given again, added []" in said and "after promote 1 is in production, not 2" in said
+    assert "register, given again, added []" in said and "a registered file is not listed" in said
+
+
+def test_half_a_file_and_what_is_left_of_one_are_found(cells):
+    (cells.out / "exported.vpt").write_bytes(b"half")
+    judge_file(cells, "export", b"half", ended=False)
+    assert cells.scene.said == [], "it is the earlier one"
+    judge_file(cells, "export", b"earlier", ended=False)
+    judge_file(cells, "fetch", None, ended=True)
+    assert "the file is not whole" in cells.scene.said[0] and cells.scene.said[1] == "fetch: there is no file"
+    (cells.out / "exported.1.part").touch()
+    (cells.out / "answers.csv.unfinished").touch()
+    assert cells.temporary() == ["out/answers.csv.unfinished", "out/exported.1.part"]
+
+
+def test_a_reader_finds_lost_files_other_files_and_a_production_that_is_no_more(tmp_path, own_store, monkeypatch):
+    for seed in (0, 1):
+        prompts.register(str(exported(tmp_path / f"{seed}.vpt", seed=seed).path))
+    prompts.promote(1)
+    assert seen_by(tmp_path).said == []
+    first, second = (PromptRegistry().fetch(f"cells/{number}") for number in (1, 2))
+    swapped = first.read_bytes()
+    shutil.copy(second, first)
+    with pytest.raises(UserError, match="not the one that was registered"):
+        seen_by(tmp_path)
+    first.write_bytes(swapped)
+    monkeypatch.setattr("vptlib.operations.standing.Standing.production", 2)
+    assert "2 is in production, but the ledger says 1" in seen_by(tmp_path).said[0]
+
+
+def seen_by(folder: Path) -> Seen:
+    prompts.look(str(folder / "seen.json"))
+    return Seen(**json.loads((folder / "seen.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("printed", "one"),
+    [
+        ("answering: 1\nError: the disk is full: make room.", True),
+        ("Error: one\nError: two", False),
+        ("Traceback (most recent call last)\nError: one", False),
+        ("Error: unexpected failure (OSError: no)", False),
+        ("", False),
+    ],
+)
+def test_a_failure_is_one_sentence_that_was_foreseen(printed, one):
+    assert is_one_sentence(printed) == one
+
+
+def test_a_changed_file_that_is_read_as_another_model_or_given_by_the_registry_is_found(
+    tmp_path, own_store, monkeypatch
+):
+    reads = iter([{"logits": 1, "card": 2}, {"logits": 1, "card": 3}, {"logits": 1, "card": 2}])
+    monkeypatch.setattr(damaged, "all_of", lambda path: next(reads))  # at last a foreign one: StopIteration
+    kept = own_store / "artifacts" / "prompts" / "kept.vpt"
+    monkeypatch.setattr("vptlib.operations.registry.PromptRegistry.fetch", lambda self, ref: kept)
+    damaged.flip("linear", 0.0, 3, str(tmp_path), str(tmp_path / "found.json"))
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert (found["silent"], found["harmless"], found["refused"]) == (1, 1, 0)
+    said = "; ".join(found["said"])
+    assert "silent: another card" in said and "foreign: StopIteration" in said
+    assert "the registry gave the changed file" in said and "the registry gave a file that had changed places" in said
+
+
+def test_the_page_counts_kills_by_action_and_shortages_by_kind(tmp_path):
+    ledger = Ledger(tmp_path, 0)
+    row = {"kills": 3, "alone": 0, "slowest": 0, "faults": []}
+    ledger.add("prompts", 0, **row, by={"fetch": 2, "predict": 1})
+    ledger.add("prompts", 1, **row | {"faults": ["lost"]}, by={"fetch": 1})
+    ledger.add("writers", 0, **row, writers=4, decisions=37, refused=[])
+    ledger.add("shortages", 0, **row, shortage="the disk is full", done=1, refused=5)
+    ledger.add("damage", 0, **row, flips=40, refused=30, harmless=8, silent=2)
+    text = page.page(ledger)
+    assert "4 kills in 2 cases; 1 cases with a fault" in text and "| `vpt prompts fetch` | 3 |" in text
+    assert "| 4 | 1 | 37 | 3 | 0 |" in text and "| the disk is full | 1 | 5 | 0 |" in text
+    assert "| 40 | 30 | 8 | 2 |" in text and page.faults(ledger) == ["prompts: 1 × lost"]
 
 
 # ---- the ledger ---------------------------------------------------------------------------------------------------

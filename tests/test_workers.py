@@ -112,7 +112,7 @@ def test_a_signal_to_end_is_heard_like_ctrl_c(number, before, code):
         command.send_signal(number)
         said = command.stderr.read()
     assert command.returncode == code
-    stopped = "Stopped. Finished runs are kept: the same command goes on from there.\n"
+    stopped = "Stopped. What is finished is kept: the same command goes on from there.\n"
     assert said == (stopped if code else "")
 
 

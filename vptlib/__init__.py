@@ -5,9 +5,10 @@
     prompting                 the heart: prompts in a ViT, textbook form (vit) and fast form (fast)
     data                      images and labels: files, tables, splits, embedded tasks, checks
     tuning                    backbones, methods, one training loop, prompt files, search
-    study  bench              the fair comparison, and what it costs
+    study                     the fair comparison
     evidence  explanations    judgement: curves, decision, prices | maps and their checks
-    report                    pages for people
+    report  operations        pages for people | models in use: files, versions, gates, answers
+    bench                     what it costs in time and memory
     course                    widgets, and running a notebook
     cli  doctor               the doors
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # the same names as in _HOME, for type checkers
     from vptlib.errors import UserError
     from vptlib.evidence.decision import recommend
     from vptlib.explanations.maps import explain
+    from vptlib.operations.bank import PromptBank
+    from vptlib.operations.predictor import MultiTaskPredictor
+    from vptlib.operations.registry import PromptRegistry
     from vptlib.prompting.vit import PromptedViT
     from vptlib.study.study import Study
     from vptlib.tuning.backbones import load_backbone
@@ -43,9 +47,15 @@ _HOME = {
     "Study": "study.study",
     "explain": "explanations.maps",
     "recommend": "evidence.decision",
+    "PromptBank": "operations.bank",
+    "MultiTaskPredictor": "operations.predictor",
+    "PromptRegistry": "operations.registry",
     "UserError": "errors",
 }
 __all__ = [  # in the order of `sorted`
+    "MultiTaskPredictor",
+    "PromptBank",
+    "PromptRegistry",
     "PromptedViT",
     "Recipe",
     "Study",

@@ -58,10 +58,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     start = (
         f"{path.stem[:20]}.{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}."  # short for a name of any length
     )
-    for left in path.parent.glob(f"{glob.escape(start)}*.part"):
-        with suppress(OSError), left.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as its process lives
-            left.unlink()
+    remove_left(path.parent, start)
     part = path.with_name(f"{start}{os.getpid()}-{secrets.token_hex(4)}.part")
     with part.open("xb") as mark:
         try:
@@ -73,6 +70,18 @@ def whole_file(path: Path) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     _put_on_disk(path.parent)
+
+
+def remove_left(folder: Path, start: str = "") -> None:
+    """Remove what `whole_file` had begun in a folder and its process, killed, has left.
+
+    Args:
+        start: of the names of these files.
+    """
+    for left in folder.glob(f"{glob.escape(start)}*.part"):
+        with suppress(OSError), left.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails as long as its process lives
+            left.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -13,14 +13,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
-from soak import actions, fuzz, kills, page, speed
+from soak import actions, fuzz, kills, operations, page, shop, speed
 from soak.ledger import Ledger
 from vptlib.paths import repository
 
 # Cases of each part in the whole soak. A case has one kill to five.
 CASES = {"study": 40, "workers": 10, "creation": 30, "check": 20, "report": 6, "swap": 20}
+CASES |= operations.CASES
 INPUTS = 10_000  # of each kind
 
 
@@ -37,7 +39,7 @@ def main() -> int:
         for part in wanted:
             ledger.forget(part)
     until = time.monotonic() + 60 * given.minutes
-    undisturbed = kills.Undisturbed(folder / "undisturbed")
+    undisturbed, files = kills.Undisturbed(folder / "undisturbed"), cache(lambda: made_ready(folder))
     for part, count in wanted.items():
         if part in fuzz.KINDS:
             fuzz.load(part)
@@ -53,6 +55,18 @@ def main() -> int:
                 lanes,
                 until,
                 lambda k, p=part: kills.run_case(p, k, ledger, folder, undisturbed),
+            )
+        elif part in operations.PARTS:
+            lanes = 1 if part in operations.ALONE else given.lanes
+            if ledger.missing(part, count):
+                files()  # before the lanes are forked
+            _in_lanes(
+                part,
+                ledger,
+                count,
+                lanes,
+                until,
+                lambda k, p=part: operations.run_case(p, k, ledger, folder, files()),
             )
         elif ledger.missing(part, 1) and time.monotonic() < until:
             print(f"{part} ...", flush=True)
@@ -84,6 +98,12 @@ def prepare(part: str, undisturbed: kills.Undisturbed) -> None:
         undisturbed.table()
     else:
         undisturbed.of(part)
+
+
+def made_ready(folder: Path) -> shop.Files:
+    """Make what the cases of models in service share."""
+    print("models in service: each action undisturbed first ...", flush=True)
+    return shop.made(folder / "operations")
 
 
 def _in_lanes(part: str, ledger: Ledger, count: int, lanes: int, until: float, run: Callable[[int], object]) -> None:
@@ -125,16 +145,19 @@ def _replay(about: dict, folder: Path) -> int:
         fuzz.replay(about)
         print("This input is read as it should be.")
         return 0
-    undisturbed = kills.Undisturbed(folder / "undisturbed")
-    prepare(about["part"], undisturbed)
-    again = Ledger(folder / "replayed", about["seed"])
-    row = kills.run_case(about["part"], about["number"], again, folder / "replayed", undisturbed)
+    part, number, again = about["part"], about["number"], Ledger(folder / "replayed", about["seed"])
+    if part in operations.PARTS:
+        row = operations.run_case(part, number, again, folder / "replayed", made_ready(folder))
+    else:
+        undisturbed = kills.Undisturbed(folder / "undisturbed")
+        prepare(part, undisturbed)
+        row = kills.run_case(part, number, again, folder / "replayed", undisturbed)
     print(json.dumps(row, indent=1))
     return 1 if row["faults"] else 0
 
 
 def _all_parts() -> list[str]:
-    return [*kills.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *speed.PARTS]
+    return [*kills.PARTS, *operations.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *speed.PARTS]
 
 
 def _count(part: str, share: float) -> int:

@@ -142,7 +142,7 @@ def swap(config: str, out: str) -> None:
     """A report whose studies and notebooks are there at once: what is left is the folder that takes its place."""
     from vptlib.report import build
 
-    def write_notebooks(_: Any, draft: Path) -> None:
+    def write_notebooks(_: Any, draft: Path, shown: str) -> None:
         (draft / "notebooks").mkdir()
         (draft / "notebooks" / "report_overview.ipynb").write_text("{}")
 

@@ -2,10 +2,11 @@
 
 import os
 import platform
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
-from soak import fuzz, kills, speed
+from soak import fuzz, kills, operations, shop, speed
 from soak.ledger import Ledger
 from soak.processes import GRACE
 
@@ -21,7 +22,7 @@ TITLES = {
 
 def page(ledger: Ledger) -> str:
     """The whole page, from what is in the ledger."""
-    sections = [part for part in (_kills(ledger), _fuzz(ledger), _speed(ledger)) if part]
+    sections = [part for part in (_kills(ledger), _operations(ledger), _fuzz(ledger), _speed(ledger)) if part]
     head = f"# What kills, strange files and large amounts do\n\n{_machine()}"
     return "\n\n".join([head, *sections, "Repeat with `make soak`."]) + "\n"
 
@@ -29,7 +30,7 @@ def page(ledger: Ledger) -> str:
 def faults(ledger: Ledger) -> list[str]:
     """What went wrong, the same thing once: the part, how often, and what."""
     found: dict[tuple[str, str], int] = {}
-    for part in (*kills.PARTS, *fuzz.KINDS, *speed.PARTS):
+    for part in (*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *speed.PARTS):
         for row in ledger.rows(part):
             for said in row["faults"]:
                 key = part, said.splitlines()[-1][:200]
@@ -65,6 +66,76 @@ def _kills(ledger: Ledger) -> str:
         f"again, no run is left unfinished, no temporary file is left (what Jupyter and Chromium put into the "
         f"system's own folder aside), no child lives {GRACE} s after its parent, and a page or a report is at every "
         f"moment the earlier one or the new one.\n\n{_table(heads, rows)}"
+    )
+
+
+ACTIONS = {
+    "register": "`vpt prompts register`",
+    "promote": "a promotion",
+    "roll_back": "`vpt prompts roll-back`",
+    "fetch": "`vpt prompts fetch`",
+    "import": "`vpt prompts register` of a file from another site",
+    "export": "the writing of a model file",
+    "predict": "`vpt predict`",
+}
+
+
+def _operations(ledger: Ledger) -> str:
+    parts = (_killed_actions, _several_writers, _shortages, _damaged_files)
+    found = [text for part in parts if (text := part(ledger))]
+    return "\n\n".join(["## Models in service", *found]) if found else ""
+
+
+def _killed_actions(ledger: Ledger) -> str:
+    cases = ledger.rows("prompts")
+    if not cases:
+        return ""
+    by = sum((Counter(case["by"]) for case in cases), Counter())
+    rows = [[ACTIONS[action], by[action]] for action in shop.ACTIONS]
+    wrong = sum(bool(case["faults"]) for case in cases)
+    return (
+        f"{by.total()} kills in {len(cases)} cases; {wrong} cases with a fault. After each kill a reader looks, and "
+        "then the same command is given again. There is no fault if no decision is lost or there twice, the chain of "
+        "decisions verifies, every version that is listed has the file that was registered, what is in production is "
+        "what the ledger says and gives the same logits bit for bit, a file that is written is the earlier one or the "
+        "new one, the answers of `vpt predict` are byte for byte those of an undisturbed one, and no temporary file is "
+        f"left.\n\n{_table(['killed', 'kills'], rows)}"
+    )
+
+
+def _several_writers(ledger: Ledger) -> str:
+    rows = []
+    for count in (2, 4):
+        cases = [case for case in ledger.rows("writers") if case["writers"] == count]
+        if cases:
+            wrong = sum(bool(case["faults"]) for case in cases)
+            rows.append([count, len(cases), _sum(cases, "decisions"), _sum(cases, "kills"), wrong])
+    heads = ["writers at once", "cases", "decisions confirmed", "writers killed", "cases with a fault"]
+    text = "Several processes decide about one prompt. Every decision that was confirmed must be in the chain, once."
+    return f"{text}\n\n{_table(heads, rows)}" if rows else ""
+
+
+def _shortages(ledger: Ledger) -> str:
+    rows = []
+    for title in (kind.title for kind in operations.SHORTAGES.values()):
+        cases = [case for case in ledger.rows("shortages") if case["shortage"] == title]
+        if cases:
+            wrong = sum(bool(case["faults"]) for case in cases)
+            rows.append([title, _sum(cases, "done"), _sum(cases, "refused"), wrong])
+    heads = ["what is missing", "actions done all the same", "refused in a sentence", "cases with a fault"]
+    text = "What is refused must leave nothing half visible, and the same command must go on when nothing is missing."
+    return f"{text}\n\n{_table(heads, rows)}" if rows else ""
+
+
+def _damaged_files(ledger: Ledger) -> str:
+    cases = ledger.rows("damage")
+    if not cases:
+        return ""
+    names = ("flips", "refused", "harmless", "silent")
+    heads = ["changed model files", "refused in a sentence", "nothing another", "another model, card or test, unseen"]
+    return (
+        "One to four bytes of a model file are changed. The registry refused each of these files, because it has their "
+        f"SHA-256; this is what reading the file by itself does.\n\n{_table(heads, [[_sum(cases, n) for n in names]])}"
     )
 
 

@@ -32,6 +32,7 @@ def recommend(
     backbone: str = "",
     limits: Sequence[Limit] = (),
     class_names: Sequence[str] = (),
+    group_names: Sequence[str] = (),
 ) -> Recommendation:
     """Choose the next step for this task, by the rule of `vptlib.evidence.questions`.
 
@@ -45,12 +46,13 @@ def recommend(
         limits: rates that were fixed before the test (`vptlib.evidence.limits.read_limits`). A method that does not
             keep them is not used.
         class_names: of the task, in the order of its labels; needed for limits.
+        group_names: of the groups of test images, in the order of their numbers, as far as they have names.
 
     Raises:
         UserError: one of the two methods is missing, the table cannot be used, or a number is out of range.
     """
     aims = Aims(margin, chance, today, needed, handicaps, costs_of_more)
-    return Questions(runs, aims, findings, larger_input, backbone, limits, class_names).answer()
+    return Questions(runs, aims, findings, larger_input, backbone, limits, class_names, group_names).answer()
 
 
 def are_comparable(runs: pd.DataFrame) -> bool:

@@ -88,6 +88,7 @@ class Questions:
         backbone: its name, for the forecast.
         limits: rates that were fixed before the test; a method that does not keep them is not used.
         class_names: of the task, in the order of its labels; needed for limits.
+        group_names: of the groups of test images, in the order of their numbers, as far as they have names.
 
     Raises:
         UserError: one of the two methods is missing, or the table cannot be used.
@@ -102,6 +103,7 @@ class Questions:
         backbone: str = "",
         limits: Sequence[Limit] = (),
         class_names: Sequence[str] = (),
+        group_names: Sequence[str] = (),
     ):
         self._two = differences(runs, PROMPT, FULL)  # says which of the two is missing
         self.n = int(self._two.n[-1])
@@ -109,7 +111,8 @@ class Questions:
         self.runs, self.aims, self._larger_input, self._backbone = runs, aims, larger_input, backbone
         self.contest = Contest(runs, self.found, aims.margin, aims.handicaps)
         self._at_n = self.contest.at_n
-        self._tested = {m: self._held_to(limits, m, class_names) for m in self.contest.methods} if limits else {}
+        names = class_names, group_names
+        self._tested = {m: self._held_to(limits, m, *names) for m in self.contest.methods} if limits else {}
         keeping = [m for m, tested in self._tested.items() if all(t.verdict == MET for t in tested)]
         self._permitted = self._among(keeping) if keeping else self.contest
         about = [f for f in findings if f.n == self.n and f.method in self.contest.methods]
@@ -222,8 +225,10 @@ class Questions:
         """The contest of some of the methods."""
         return Contest(self.runs, self.found, self.aims.margin, self.aims.handicaps, methods)
 
-    def _held_to(self, limits: Sequence[Limit], method: str, class_names: Sequence[str]) -> list[Tested]:
-        return limits_tested(answers_of(self._at_n, method, class_names), limits)
+    def _held_to(
+        self, limits: Sequence[Limit], method: str, class_names: Sequence[str], group_names: Sequence[str]
+    ) -> list[Tested]:
+        return limits_tested(answers_of(self._at_n, method, class_names, group_names=group_names), limits)
 
     @property
     def _seeds(self) -> int:

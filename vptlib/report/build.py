@@ -88,7 +88,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         else:
             run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
             _check_begun(config.studies())
-        write_notebooks(config, draft)
+        write_notebooks(config, draft, _shown(folder))
         write_page(config, draft)
         write_summary(config, draft)
         complaint = write_pdf(draft)
@@ -127,7 +127,14 @@ def summary(study: Study, margin: float, asked: dict[str, Any]) -> dict[str, Any
         "audit": audit_summary(known["findings"]),
         "inspection": inspection_summary(study, runs, found["recommendation"]["method"], asked.get("limits")),
         "not_made": not_made,
+        "study": plan_of(study),  # what `vpt export` needs to find the models again
+        "asked": asked,
     }
+
+
+def plan_of(study: Study) -> dict[str, Any]:
+    """All settings of a study, as plain JSON values: `Study(**settings)` is the same study."""
+    return json.loads(json.dumps(asdict(study)))
 
 
 def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
@@ -223,8 +230,13 @@ def _check_begun(studies: list[Study]) -> None:
             )
 
 
-def write_notebooks(config: ReportConfig, draft: Path) -> None:
-    """All notebooks of the report, two at a time, because each waits for imports longer than it computes."""
+def write_notebooks(config: ReportConfig, draft: Path, shown: str) -> None:
+    """All notebooks of the report, two at a time, because each waits for imports longer than it computes.
+
+    Args:
+        draft: the folder that gets them.
+        shown: the report's final folder, as its last lines name it.
+    """
     settings, folder = config.settings, draft / "notebooks"
     shared = {"settings": config.study_settings, "margin": settings.margin, "asked": config.asked}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
@@ -234,7 +246,8 @@ def write_notebooks(config: ReportConfig, draft: Path) -> None:
         own = {"task": study.task} | shared
         if has_answer(study):
             more = {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
-            jobs[name] = ("report_task", own | more)
+            after = {"report": shown, "several": len(settings.tasks) > 1}
+            jobs[name] = ("report_task", own | more | after)
         else:
             jobs[name] = ("report_task_so_far", own)
     folder.mkdir()
@@ -300,7 +313,7 @@ def _say_what_is_fewer(config: ReportConfig) -> None:
 
 
 def _shown(path: Path) -> str:
-    """The path of a configuration as the report prints it: within the repository, or its name alone."""
+    """A path as the report prints it: within the repository, or its name alone."""
     path = path.resolve()
     return str(path.relative_to(repository())) if path.is_relative_to(repository()) else path.name
 

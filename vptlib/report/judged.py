@@ -41,6 +41,7 @@ def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, A
         "backbone": study.backbone,
         "limits": limits_for(read_limits(asked.get("limits") or {}), task.class_names),
         "class_names": task.class_names,
+        "group_names": task.group_names,
     }
 
 

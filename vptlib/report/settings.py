@@ -57,7 +57,11 @@ class ReportOnly(Strict):
         limits: rates that were fixed before the test, as fractions: `miss_rate` or `false_alarm_rate` with `class` and
             `at_most`, `recall` or `precision` with `class` and `at_least`, `accuracy` with `at_least`. For
             `miss_rate` and `false_alarm_rate`, `class` is the defect, or a list of defects. Several limits of one kind
-            are a list. See `vptlib.evidence.limits`.
+            are a list. With `every: group` a limit must hold in each group of test images (lot, site, patient) by
+            itself. These are tested only when a version is promoted: `no_worse_than_production` with `by`, a fraction
+            of accuracy; `calibration_error` with `at_most`, a fraction; `latency` with `at_most`, milliseconds for one
+            image; `robustness` with `corruption`, `severity` and `at_least`; `explanations` with `maps` and `checks`.
+            See `vptlib.evidence.limits`.
     """
 
     title: str = "Visual prompt tuning or full fine-tuning?"

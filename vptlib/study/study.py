@@ -33,6 +33,7 @@ from vptlib.study.store import finished_run, finished_runs, log_run, mlflow_clie
 from vptlib.study.timed_runs import results_in_time
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
+from vptlib.tuning.modules import NeighbourHead
 from vptlib.tuning.training import LIMIT, History
 from vptlib.wording import duration
 
@@ -163,6 +164,8 @@ class Study(Plan):
         weights = artefact(run.info.run_id, WEIGHTS)
         model = self.build(method, num_prompts=int(run.data.params["num_prompts"]))
         model.load_state_dict(load_file(weights), strict=False)
+        if isinstance(model.head, NeighbourHead):  # how many images its solver kept
+            model.options = {**model.options, "images": len(model.head.keys)}
         return model.eval()
 
     def probabilities(self, method: str, seed: int | None = None, n: int | None = None) -> np.ndarray | None:

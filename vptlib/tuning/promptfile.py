@@ -9,6 +9,7 @@ built without memory (on torch's "meta" device) and its shapes compared with the
 """
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
 # An option that is larger would take hours or all memory before its tensors could be found missing.
 MOST = 10_000
 _DAMAGED = "save or fetch it again"
+_SEALED, _CHECKSUM = "vptlib", "sha256"
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,56 @@ def save_prompts(model: AdaptedModel, path: Path | str, class_names: tuple[str, 
     _check_ours(model, trained)
     names = _checked_names(class_names, model.head.out_features)
     _check_finite("these prompts hold", trained)
+    write_tensors(path, FORMAT, card_of(model, names), trained)
+
+
+def sealed(texts: dict[str, str], tensors: dict[str, Tensor]) -> dict[str, str]:
+    """The metadata of a file with a checksum: one entry, because safetensors writes several in any order."""
+    checksum = _checksum(texts, tensors)
+    return {_SEALED: json.dumps(texts | {_CHECKSUM: checksum}, ensure_ascii=False, sort_keys=True)}
+
+
+def _checksum(texts: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over texts, and over names, types, shapes and bytes of tensors."""
+    digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def card_of(model: AdaptedModel, class_names: tuple[str, ...], backbone: str | None = None) -> PromptCard:
+    """The description of a trained model.
+
+    Args:
+        class_names: of the logits' columns, in order.
+        backbone: fingerprint of the backbone as it was before the method changed it; by default as it is now.
+    """
     vit = model.vit
     options = {name: value for name, value in model.options.items() if name != "init"}  # the learned prompts replace it
-    card = PromptCard(model.method, options, names, preprocessing(vit), fingerprint(vit), _shape(vit))
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in trained.items()}
+    return PromptCard(model.method, options, class_names, preprocessing(vit), backbone or fingerprint(vit), shape(vit))
+
+
+def write_tensors(
+    path: Path, form: str, card: PromptCard, tensors: dict[str, Tensor], more: dict[str, str] | None = None
+) -> None:
+    """Write tensors and a card to one safetensors file, whole or not at all.
+
+    Args:
+        form: name and number of the format.
+        more: further texts, by name. With them the file gets a checksum, and the same contents give the same bytes.
+
+    Raises:
+        UserError: the path cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    texts = {"format": form, "card": json.dumps(asdict(card))}
+    metadata = texts if more is None else sealed(texts | more, plain)
     with _written_whole(path) as part:
-        save_file(tensors, part, metadata={"format": FORMAT, "card": json.dumps(asdict(card))})
+        mode = part.stat().st_mode
+        save_file(plain, part, metadata=metadata)
+        part.chmod(mode)  # safetensors lets only the owner read it
 
 
 def _check_ours(model: AdaptedModel, names: Any) -> None:
@@ -139,11 +185,37 @@ def load_prompts(path: Path | str, vit: ViT) -> AdaptedModel:
         UserError: no such file, a file that is not whole or not of this kind, or another backbone than the file's.
     """
     path = Path(path)
-    card, tensors = _read(path)
-    _check_backbone(path, card, vit)
-    _check_fits(path, card, tensors, vit)
+    card, tensors, _ = read_tensors(path, FORMAT, "save_prompts")
+    return built_from(path, card, tensors, vit, may_change_backbone=False)
+
+
+def built_from(
+    path: Path,
+    card: PromptCard,
+    tensors: dict[str, Tensor],
+    vit: ViT,
+    may_change_backbone: bool,
+    known_fingerprint: str | None = None,
+) -> AdaptedModel:
+    """A model in evaluation mode from a card and its trained tensors.
+
+    The model shares the weights of `vit` that its method leaves as they are; those that it changes are its own. `vit`
+    itself is never changed.
+
+    Args:
+        path: where card and tensors come from, for errors.
+        may_change_backbone: whether the method may be one that does, such as full fine-tuning.
+        known_fingerprint: of `vit`, where the caller has it: to compute it reads all weights.
+
+    Raises:
+        UserError: another backbone than the card's, or tensors that do not fit the card.
+    """
+    _check_backbone(path, card, vit, known_fingerprint or fingerprint(vit))
+    _check_fits(path, card, tensors, vit, may_change_backbone)
     model = _built(card, vit, torch.device(vit.patch_embed.proj.weight.device))
-    model.load_state_dict(tensors, strict=False)
+    like = model.trained_state()
+    # assigned, not copied: a copy would go into the memory that is shared with `vit`
+    model.load_state_dict({name: tensor.to(like[name]) for name, tensor in tensors.items()}, strict=False, assign=True)
     _check_finite(f"{path} holds", model.trained_state())  # a type of fewer bits may have none of its size
     return model.eval()
 
@@ -154,7 +226,7 @@ def read_card(path: Path | str) -> PromptCard:
     Raises:
         UserError: no such file, or a file that is not whole or not of this kind.
     """
-    return _read(Path(path))[0]
+    return read_tensors(Path(path), FORMAT, "save_prompts")[0]
 
 
 def _built(card: PromptCard, vit: ViT, device: torch.device) -> AdaptedModel:
@@ -172,8 +244,8 @@ def _sharing(vit: ViT, device: torch.device) -> ViT:
     return copy.deepcopy(vit, parameters | buffers)
 
 
-def _check_fits(path: Path, card: PromptCard, tensors: dict[str, Tensor], vit: ViT) -> None:
-    """Raise unless the card's method has exactly the file's tensors, and they change nothing of the backbone."""
+def _check_fits(path: Path, card: PromptCard, tensors: dict[str, Tensor], vit: ViT, may_change_backbone: bool) -> None:
+    """Raise unless the card's method has exactly the file's tensors, and they change what they may change."""
     try:
         model = _built(card, vit, torch.device("meta"))
     except UserError as error:
@@ -188,23 +260,26 @@ def _check_fits(path: Path, card: PromptCard, tensors: dict[str, Tensor], vit: V
     if wanted != found:
         name = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
         raise UserError(f"{path} is damaged: its tensor {name!r} does not fit its method {card.method!r}.")
+    if may_change_backbone:
+        return
     try:
         _check_ours(model, wanted)
     except UserError as error:
         raise UserError(f"{path} holds no prompts: {error}") from error
 
 
-def _check_backbone(path: Path, card: PromptCard, vit: ViT) -> None:
-    here = _shape(vit)
+def _check_backbone(path: Path, card: PromptCard, vit: ViT, found: str) -> None:
+    """Raise unless `vit`, whose fingerprint is `found`, is the backbone of the card."""
+    here = shape(vit)
     for what, wanted in card.shape.items():
         if here.get(what) != wanted:
             raise UserError(
                 f"{path} was learned on a backbone with {what} {wanted}, but this one has {here.get(what)}: load the "
                 "backbone that it was learned on."
             )
-    if fingerprint(vit) != card.backbone:
+    if found != card.backbone:
         raise UserError(
-            f"{path} was learned on another backbone (fingerprint {card.backbone[:12]}, here {fingerprint(vit)[:12]}): "
+            f"{path} was learned on another backbone (fingerprint {card.backbone[:12]}, here {found[:12]}): "
             "prompts work only with the weights that they were learned with; load those."
         )
     prepared = preprocessing(vit, card.preprocessing.aspect)
@@ -216,7 +291,8 @@ def _check_backbone(path: Path, card: PromptCard, vit: ViT) -> None:
             )
 
 
-def _shape(vit: ViT) -> dict[str, int]:
+def shape(vit: ViT) -> dict[str, int]:
+    """Width, blocks, patch size and image size of a backbone, by these names."""
     size, patch = vit.patch_embed.img_size, vit.patch_embed.patch_size
     return {"width": vit.embed_dim, "blocks": len(vit.blocks), "patch size": patch[0], "image size": size[0]}
 
@@ -230,26 +306,66 @@ def _check_name(path: Path) -> None:
         raise UserError(f"the path {printable(str(path))} is not UTF-8: take a file and a folder with another name.")
 
 
-def _read(path: Path) -> tuple[PromptCard, dict[str, Tensor]]:
+def read_tensors(
+    path: Path, form: str, writer: str, apart: str | None = None
+) -> tuple[PromptCard, dict[str, Tensor], dict[str, Any]]:
+    """The card, the trained tensors and the rest of a file that `write_tensors` wrote, every value checked.
+
+    Args:
+        form: the format that it must have.
+        writer: what writes such files, for errors.
+        apart: how the names of tensors begin that are not trained ones. They are in the rest, of any type. A file
+            that may have them must have a checksum.
+
+    Returns:
+        Card; trained tensors by name; the metadata, and the tensors that are apart, by name.
+
+    Raises:
+        UserError: no such file, or a file that is not whole, not of this kind or of a newer format.
+    """
     _check_name(path)
     try:
         if not path.is_file():
-            raise UserError(f"there is no prompt file at {path}.")
+            raise UserError(f"there is no file at {path}: check the path.")
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{path} is a safetensors file, but not one that save_prompts wrote (no {FORMAT!r} in it)."
-                )
+            metadata, checksum = _opened(file.metadata() or {})
+            _check_form(path, metadata.get("format", ""), form, writer)
             card = _card(path, metadata.get("card", ""))
-            tensors = {name: _tensor(path, file, name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            names = [str(name) for name in file.keys()]  # noqa: SIM118 (no mapping)
+            others = [name for name in names if apart and name.startswith(apart)]
+            tensors = {name: _tensor(path, file, name) for name in names if name not in others}
+            apart_ones = {name: file.get_tensor(name).clone() for name in others}
+            if apart and checksum != _checksum(metadata, tensors | apart_ones):
+                raise UserError(f"{path} is damaged: its contents do not fit its checksum: {_DAMAGED}.")
+            rest = metadata | apart_ones
     except UserError:
         raise
     except Exception as error:  # safetensors, torch and the file system raise many kinds for a damaged file
         reason = str(error).splitlines()[0][:100] if str(error) else type(error).__name__
         raise UserError(f"{path} is not a whole safetensors file ({reason}): {_DAMAGED}.") from error
     _check_finite(f"{path} holds", tensors)
-    return card, tensors
+    return card, tensors, rest
+
+
+def _opened(metadata: dict[str, str]) -> tuple[dict[str, str], str | None]:
+    """The texts in the metadata of a file, and its checksum if it has one."""
+    if _SEALED not in metadata:
+        return metadata, None
+    texts = json.loads(metadata[_SEALED])
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise ValueError("its metadata are no texts")
+    return texts, texts.pop(_CHECKSUM, None)
+
+
+def _check_form(path: Path, found: str, wanted: str, writer: str) -> None:
+    kind, _, number = wanted.rpartition(" ")
+    of_kind, _, of_file = found.rpartition(" ")
+    if of_kind != kind:
+        raise UserError(f"{path} is a safetensors file, but not one that {writer} wrote (no {wanted!r} in it).")
+    if of_file.isdecimal() and int(of_file) > int(number):
+        raise UserError(f"{path} was written by a newer vptlib (format {of_file}, here {number}): install that one.")
+    if of_file != number:
+        raise UserError(f"{path} is of format {of_file!r}, which this vptlib cannot read: write it again.")
 
 
 def _tensor(path: Path, file: Any, name: str) -> Tensor:
@@ -258,7 +374,7 @@ def _tensor(path: Path, file: Any, name: str) -> Tensor:
         raise UserError(
             f"{path} is damaged: its tensor {name!r} is of type {kind}, not of decimal numbers: {_DAMAGED}."
         )
-    return file.get_tensor(name)
+    return file.get_tensor(name).clone()  # else it is the file itself, and changes with it
 
 
 def _check_finite(who: str, tensors: dict[str, Tensor]) -> None:

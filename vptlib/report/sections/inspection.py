@@ -23,7 +23,17 @@ from vptlib.evidence.certainty import (
     selective,
     selective_curve,
 )
-from vptlib.evidence.limits import FALSE_ALARM_RATE, MET, MISS_RATE, NOT_MET, Limit, Tested, limits_tested, read_limits
+from vptlib.evidence.limits import (
+    FALSE_ALARM_RATE,
+    MET,
+    MISS_RATE,
+    NOT_MET,
+    Limit,
+    Tested,
+    left_for_promotion,
+    limits_tested,
+    read_limits,
+)
 from vptlib.evidence.mistakes import (
     ClassRates,
     about_classes,
@@ -89,13 +99,15 @@ class Looked:
 
     Attributes:
         method, n: whose answers these are, with how many labelled images.
-        limits: those that the task has the classes of.
+        limits: those that are rates.
+        later: that some limits are tested at promotion, and which.
     """
 
     method: str
     n: int
     answers: Answers
     limits: list[Limit]
+    later: list[Statement]
 
     @classmethod
     def at(cls, study: Study, runs: pd.DataFrame, method: str | None, limits: Mapping[str, Any]) -> "Looked":
@@ -104,7 +116,7 @@ class Looked:
         truth = task.test.labels[study.test_items()]
         answers = answers_of(runs, method, task.class_names, truth, study.probabilities, task.group_names)
         n = int(runs.loc[runs["method"] == method, "n"].max())
-        return cls(method, n, answers, read_limits(limits))
+        return cls(method, n, answers, read_limits(limits), left_for_promotion(limits))
 
     @cached_property
     def tested(self) -> list[Tested]:
@@ -139,7 +151,8 @@ class Looked:
 
     def findings(self) -> list[Statement]:
         """All in sentences but the limits: classes, groups, probabilities."""
-        return [*about_classes(self.answers), *about_groups(self.answers), *self._about_probabilities()]
+        of_answers = [*about_classes(self.answers), *about_groups(self.answers), *self._about_probabilities()]
+        return [*of_answers, *self.later]
 
     def _about_probabilities(self) -> list[Statement]:
         sure, calibrated = self.answers.sure, self.calibration
@@ -203,6 +216,7 @@ _LABELS = {
     "answers_none": "By itself",
     "operating_point": "Threshold",
     "too_few_defects": "Threshold",
+    "limits_at_promotion": "At promotion",
 }
 
 
@@ -229,7 +243,7 @@ def _limits(found: Looked) -> list[HTML]:
         return []
     rows = [
         (
-            words.limit_in_words(tested.limit.kind, tested.limit.classes, tested.limit.value),
+            words.limit_in_words(tested.limit.kind, tested.limit.classes, tested.limit.value, tested.limit.each_group),
             *_SIGNS.get(tested.verdict, ("?", "open"))[::-1],
             words.LIMIT_VERDICTS[tested.verdict],
             words.sentence(tested.finding()),

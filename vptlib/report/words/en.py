@@ -24,7 +24,7 @@ from vptlib.evidence.recommendation import (
 from vptlib.evidence.stages import LABEL_MORE, OPERATE, OUT_OF_SIGHT, PILOT, STUDY_MORE
 from vptlib.statement import Statement
 from vptlib.tuning.methods import find_method
-from vptlib.wording import decimals, duration, in_points, listed, many, per_cent, plain, rounded, storage
+from vptlib.wording import decimals, duration, exact_points, in_points, listed, many, per_cent, plain, rounded, storage
 
 SENTENCES: dict[str, Callable[..., str]] = {}
 
@@ -1914,10 +1914,11 @@ def quoted(names: Iterable[str], most: int = 5) -> str:
     return listed([*shown, f"{len(names) - most:,} more"] if len(names) > most else shown)
 
 
-def limit_in_words(kind: str, names: Iterable[str], limit: float) -> str:
-    """ "Misses of “scratch”: at most 2 %"."""
+def limit_in_words(kind: str, names: Iterable[str], limit: float, each_group: bool = False) -> str:
+    """ "Misses of “scratch”: at most 2 %"; in each group, where it must be kept there."""
     side = "at most" if kind in ("miss_rate", "false_alarm_rate") else "at least"
-    return f"{_capital(LIMITS[kind].format(classes=quoted(names) if names else ''))}: {side} {_limit(limit)}"
+    where = " in each group" if each_group else ""
+    return f"{_capital(LIMITS[kind].format(classes=quoted(names) if names else ''))}: {side} {_limit(limit)}{where}"
 
 
 def rate_interval(low: float, high: float) -> str:
@@ -2257,4 +2258,362 @@ def failures_unseen(seeds: int, share: float) -> str:
     return (
         f"If {per_cent(share, 0)} of all trainings failed, {seeds} could still all be sound, with a chance of "
         "5\u202f%. Then both their mean and a further training are worse than the intervals say."
+    )
+
+
+# ---- from a report to answers (vptlib.report.sections.next_steps, vptlib.operations) ------------------------------
+
+NEXT_HEADING = "From this report to answers"
+
+
+@_says
+def next_step_use(method: str) -> str:
+    return (
+        f"These commands turn {in_prose(method)} into a file, answer new images with it, and put it under control. The "
+        "file holds the model, its tests and where it comes from."
+    )
+
+
+@_says
+def next_step_try(method: str) -> str:
+    return (
+        f"The report asks for more before it advises a method. Its best so far, {in_prose(method)}, can already be "
+        "tried on new images:"
+    )
+
+
+@_says
+def exported_without_advice(choice: str) -> str:
+    return f"The report did not advise a method when this model was exported: its advice was to {CHOICES[choice]}."
+
+
+# ---- answers to new images (vptlib.operations.predict) ------------------------------------------------------------
+
+
+@_says
+def images_named_again(files: int) -> str:
+    return f"{many(files, 'file')} {_was(files)} named more than once, and {_was(files)} answered once."
+
+
+@_says
+def unreadable_skipped(bad: int, files: int, first: str) -> str:
+    have = "has" if bad == 1 else "have"
+    return f"{bad:,} of {many(files, 'file')} cannot be read, and {have} no answer: {first} first."
+
+
+@_says
+def new_images_of_8_bits(images: int, first: str, low: float, high: float) -> str:
+    return (
+        f"{many(images, 'image')} {'has' if images == 1 else 'have'} 8 bits a value, such as {first}, but the model "
+        f"was trained on more: {_value(low)} was black and {_value(high)} white. Such answers are doubtful, so each is "
+        "for a person. Save such images in the way in which the training images were saved."
+    )
+
+
+@_says
+def new_greys_do_not_fit(images: int, first: str, low: float, high: float) -> str:
+    return (
+        f"The values of {many(images, 'image')} do not fit those of the training images, where {_value(low)} was black "
+        f"and {_value(high)} white: {first} first. Such answers are doubtful, so each is for a person. Check the "
+        "exposure, or in what way these files were saved."
+    )
+
+
+@_says
+def person_asked(
+    asked: int,
+    images: int,
+    wanted: float | None,
+    threshold: float,
+    accuracy: float | None,
+    low: float | None,
+    high: float | None,
+) -> str:
+    aim = "" if wanted is None else f" For {_limit(wanted)} right, that is the limit which the test images gave."
+    measured = ""
+    if accuracy is not None and low is not None and high is not None:
+        measured = f" Of the answers above it, {_with_interval(accuracy, low, high)} were right there."
+    return (
+        f"{asked:,} of {many(images, 'image')} {'is' if asked == 1 else 'are'} for a person: the probability is below "
+        f"{threshold:.3g}, or there is a problem.{aim}{measured} This holds for images like those of the test."
+    )
+
+
+@_says
+def person_unknown(wanted: float | None, images: int, needed: int | None) -> str:
+    if wanted is None:
+        return (
+            "Which images a person should see is not known: the model file does not say from which probability its "
+            "answers are right often enough. Set accuracy_needed in the settings of the report, run the report again, "
+            "then export the model."
+        )
+    least = "" if needed is None else f" It takes at least {needed:,} sure answers that are all right."
+    return (
+        f"Which images a person should see is not known: on {many(images, 'test image')}, there is no probability from "
+        f"which {_limit(wanted)} of the answers are right.{least} Test on more images, or set a lower accuracy_needed; "
+        "then export the model again."
+    )
+
+
+@_says
+def formulas_marked(names: list[str], classes: int) -> str:
+    more = f" and {classes - len(names):,} more" if classes > len(names) else ""
+    return (
+        "In a CSV an apostrophe stands in front of class names that a spreadsheet would take for formulas: "
+        f"{', '.join(map(repr, names))}{more}. A Parquet file has the names as they are."
+    )
+
+
+# ---- limits in groups and at promotion (vptlib.evidence.limits) ------------------------------------------------------
+
+
+@_says
+def limit_in_groups(group: str, groups: int, not_shown: int, finding: Statement, needed: int | None) -> str:
+    only = "the only group" if groups == 1 else f"the worst of {groups:,} groups"
+    takes = "" if needed is None else f" It takes at least {needed:,} of that group."
+    others = f" It is not shown in {not_shown:,} of the {groups:,} groups." if not_shown > 1 else ""
+    return f"Group {group} is {only}. {sentence(finding)}{takes}{others}"
+
+
+@_says
+def limit_without_groups(kind: str, names: list[str]) -> str:
+    return (
+        "The test images have no groups, so it cannot be tested in each: give the groups in a column 'group', or take "
+        "`every: group` out."
+    )
+
+
+# What limits are about that are tested at promotion (vptlib.operations.gates).
+GATES = {
+    "no_worse_than_production": "no worse than production",
+    "calibration_error": "calibration error",
+    "latency": "time for an image",
+    "robustness": "accuracy on corrupted images",
+    "explanations": "checks of the maps",
+}
+
+
+@_says
+def limits_at_promotion(kinds: list[str]) -> str:
+    return (
+        f"Some limits are tested when a version is promoted, not here: {listed([GATES[kind] for kind in kinds])}. The "
+        "advice does not depend on them."
+    )
+
+
+# ---- promotion (vptlib.operations.gates) ----------------------------------------------------------------------------
+
+_MAP_CHECKS = {
+    "differences": "the maps mark a place",
+    "faithful": "the answer depends on what they mark",
+    "repeats_itself": "they follow the image",
+    "depends_on_the_model": "they depend on the model",
+}
+
+
+@_says
+def gate_canaries_reproduced() -> str:
+    return "The canaries give the same answers here as at export."
+
+
+@_says
+def gate_canaries_not_reproduced(why: str) -> str:
+    return f"The canaries were not reproduced here: {why}"
+
+
+@_says
+def gate_first_classes(classes: int) -> str:
+    return f"Nothing is in production yet, so its {classes:,} classes need not be the same as before."
+
+
+@_says
+def gate_same_classes(classes: int) -> str:
+    return f"Its {classes:,} classes are those of production, in the same order."
+
+
+@_says
+def gate_other_classes(added: list[str], removed: list[str]) -> str:
+    if not added and not removed:
+        return "Its classes are those of production, but in another order. Whoever counts on the order must know."
+    new, gone = f"new: {quoted(added)}" if added else "", f"gone: {quoted(removed)}" if removed else ""
+    return f"Its classes are not those of production ({'; '.join(filter(None, [new, gone]))})."
+
+
+@_says
+def gate_no_limits() -> str:
+    return (
+        "No limit was set before the test, so nothing shows that it is good enough: set `limits` in the YAML file, run "
+        "the report and export again."
+    )
+
+
+@_says
+def gate_test_images_used(times: int, images: int) -> str:
+    if not times:
+        return f"It is the only version that was tested on these {many(images, 'test image')}."
+    were = "was" if times == 1 else "were"
+    return (
+        f"{many(times, 'other version')} {were} tested on these same {many(images, 'test image')}. Each time that a "
+        "version is chosen by them, its figures look better than they are. New test images have no such fault."
+    )
+
+
+@_says
+def gate_class_absent(kind: str, names: list[str]) -> str:
+    return (
+        f"The limit is for {quoted(names)}, which this version does not have, so it cannot be tested: correct the name "
+        "in `limits`, or take the limit out, and export again."
+    )
+
+
+@_says
+def gate_rate(kind: str, names: list[str], limit: float, each_group: bool, finding: Statement) -> str:
+    return f"{limit_in_words(kind, names, limit, each_group)}. {sentence(finding)}"
+
+
+@_says
+def gate_no_production() -> str:
+    return "Nothing is in production yet, so nothing can be worse than it."
+
+
+@_says
+def gate_is_production() -> str:
+    return "It is the version in production."
+
+
+@_says
+def gate_other_test_images(images: int, of_production: int) -> str:
+    return (
+        f"It was tested on {many(images, 'test image')}, and production on {of_production:,}, which are not the same "
+        "images. So the two cannot be compared: export both from reports with the same task and `test_images`."
+    )
+
+
+@_says
+def gate_no_worse(
+    by: float, difference: float, bound: float, images: int, groups: int, shown: bool, needed: int | None
+) -> str:
+    drawn = f"{many(images, 'test image')} in {groups:,} groups" if groups else many(images, "test image")
+    side = {"level": " with", "ahead": " of", "behind": ""}[ahead(difference).split()[-1]]
+    worst = f"at most {_hundredths(-bound)} behind" if bound < 0 else f"at least {_hundredths(bound)} ahead"
+    allowed = f"it may be up to {exact_points(by)} behind" if by else "it may not be behind"
+    said = (
+        f"On the same {drawn} it is {ahead(difference)}{side} production. With 95\u202f% confidence it is {worst}; "
+        f"{allowed}."
+    )
+    if shown:
+        return said
+    if needed is None:
+        return f"{said} At these rates more test images would not show it."
+    return f"{said} If the rates stay, about {needed:,} test images would show it."
+
+
+def _hundredths(fraction: float) -> str:
+    """0.00984 → "0.98 points"."""
+    return f"{decimals(100 * fraction, 2)} points"
+
+
+@_says
+def gate_without_probabilities(limit: float) -> str:
+    return (
+        f"The calibration error is to be at most {exact_points(limit)}, but no probabilities were stored: run the "
+        "report again with this version, and export again."
+    )
+
+
+@_says
+def gate_calibration(limit: float, error: float, high: float, images: int) -> str:
+    kept = "no more" if high <= limit else "more"
+    return (
+        f"The probabilities miss by {in_points(error)} on average on {many(images, 'test image')}. The upper end of "
+        f"the 95\u202f% interval is {_hundredths(high)}, {kept} than the {exact_points(limit)} allowed."
+    )
+
+
+@_says
+def gate_latency(limit: float, median: float, repeats: int, device: str, threads: int | None) -> str:
+    kept = "no more than" if median <= limit else "more than"
+    where = device if threads is None else f"{device}, {many(threads, 'thread')}"
+    return (
+        f"The model took {median:.3g}\u202fms for an image, {kept} the {limit:.4g}\u202fms allowed. It is the median "
+        f"of {repeats} single images on this machine ({where}), without opening and preparing them."
+    )
+
+
+@_says
+def gate_latency_unknown(limit: float) -> str:
+    return f"An image may take {limit:.4g}\u202fms, but the model could not be loaded here, so no time was measured."
+
+
+@_says
+def gate_not_measured(kind: str) -> str:
+    return (
+        f"What it needs ({GATES[kind]}) was not measured at export: export it again with this limit in the YAML file."
+    )
+
+
+@_says
+def gate_robustness(corruption: str, severity: int, limit: float, clean: float, finding: Statement) -> str:
+    return (
+        f"Accuracy under {corruption} of severity {severity}: at least {_limit(limit)} ({per_cent(clean)} without it). "
+        f"{sentence(finding)}"
+    )
+
+
+@_says
+def gate_explanations(
+    maps: str, passed: list[str], failed: list[str], undecided: list[str], images: int, needed: int | None
+) -> str:
+    parts = {"shown": passed, "refuted": failed, "not decided": undecided}
+    said = [f"{word}: {listed([_MAP_CHECKS[name] for name in names])}" for word, names in parts.items() if names]
+    more = "" if needed is None else f" About {needed:,} images would decide it."
+    return f"Maps of kind {maps} on {many(images, 'test image')}; {'; '.join(said)}.{more}"
+
+
+@_says
+def gate_explanations_impossible(maps: str, why: str) -> str:
+    return f"This model can have no maps of kind {maps}: {why}"
+
+
+# ---- versions and their history (vptlib.operations.registry) --------------------------------------------------------
+
+
+@_says
+def ledger_fault(kind: str, number: int) -> str:
+    what = {
+        "changed": f"Entry {number} was changed after it was written.",
+        "missing": f"Entry {number} was removed, or more from there on.",
+        "forked": f"Before entry {number}, something was added that goes on from an entry that does not count.",
+        "out_of_order": f"Entry {number} is not later than the entry before it.",
+    }
+    return what[kind]
+
+
+@_says
+def moment_taken(at: str, zone: str, given: bool, hour: str) -> str:
+    zone_of = "as given" if given else "that of this machine, because none was given"
+    about = {
+        "once": "",
+        "twice": " The clocks showed this time twice, and the earlier one was taken.",
+        "skipped": " The clocks were set forward over this time, and were taken to go on as before.",
+    }
+    return f"This is {at} in UTC. The time zone is {zone}, {zone_of}.{about[hour]}"
+
+
+@_says
+def versions_not_compared(first: str, second: str) -> str:
+    return (
+        f"{first} and {second} were tested on other images or with other classes, so their answers cannot be compared "
+        "one by one."
+    )
+
+
+@_says
+def versions_compared(first: str, second: str, flipped: int, gained: int, lost: int, p_value: float) -> str:
+    if not flipped:
+        return f"{first} and {second} give the same answer to every test image."
+    return (
+        f"{second} answers {many(flipped, 'test image')} otherwise than {first}: {gained:,} right that were wrong, "
+        f"{lost:,} wrong that were right. A difference as large as this would come by chance with probability "
+        f"{p_value:.2g} (McNemar's exact test)."
     )

@@ -4,23 +4,18 @@ Commands import what they need when they run, so that `vpt --help` answers at on
 working directory; `~` and `~user` are home folders, wherever they are written.
 """
 
-import functools
 import os
-import signal
 import sys
-import tempfile
-import threading
-import traceback
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vptlib.cli import models
+from vptlib.cli.ending import expanded, reported_in_a_sentence, show_without_secrets, stop
+from vptlib.cli.models import print_next
+from vptlib.cli.prompts import prompts_app
 from vptlib.errors import UserError
-from vptlib.redaction import redacted
-from vptlib.shortages import sentence_of
 from vptlib.terminal import prepare_output, print_row, print_table
 
 if TYPE_CHECKING:
@@ -38,100 +33,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of `vpt` and of `python -m vptlib`."""
-    sys.excepthook = _show_without_secrets
+    sys.excepthook = show_without_secrets
     prepare_output()
     app(prog_name="vpt")
-
-
-def reported_in_a_sentence(command: Callable) -> Callable:
-    """A command that ends every failure with one sentence on stderr and an exit code.
-
-    `VPT_DEBUG=1` shows the traceback instead.
-    """
-
-    @functools.wraps(command)
-    def run(*args, **kwargs):
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-        prepare_output()
-        _end_orderly()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return command(*args, **kwargs)
-        except typer.Exit:
-            raise
-        except KeyboardInterrupt as stop:
-            number = stop.number if isinstance(stop, _Ended) else signal.SIGINT
-            _stop("Stopped. Finished runs are kept: the same command goes on from there.", 128 + number)
-        except BrokenPipeError:
-            _stop("", 141)
-        except Exception as error:
-            if os.environ.get("VPT_DEBUG"):
-                sys.excepthook = _show_without_secrets  # typer has set its own
-                raise
-            _stop(_sentence(error), 1)
-
-    return run
-
-
-class _Ended(KeyboardInterrupt):
-    """Another signal than that of Ctrl-C, with the same meaning."""
-
-    def __init__(self, number: int):
-        super().__init__()
-        self.number = number
-
-
-def _end_orderly() -> None:
-    """The signals with which a system or a closed window ends a program are heard like Ctrl-C, unless switched off."""
-
-    def end(number: int, _frame: object) -> None:
-        raise _Ended(number)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, end)
-
-
-def _expanded(path: Path) -> Path:
-    """A path from the command line, with `~` and `~user` expanded: a shell leaves them in `--out=~/x`."""
-    return Path(os.path.expanduser(path))
-
-
-def _stop(sentence: str, code: int) -> None:
-    if sentence:
-        typer.echo(sentence, err=True)
-    raise typer.Exit(code)
-
-
-def _show_without_secrets(*raised) -> None:
-    """Print a traceback, as `VPT_DEBUG` asks, without any password."""
-    print(redacted("".join(traceback.format_exception(*raised))), end="", file=sys.stderr)
-
-
-def _sentence(error: Exception) -> str:
-    return redacted(_plain_sentence(error))
-
-
-def _plain_sentence(error: Exception) -> str:
-    if isinstance(error, UserError):
-        return f"Error: {error}"
-    if ran_out := sentence_of(error):
-        return f"Error: {ran_out}"
-    if isinstance(error, OSError) and error.strerror:
-        where = f" at {error.filename}" if error.filename else ""
-        return f"Error: {error.strerror.lower()}{where}: fix that; finished runs are kept and the same command goes on."
-    return (
-        f"Error: unexpected failure ({type(error).__name__}: {error}); finished runs are kept. "
-        f"The traceback, for a bug report, is in {_written_traceback()}."
-    )
-
-
-def _written_traceback() -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="vpt-", suffix=".txt", delete=False) as file:
-        file.write(redacted(traceback.format_exc()))
-    return file.name
 
 
 # ---- commands -------------------------------------------------------------------------------------------------
@@ -149,11 +53,11 @@ def init(
     from vptlib.data.check import check_data
     from vptlib.report.init import as_typed, new_config, write_config
 
-    target = new_config(place, out and _expanded(out))
+    target = new_config(place, out and expanded(out))
     found = check_data(place, sizes=())
     _print_check(found)
     if not found.passed:
-        _stop("No YAML file was written: fix the errors, then give the same command again.", 1)
+        stop("No YAML file was written: fix the errors, then give the same command again.", 1)
     write_config(found, place, target)
     typer.echo(f"\nThe settings are in {as_typed(target)}, a line on each. The next command, in which --time 30m")
     typer.echo(f"would ask for what half an hour can answer:\n\n    vpt report {as_typed(target)}")
@@ -172,7 +76,14 @@ def report(
     typer.echo(f"Checking {config}")
     from vptlib.report.build import make_report
 
-    typer.echo(f"The report is at {make_report(_expanded(config), out and _expanded(out), time)}")
+    page = make_report(expanded(config), out and expanded(out), time)
+    typer.echo(f"The report is at {page}")
+    print_next(page.parent)
+
+
+app.command()(models.export)
+app.command()(models.predict)
+app.add_typer(prompts_app, name="prompts")
 
 
 @app.command()
@@ -198,7 +109,7 @@ def run_notebook(
     """Run NOTEBOOK with other parameters; writes it, as run, and an HTML page that opens with the network off."""
     from vptlib.course.run_notebook import run_lesson
 
-    typer.echo(f"The page is at {run_lesson(os.path.expanduser(notebook), parameters or [], out and _expanded(out))}")
+    typer.echo(f"The page is at {run_lesson(os.path.expanduser(notebook), parameters or [], out and expanded(out))}")
 
 
 @app.command()
@@ -260,11 +171,11 @@ def check(
 
     found = check_data(place, None if sizes is None else _sizes(sizes))
     _print_check(found)
-    target = (out and _expanded(out)) or repository() / "reports" / f"data-{short_name(place)}.html"
+    target = (out and expanded(out)) or repository() / "reports" / f"data-{short_name(place)}.html"
     write_page(found, f"The images of {short_name(place)}", target)
     typer.echo(f"\nThe page is at {target}")
     if not found.passed:
-        _stop("A study cannot go on with these images: fix the errors.", 1)
+        stop("A study cannot go on with these images: fix the errors.", 1)
 
 
 @app.command()
@@ -278,7 +189,7 @@ def doctor() -> None:
         print_row((finding.mark, finding.what, finding.found), [4, 10])
         faults += [finding.what] if finding.mark == "FAIL" else []
     if faults:
-        _stop(f"The quickstart cannot run here: fix {', '.join(faults)}.", 1)
+        stop(f"The quickstart cannot run here: fix {', '.join(faults)}.", 1)
     typer.echo("The quickstart can run here: make report")
 
 
@@ -309,7 +220,7 @@ def check_store() -> None:
     for fault in found.faults:
         print_row(("fault", fault), [11])
     if not found.passed:
-        _stop("The store is not sound: see above.", 1)
+        stop("The store is not sound: see above.", 1)
 
 
 _STATES = {
