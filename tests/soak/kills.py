@@ -323,9 +323,20 @@ PARTS: dict[str, Callable[[Case, Undisturbed], Row]] = {
 
 
 def run_case(part: str, number: int, ledger: Ledger, folder: Path, undisturbed: Undisturbed) -> Row:
-    """Make one case and keep its row, and its fault if it has one."""
+    """As `kept_case`."""
+    return kept_case(PARTS[part], part, number, ledger, folder, undisturbed)
+
+
+def kept_case(
+    make: Callable[[Case, Any], Row], part: str, number: int, ledger: Ledger, folder: Path, given: Any
+) -> Row:
+    """Make one case of a part and keep its row, and its fault if it has one.
+
+    Args:
+        make: the part; `given` is what all of its cases share.
+    """
     case = Case(folder / part / str(number), ledger.random(part, number))
-    row = PARTS[part](case, undisturbed)
+    row = make(case, given)
     ledger.add(part, number, **row)
     if row["faults"]:
         ledger.add_fault(part, number, faults=row["faults"], folder=str(case.scene.folder))

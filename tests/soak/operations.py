@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from soak import damaged, prompts, shortages
-from soak.kills import Case
+from soak.kills import Case, kept_case
 from soak.ledger import Ledger
 from soak.processes import SECONDS, Process, forked
 from soak.prompts import Seen
@@ -164,10 +164,5 @@ ALONE = ("writers",)  # its cases are not made side by side
 
 
 def run_case(part: str, number: int, ledger: Ledger, folder: Path, files: Files) -> Row:
-    """Make one case and keep its row, and its fault if it has one."""
-    case = Case(folder / part / str(number), ledger.random(part, number))
-    row = PARTS[part](case, files)
-    ledger.add(part, number, **row)
-    if row["faults"]:
-        ledger.add_fault(part, number, faults=row["faults"], folder=str(case.scene.folder))
-    return row
+    """As `soak.kills.kept_case`."""
+    return kept_case(PARTS[part], part, number, ledger, folder, files)

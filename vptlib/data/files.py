@@ -179,18 +179,19 @@ class Images:
 
     def decoded(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
-        # "squash" keeps the numbers of earlier versions. With four pixels for one the others move by 1/8 pixel at most.
-        least = None if aspect == "squash" else 4 * size
-
-        def square(row: int) -> np.ndarray:
-            with self.held(row, least) as image:
-                return np.asarray(squared(image, size, interpolation, aspect))  # S S 3
-
         images = np.zeros((len(rows), size, size, 3), dtype=np.uint8)
         with ThreadPoolExecutor(_threads()) as pool:
-            for k, image in enumerate(pool.map(square, rows.tolist())):
+            square = pool.map(lambda row: self.square(row, size, interpolation, aspect), rows.tolist())
+            for k, image in enumerate(square):
                 images[k] = image
         return images
+
+    def square(self, row: int, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
+        """One image as uint8 `S S 3`, decoded now."""
+        # "squash" keeps the numbers of earlier versions. With four pixels for one the others move by 1/8 pixel at most.
+        least = None if aspect == "squash" else 4 * size
+        with self.held(row, least) as image:
+            return np.asarray(squared(image, size, interpolation, aspect))
 
     def _may_be_kept(self, size: int) -> bool:
         return len(self) * size * size * 3 <= MOST_KEPT_BYTES

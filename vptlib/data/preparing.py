@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
+from vptlib.data.conditions import corrupt
 from vptlib.data.files import ASPECTS, PAD_GREY, LazyImages, fitted, middle_square
 from vptlib.errors import UserError
 
@@ -130,6 +131,17 @@ def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> Tens
     for start, part in zip(range(0, len(images), chunk), lazy.split(chunk), strict=True):
         result[start : start + chunk] = part
     return TensorDataset(result, labels)
+
+
+def corrupted(images: ImageSet | LazyImages, preprocessing: Preprocessing, corruption: str, severity: int) -> ImageSet:
+    """Images under a corruption of `vptlib.data.conditions`, before `prepare`.
+
+    The user's own are corrupted as the model sees them, others at the size that they have.
+    """
+    wanted = preprocessing
+    lazy = isinstance(images, LazyImages)
+    pixels = images.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else images.images  # N H W 3
+    return ImageSet(corrupt(pixels, corruption, severity), images.labels)
 
 
 def _normalised(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:

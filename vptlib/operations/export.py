@@ -12,22 +12,25 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
+from torch.utils.data import TensorDataset
 
 from vptlib import __version__
 from vptlib.data.files import LazyImages
 from vptlib.data.readers import is_spec, short_name
-from vptlib.data.tasks import Task, load_task
+from vptlib.data.tasks import Task
 from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers, Rate, answers_of
 from vptlib.evidence.certainty import selective
 from vptlib.operations.artefact import Artefact, Card, backbone_card, digest_of, write_artefact
 from vptlib.operations.gates import measured_for
 from vptlib.statement import statement
+from vptlib.study.material import material_of
 from vptlib.study.plan import Cell
 from vptlib.study.published_rules import DONE, VTAB
 from vptlib.study.store import finished_run, run_key
 from vptlib.study.study import Study
-from vptlib.tuning.backbones import fingerprint, origin, preprocessing
+from vptlib.tuning.backbones import origin, preprocessing
 from vptlib.tuning.methods import AdaptedModel, find_method
 from vptlib.tuning.precision import resolved
 from vptlib.tuning.training import evaluate
@@ -138,12 +141,14 @@ def export(report: Report, out: Path, method: str | None = None, seed: int | Non
     Raises:
         UserError: the report advises no method, its runs are not in this store, or the model does not answer as it did.
     """
-    study, task = report.study, load_task(report.study.task)
+    study = report.study
+    material, runs = material_of(study), study.runs()
+    task = material.task
     method = method or _advised(report)
     cell = Cell(method, study.sizes[-1], _best_seed(study, method) if seed is None else seed)
     run = _run_of(study, cell)
     model = study.model(method, cell.seed)
-    answers, agreement = _answers_again(study, cell, model, task)
+    answers, agreement = _answers_again(material.test_under(study.conditions), cell, model, task, runs)
     limits = _limits_of(report.found["asked"].get("limits") or {}, task.class_names)
     card = Card(
         title=_title_of(study.task),
@@ -151,11 +156,11 @@ def export(report: Report, out: Path, method: str | None = None, seed: int | Non
         options={name: value for name, value in model.options.items() if name != "init"},
         class_names=task.class_names,
         preprocessing=preprocessing(model.vit),
-        backbone=_backbone(study),
+        backbone=backbone_card(material.vit, study.backbone, *origin(study.backbone), material.fingerprint),
         grey=task.train.source.grey_range if isinstance(task.train, LazyImages) else None,
         recipe=_recipe(study, cell, run),
         data=_data(study, task),
-        results=_results(study, method, answers, agreement, task),
+        results=_results(runs, method, answers, agreement, task),
         limits=limits,
         measured=measured_for(limits, model, task, study.test_items()),
         known_limits=_known_limits(report, method),
@@ -195,11 +200,11 @@ def _run_of(study: Study, cell: Cell) -> Any:
         ) from error
 
 
-def _answers_again(study: Study, cell: Cell, model: AdaptedModel, task: Task) -> tuple[Answers, float]:
-    """What the model answers to the test images, and the share of these answers that the study has too."""
-    test = study.data(cell.n, cell.seed)[2]
+def _answers_again(
+    test: TensorDataset, cell: Cell, model: AdaptedModel, task: Task, runs: pd.DataFrame
+) -> tuple[Answers, float]:
+    """What the model answers to the test images, and the share of these answers that its study has too."""
     found = evaluate(model, test)
-    runs = study.runs()
     row = runs[(runs["method"] == cell.method) & (runs["n"] == cell.n) & (runs["seed"] == cell.seed)].iloc[0]
     same = found.predictions == row["predictions"]
     agreement = float(same.mean())
@@ -234,11 +239,6 @@ def _limits_of(limits: dict[str, Any], class_names: tuple[str, ...]) -> dict[str
 # ---- the card ---------------------------------------------------------------------------------------------------
 
 
-def _backbone(study: Study):
-    vit = study.build("linear").vit
-    return backbone_card(vit, study.backbone, *origin(study.backbone), fingerprint(vit))
-
-
 def _recipe(study: Study, cell: Cell, run: Any) -> dict[str, Any]:
     params = run.data.params
     kept = ["rules", "epochs" if study.rules == VTAB else "steps", "batch_size", "candidates", "augmentation"]
@@ -265,9 +265,9 @@ def _data(study: Study, task: Task) -> dict[str, Any]:
     }
 
 
-def _results(study: Study, method: str, answers: Answers, agreement: float, task: Task) -> dict[str, Any]:
+def _results(runs: pd.DataFrame, method: str, answers: Answers, agreement: float, task: Task) -> dict[str, Any]:
     """Accuracy of this model, and of its method over all seeds, each with its 95 % interval."""
-    of_method = answers_of(study.runs(), method, task.class_names)
+    of_method = answers_of(runs, method, task.class_names)
     return {
         "accuracy": _with_ends(answers.rate(answers.right, np.ones_like(answers.right))),
         "accuracy_of_method": _with_ends(of_method.rate(of_method.right, np.ones_like(of_method.right)))

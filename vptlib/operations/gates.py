@@ -20,9 +20,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from torch import Tensor
 
-from vptlib.data.conditions import corrupt
 from vptlib.data.files import LazyImages
-from vptlib.data.preparing import ImageSet, prepare
+from vptlib.data.preparing import ImageSet, corrupted, prepare
 from vptlib.data.tasks import Task
 from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers
@@ -389,9 +388,7 @@ def _under_corruption(
 ) -> UnderCorruption:
     """The model's answers to all test images, corrupted as a report corrupts them under `conditions`."""
     wanted = preprocessing(model.vit)
-    lazy = isinstance(test, LazyImages)
-    pixels = test.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else test.images  # I H W 3
-    images = ImageSet(corrupt(pixels, corruption, severity), test.labels)
+    images = corrupted(test, wanted, corruption, severity)
     return UnderCorruption(corruption, severity, evaluate(model, prepare(images, wanted)).predictions.tolist())
 
 

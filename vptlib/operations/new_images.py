@@ -173,14 +173,10 @@ class NewImages(Images):
         try:
             _check_kind(path)
             doubt = self._doubt(path)
-            return Seen(identity, self._square(row), doubt)
+            wanted = self._preprocessing
+            return Seen(identity, self.square(row, wanted.size, wanted.interpolation, wanted.aspect), doubt)
         except UserError as error:
             return Seen(identity, None, problem=str(error))
-
-    def _square(self, row: int) -> np.ndarray:
-        """What the model sees of one image, uint8 `S S 3`."""
-        wanted = self._preprocessing
-        return self.decoded(np.array([row]), wanted.size, wanted.interpolation, wanted.aspect)[0]
 
     def _doubt(self, path: Path) -> str:
         """Why greys may mean something else than in training.

@@ -9,9 +9,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import TensorDataset
 
-from vptlib.data.conditions import Conditions, corrupt, long_tail, wrong_labels
-from vptlib.data.files import LazyImages
-from vptlib.data.preparing import ImageSet, aspect_in_effect, prepare
+from vptlib.data.conditions import Conditions, long_tail, wrong_labels
+from vptlib.data.preparing import aspect_in_effect, corrupted, prepare
 from vptlib.data.splits import few_shot, fixed_test, split_validation
 from vptlib.data.tasks import Task, load_task
 from vptlib.prompting.blocks import heads
@@ -55,9 +54,7 @@ class Material:
         """The test images, prepared, and corrupted if that is a condition."""
         images, wanted = self.task.test.select(self.test_items), preprocessing(self.vit)
         if conditions.corruption:
-            lazy = isinstance(images, LazyImages)
-            pixels = images.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else images.images
-            images = ImageSet(corrupt(pixels, conditions.corruption, conditions.severity), images.labels)
+            images = corrupted(images, wanted, conditions.corruption, conditions.severity)
         return prepare(images, wanted)
 
     def _test_features(self, conditions: Conditions) -> TensorDataset:
