@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from vptlib.evidence.answers import Answers
 from vptlib.operations.artefact import Card, backbone_card, write_artefact
+from vptlib.operations.features import reference_of
 from vptlib.tuning.backbones import ClsMeanViT, fingerprint, preprocessing
 from vptlib.tuning.methods import build_method
 from vptlib.tuning.modules import NeighbourHead
@@ -66,12 +67,21 @@ def answers_for(right=24, images=30, seed=0, probabilities=True):
     return Answers(predictions[None], truth, CLASSES, given)
 
 
-def exported(path, method="vpt-deep", seed=0, answers=None, options=None, **changes):
-    """A model file at `path`."""
+def reference_for(answers, width=64, seed=0):
+    """A reference of as many images as `answers` has, with features of each class around a place of its own."""
+    random = np.random.default_rng(seed)
+    places = random.normal(0, 2, (len(answers.class_names), width))  # C D
+    return reference_of(places[answers.predictions[0]] + random.normal(0, 1, (answers.images, width)))
+
+
+def exported(path, method="vpt-deep", seed=0, answers=None, options=None, watched=True, **changes):
+    """A model file at `path`; `watched`: with a reference of features, as an export writes it."""
     vit = small_backbone()
     found = fingerprint(vit)
     model = learned(method, vit, seed, **(options or OPTIONS.get(method, {})))
-    return write_artefact(path, model, card_for(model, found, **changes), answers or answers_for())
+    answers = answers or answers_for()
+    reference = reference_for(answers, model.head.in_features) if watched else None
+    return write_artefact(path, model, card_for(model, found, **changes), answers, reference)
 
 
 def rewritten(path, texts=lambda given: given, tensors=lambda given: given):

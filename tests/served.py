@@ -14,6 +14,7 @@ from torch import nn
 from vptlib.operations import bank as bank_module
 from vptlib.operations.artefact import load_model, read_artefact
 from vptlib.operations.bank import PromptBank
+from vptlib.operations.features import Reference
 from vptlib.tuning.methods import build_method
 from vptlib.tuning.modules import NeighbourHead
 
@@ -61,6 +62,7 @@ class Learned:
     options: Mapping = field(default_factory=lambda: {"num_prompts": 3})
     classes: int = 3
     seed: int = 0
+    reference: Reference | None = None
 
     @property
     def card(self):

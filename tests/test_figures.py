@@ -312,3 +312,34 @@ def test_chances_rise_towards_the_lines_from_which_the_plan_follows():
     assert written_at(axis, TITLES["vpt-deep"])[1] == pytest.approx(86)
     assert written_at(axis, "operate")[1] == pytest.approx(97)
     assert written_at(axis, "pilot")[1] == pytest.approx(52)
+
+
+# ---- 08: operate ------------------------------------------------------------------------------------------------
+
+
+def test_memory_grows_by_the_prompt_or_by_the_whole_model():
+    (axis,) = figures.memory_by_tasks(65_000_000, 1_000_000, 100).axes
+    models, prompts = axis.lines
+    assert list(models.get_ydata()[[0, 99]]) == [66, 6600]
+    assert list(prompts.get_ydata()[[0, 99]]) == [66, 165]
+    said = words(axis)
+    assert "a model for each task: 6,600 MB" in said
+    assert "one backbone, a prompt for each task: 165 MB" in said
+
+
+def test_pictures_of_each_kind_are_in_a_row_with_its_name():
+    kinds = {"day": np.zeros((3, 4, 4, 3), np.uint8), "night": np.full((3, 4, 4, 3), 9, np.uint8)}
+    axes = figures.pictures_in_rows(kinds).axes
+    assert [axis.get_ylabel() for axis in axes] == ["day", "", "", "night", "", ""]
+    assert [axis.images[0].get_array().max() for axis in axes] == [0, 0, 0, 9, 9, 9]
+
+
+def test_each_case_of_alarms_has_a_panel_and_each_rule_a_line_named_once():
+    shares = {"often": np.array([0.1, 0.3]), "once": np.array([0.0, 0.05])}
+    first, second = figures.alarms_by_day({"as allowed": shares, "fallen": shares}).axes
+    assert [axis.get_title(loc="left") for axis in (first, second)] == ["as allowed", "fallen"]
+    assert [list(line.get_ydata()) for line in second.lines] == [[10, 30], [0, 5]]
+    assert list(second.lines[0].get_xdata()) == [1, 2]
+    named = {text.get_text(): text.get_color() for text in first.texts}
+    assert named == {"often": first.lines[0].get_color(), "once": first.lines[1].get_color()}
+    assert not second.texts

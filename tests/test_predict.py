@@ -632,6 +632,45 @@ def test_the_columns_are_those_of_the_classes(exported, tmp_path):
     assert rows["answer"].tolist() == [names[k] for k in numbers.argmax(axis=1)]
 
 
+# ---- what to check ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_images_are_drawn_at_random_for_a_person_to_check(exported, tmp_path, ending):
+    paths = [*numbered(tmp_path / "in", 30, draw=smooth), tmp_path / "bad.png"]
+    paths[-1].write_bytes(b"no image")
+    out = tmp_path / f"answers{ending}"
+    quietly(exported, paths, out, skip_unreadable=True, check=10)
+    rows = table(out).astype(object).fillna("")
+    assert list(rows)[-3:] == ["problem", "drawn", "truth"]
+    assert (rows["drawn"] == "yes").sum() == 10 and set(rows["drawn"]) == {"yes", ""}
+    assert (rows["truth"] == "").all() and rows["drawn"].iloc[-1] == ""  # what has no answer cannot be checked
+    first = out.read_bytes()
+    quietly(exported, paths, out, skip_unreadable=True, check=10)
+    assert out.read_bytes() == first
+    quietly(exported, paths[:29], out, check=10)
+    assert table(out)["drawn"].fillna("").tolist() != rows["drawn"].tolist()[:29]
+    quietly(exported, paths[:5], out, check=10)
+    assert (table(out)["drawn"] == "yes").all()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_file_in_which_a_person_has_written_is_not_replaced(exported, tmp_path, ending):
+    paths, out = numbered(tmp_path / "in", 3, draw=smooth), tmp_path / f"answers{ending}"
+    quietly(exported, paths, out, check=3)
+    if ending == ".csv":
+        text = out.read_bytes().decode()
+        out.write_bytes(text.replace('"yes",""', '"yes","crack"', 1).encode())
+    else:
+        rows = pd.read_parquet(out)
+        rows.loc[1, "truth"] = "crack"
+        rows.to_parquet(out, index=False)
+    before = out.read_bytes()
+    with pytest.raises(UserError, match="is there already"):
+        quietly(exported, paths, out)
+    assert out.read_bytes() == before
+
+
 # ---- whom to ask --------------------------------------------------------------------------------------------------
 
 

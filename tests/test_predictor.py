@@ -22,6 +22,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from vptlib.errors import UserError
+from vptlib.operations.features import features_kept
 from vptlib.operations.predictor import MultiTaskPredictor
 
 pytestmark = pytest.mark.usefixtures("without_files")
@@ -126,6 +127,16 @@ def test_the_same_image_has_another_answer_under_other_prompts():
     second.load_state_dict(first.state_dict())  # so that the prompts alone differ
     first, second = MultiTaskPredictor(bank).logits(image, ["a", "b"])
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_features_are_what_the_head_reads(shared_bank, name):
+    image, own = draw_images(1), learned(name, list(METHODS).index(name), len(name)).on(sharp_vit())
+    with features_kept(own) as kept:
+        own(image)
+    answered, *_ = MultiTaskPredictor(shared_bank).answers(image.expand(2, -1, -1, -1), [name, "deep"])
+    assert_same([answered.features.float()], [kept.last(1)[0]])
+    assert answered.task is shared_bank.resident(name)
 
 
 def test_bad_pixels_of_one_image_stay_in_its_own_answer(shared_bank):

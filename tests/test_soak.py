@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from exported import exported
-from soak import actions, damaged, fuzz, kills, page, prompts
+from soak import __main__ as main
+from soak import actions, damaged, fuzz, kills, operations, page, prompts
 from soak.kills import Case, Undisturbed
 from soak.ledger import Ledger
 from soak.processes import FINISHED, FOREIGN, forked, outlived
@@ -151,7 +152,7 @@ def test_a_fault_is_counted_and_can_be_replayed(tmp_path, monkeypatch):
     assert (row["inputs"], row["foreign"], row["hang"]) == (fuzz.CHUNK, 3, 0)
     assert row["faults"] == ["foreign: KeyError: 'strange'"]
     assert page.faults(ledger) == ["yaml: 1 × foreign: KeyError: 'strange'"]
-    assert "| planted | 250 | 3 | 0 | 0 | 0 |" in page.page(ledger)
+    assert "| planted | 250 | 3 | 0 | 0 | 0 |" in page.page(ledger, "reliability.md")
     kept = sorted((tmp_path / "rows" / "faults").iterdir())
     assert [path.name for path in kept] == ["yaml-510.json", "yaml-610.json", "yaml-710.json"]
     with pytest.raises(KeyError, match="strange"):
@@ -345,7 +346,7 @@ def test_the_page_counts_kills_by_action_and_shortages_by_kind(tmp_path):
     ledger.add("writers", 0, **row, writers=4, decisions=37, refused=[])
     ledger.add("shortages", 0, **row, shortage="the disk is full", done=1, refused=5)
     ledger.add("damage", 0, **row, flips=40, refused=30, harmless=8, silent=2)
-    text = page.page(ledger)
+    text = page.page(ledger, "reliability_of_models.md")
     assert "4 kills in 2 cases; 1 cases with a fault" in text and "| `vpt prompts fetch` | 3 |" in text
     assert "| 4 | 1 | 37 | 3 | 0 |" in text and "| the disk is full | 1 | 5 | 0 |" in text
     assert "| 40 | 30 | 8 | 2 |" in text and page.faults(ledger) == ["prompts: 1 × lost"]
@@ -369,11 +370,16 @@ def test_a_stopped_soak_goes_on(tmp_path):
 
 def test_the_page_gives_figures_but_no_date_and_no_path(tmp_path):
     ledger = Ledger(tmp_path, 0)
-    assert ledger.missing("study", 1) == [0] and "## " not in page.page(ledger)
+    assert ledger.missing("study", 1) == [0] and all("## " not in page.page(ledger, name) for name in page.PAGES)
     ledger.add("study", 0, kills=4, alone=3, slowest=0.21, faults=[])
     ledger.add("study", 1, kills=2, alone=0, slowest=0.4, faults=["lost /x"])
     ledger.add("check-speed", 0, count=50_000, seconds=61.04, faults=[])
-    text = page.page(ledger)
+    text = page.page(ledger, "reliability.md")
     assert "## 6 kills" in text and "| 2 | 6 | 3 | 0.4 | 1 |" in text
     assert "| `vpt data check` of 50,000 JPEG files of 224 px | 61.0 | 60 | no |" in text
     assert str(tmp_path) not in text and "/x" not in text
+
+
+def test_every_part_is_on_one_page():
+    parts = [part for _, _, parts, _ in page.PAGES.values() for part in parts]
+    assert sorted(parts) == sorted({*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *main.AMOUNTS})

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from soak import actions, fuzz, kills, operations, page, shop, speed
+from soak import actions, fuzz, kills, operations, page, service, shop, speed
 from soak.ledger import Ledger
 from vptlib.paths import repository
 
@@ -24,6 +24,9 @@ from vptlib.paths import repository
 CASES = {"study": 40, "workers": 10, "creation": 30, "check": 20, "report": 6, "swap": 20}
 CASES |= operations.CASES
 INPUTS = 10_000  # of each kind
+# What is one case: how many files or runs it has, or how many seconds; and what makes it.
+AMOUNTS = speed.PARTS | service.PARTS
+RUN = dict.fromkeys(speed.PARTS, speed.run_part) | dict.fromkeys(service.PARTS, service.run_part)
 
 
 def main() -> int:
@@ -71,21 +74,26 @@ def main() -> int:
         elif ledger.missing(part, 1) and time.monotonic() < until:
             print(f"{part} ...", flush=True)
             actions.load_libraries()
-            speed.run_part(part, count, ledger, folder)
+            RUN[part](part, count, ledger, folder)
     return _conclude(ledger, wanted, given)
 
 
 def _conclude(ledger: Ledger, wanted: dict[str, int], given: argparse.Namespace) -> int:
-    text, wrong = page.page(ledger), page.faults(ledger)
+    wrong = page.faults(ledger)
     left = [part for part, count in wanted.items() if _left(ledger, part, count)]
-    print(f"\n{text}")
+    measured = {part for part in wanted if part not in left} if given.share == 1 else set()
+    for name, (_, _, parts, _) in page.PAGES.items():
+        if not wanted.keys() & set(parts):
+            continue
+        text = page.page(ledger, name)
+        print(f"\n{text}")
+        if measured.issuperset(part for part in parts if part in _all_parts()):
+            (repository() / "reports" / "benchmarks" / name).write_text(text)
     print("\n".join(wrong) or "Nothing went wrong.")
     if wrong:
         print(f"Each case that failed is in {given.folder / 'faults'}; try one again with --replay FILE.")
     if left:
         print(f"The time was up; the same command goes on with {', '.join(left)}.")
-    elif not given.parts and given.share == 1:
-        (repository() / "reports" / "benchmarks" / "reliability.md").write_text(text)
     return 1 if wrong else 0
 
 
@@ -157,18 +165,18 @@ def _replay(about: dict, folder: Path) -> int:
 
 
 def _all_parts() -> list[str]:
-    return [*kills.PARTS, *operations.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *speed.PARTS]
+    return [*kills.PARTS, *operations.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *AMOUNTS]
 
 
 def _count(part: str, share: float) -> int:
-    """How many cases, chunks, files or runs a share of the soak has."""
+    """How many cases, chunks, files, runs or seconds a share of the soak has."""
     if part in fuzz.KINDS:
         return math.ceil(share * INPUTS / fuzz.CHUNK)
-    return math.ceil(share * (CASES | speed.PARTS)[part])
+    return math.ceil(share * (CASES | AMOUNTS)[part])
 
 
 def _left(ledger: Ledger, part: str, count: int) -> list[int]:
-    return ledger.missing(part, 1 if part in speed.PARTS else count)
+    return ledger.missing(part, 1 if part in AMOUNTS else count)
 
 
 def backbone() -> Path:

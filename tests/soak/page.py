@@ -1,4 +1,4 @@
-"""The table of a soak: printed at its end, and written to reports/benchmarks/reliability.md when it is whole."""
+"""The tables of a soak: printed at its end, and each page written to reports/benchmarks when all of it is measured."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
-from soak import fuzz, kills, operations, shop, speed
+from soak import fuzz, kills, operations, service, shop, speed
 from soak.ledger import Ledger
 from soak.processes import GRACE
 
@@ -20,17 +20,17 @@ TITLES = {
 }
 
 
-def page(ledger: Ledger) -> str:
-    """The whole page, from what is in the ledger."""
-    sections = [part for part in (_kills(ledger), _operations(ledger), _fuzz(ledger), _speed(ledger)) if part]
-    head = f"# What kills, strange files and large amounts do\n\n{_machine()}"
-    return "\n\n".join([head, *sections, "Repeat with `make soak`."]) + "\n"
+def page(ledger: Ledger, name: str) -> str:
+    """One of the `PAGES`, from what is in the ledger."""
+    title, command, _, sections = PAGES[name]
+    found = [text for section in sections if (text := section(ledger))]
+    return "\n\n".join([f"# {title}\n\n{_machine()}", *found, f"Repeat with {command}."]) + "\n"
 
 
 def faults(ledger: Ledger) -> list[str]:
     """What went wrong, the same thing once: the part, how often, and what."""
     found: dict[tuple[str, str], int] = {}
-    for part in (*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *speed.PARTS):
+    for part in (*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *speed.PARTS, *service.PARTS):
         for row in ledger.rows(part):
             for said in row["faults"]:
                 key = part, said.splitlines()[-1][:200]
@@ -185,3 +185,26 @@ def _sum(rows: list[dict[str, Any]], name: str) -> int:
 def _table(heads: list[str], rows: list[list]) -> str:
     lines = [heads, ["---"] * len(heads), *([str(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# File in reports/benchmarks → title, how to make it again, its parts, and its sections.
+PAGES = {
+    "reliability.md": (
+        "What kills, strange files and large amounts do",
+        "`make soak`",
+        (*kills.PARTS, *fuzz.KINDS, *speed.PARTS),
+        (_kills, _fuzz, _speed),
+    ),
+    "reliability_of_models.md": (
+        "What kills, other writers, full disks and damage do to registered models",
+        f"`PYTHONPATH=tests python -m soak {' '.join(operations.PARTS)}` (part of `make soak`)",
+        tuple(operations.PARTS),
+        (_operations,),
+    ),
+    "reliability_of_service.md": (
+        "What hostile clients do to the service",
+        f"`PYTHONPATH=tests python -m soak {' '.join(service.PARTS)}` (part of `make soak`)",
+        tuple(service.PARTS),
+        (service.section,),
+    ),
+}

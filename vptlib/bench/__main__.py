@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.bench import arithmetic, operations, parity, prompting
+from vptlib.bench import arithmetic, operations, parity, prompting, service
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.preparing import LazyPixels, prepare
 from vptlib.data.splits import few_shot, fixed_test
@@ -57,6 +57,7 @@ def main() -> None:
         "loading": _loading,
         "embedded_default": _embedded_default,
         "operations": _operations,
+        "service": _service,
         "start": _start,
         "parity": _parity,
     }
@@ -107,6 +108,12 @@ def _operations(folder: Path) -> tuple[str, list]:
     scale = [_SCALE_TEXT, operations.scale_table(found.scale), f"![bytes by number of tasks]({picture})"]
     parts = [_OPERATIONS_TEXT, found.bounds, *scale, "The medians behind the first table.", found.milliseconds]
     return "What operations cost: many tasks on one backbone", parts
+
+
+def _service(_: Path) -> tuple[str, list]:
+    found = service.measure()
+    parts = [_SERVICE_TEXT, found.bounds, "The medians behind the first table.", found.figures]
+    return "How long an image waits for its answer", parts
 
 
 def _start(_: Path) -> tuple[str, list]:
@@ -344,8 +351,17 @@ _SCALE_TEXT = (
     "What many tasks need. Figures in italics, and open marks, are computed from the mean of a measured task. The "
     "others are sizes of real files, and what a bank counts that has loaded them; the first table compares that count "
     "with the growth of a real process. Prompts and linear probes count the shared backbone once; whole models do "
-    "without it. Each file also holds canaries and the answers to 400 test images. A bank may need 64 MiB more for "
-    "keys and values of batches that come again."
+    "without it. Each file also holds canaries, and the answers to and main features of 400 test images. A bank may "
+    "need 64 MiB more for keys and values of batches that come again."
+)
+_SERVICE_TEXT = (
+    "Eight clients ask at once, and each sends its next image when it has the answer to the last one: JPEG files of "
+    "300 × 300 pixels, for the embedded backbone at 112 px and tasks of VPT-deep with 10 prompts, whose numbers are "
+    "drawn. A latency goes from sending an image to its answer; p95 is what one in twenty exceeds. *The model's own "
+    "batch*: one pass with 8 images of one task that are decoded and prepared already. *Desk*: the heart of the "
+    "service in the same process. *Service over HTTP*: a process of its own, asked over loopback by clients that need "
+    "time of the same cores. All is taken in turn, five rounds in one run; a ratio is the median over the rounds of "
+    "two cases within a round."
 )
 _START_TEXT = (
     "User CPU time of a whole process, Python's own start included; medians of seven alternated rounds. "

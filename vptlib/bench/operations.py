@@ -43,6 +43,7 @@ from vptlib.data.preparing import ImageSet, prepare
 from vptlib.evidence.answers import Answers
 from vptlib.operations.artefact import Card, backbone_card, read_artefact, write_artefact
 from vptlib.operations.bank import PromptBank
+from vptlib.operations.features import reference_of
 from vptlib.operations.gates import GateResult
 from vptlib.operations.ledger import PROMOTED, Entry, model_of
 from vptlib.operations.predict import BATCH, predict
@@ -172,6 +173,7 @@ def write_models(folder: Path, vit: ViT, method: str, files: int, **options: Any
         data={"task": "drawn", "test_images": TEST_IMAGES},
     )
     answers = _drawn_answers(classes)
+    reference = reference_of(torch.randn(TEST_IMAGES, model.head.in_features))
     size = vit.patch_embed.img_size[0]
     name = "-".join(map(str, (method, size, *options.values())))
     paths = [folder / f"{name}-{number:03}.vpt" for number in range(files)]
@@ -179,7 +181,7 @@ def write_models(folder: Path, vit: ViT, method: str, files: int, **options: Any
         with torch.no_grad():
             for tensor in model.trained_state().values():
                 tensor.add_(0.01 * torch.randn_like(tensor))
-        write_artefact(path, model, card, answers)
+        write_artefact(path, model, card, answers, reference)
     return paths
 
 

@@ -15,6 +15,7 @@ from vptlib.cli import models
 from vptlib.cli.ending import expanded, reported_in_a_sentence, show_without_secrets, stop
 from vptlib.cli.models import print_next
 from vptlib.cli.prompts import prompts_app
+from vptlib.cli.serve import serve, tokens_app
 from vptlib.errors import UserError
 from vptlib.terminal import prepare_output, print_row, print_table
 
@@ -84,6 +85,8 @@ def report(
 app.command()(models.export)
 app.command()(models.predict)
 app.add_typer(prompts_app, name="prompts")
+app.command()(serve)
+app.add_typer(tokens_app, name="tokens")
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vptlib.cli.ending import expanded, reported_in_a_sentence
+from vptlib.errors import UserError
 from vptlib.terminal import print_row, print_table
 from vptlib.wording import per_cent
 
@@ -86,22 +87,32 @@ def predict(
     backbone: Annotated[
         str | None, typer.Option(help="The backbone, where the model's name for it will not do.")
     ] = None,
+    check: Annotated[
+        int, typer.Option(help="Draw so many images at random for a person to check; needs --out.", min=0)
+    ] = 0,
 ) -> None:
     """Answer new images with a model. Stop it at any time: the same command goes on."""
     from vptlib.operations.artefact import read_artefact
     from vptlib.operations.predict import predict as answer
     from vptlib.report.words import in_language
 
+    if check and out is None:
+        raise UserError("--check draws images for a person to check, and the file of answers names them: add --out.")
     artefact = read_artefact(expanded(model))
     places, target = [expanded(place) for place in images], out and expanded(out)
     sentence = in_language().sentence
-    done = answer(artefact, places, target, skip_unreadable, backbone, sentence=sentence)
+    done = answer(artefact, places, target, skip_unreadable, backbone, sentence=sentence, check=check)
     if target is None:
         _print_first(done)
     _print_counts(done)
     print_findings(done.findings)
     if done.path:
         typer.echo(f"\nThe answers are in {done.path}, and the least sure ones in pictures in {done.sheet}")
+    if check:
+        typer.echo(
+            "Where drawn is yes, let a person write the right class into truth. If a prompt has this model, then:\n"
+        )
+        typer.echo(f"    vpt prompts checked NAME {done.path}")
 
 
 def _print_first(done) -> None:

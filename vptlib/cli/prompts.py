@@ -2,19 +2,22 @@
 
 import getpass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vptlib.cli.ending import expanded, reported_in_a_sentence, stop
 from vptlib.errors import UserError
-from vptlib.terminal import print_row, print_table
-from vptlib.wording import decimals, per_cent, storage
+from vptlib.terminal import print_row, print_table, shown
+from vptlib.wording import decimals, many, per_cent, storage
 
 if TYPE_CHECKING:
+    from vptlib.operations.checked_tables import Taken
     from vptlib.operations.difference import Diff
     from vptlib.operations.ledger import Entry
     from vptlib.operations.standing import Version
+    from vptlib.operations.watch import Watch
 
 prompts_app = typer.Typer(help="Versions of models by name: register, test, promote, roll back.", no_args_is_help=True)
 
@@ -262,6 +265,78 @@ def verify(name: Annotated[str | None, typer.Argument(help="Of one prompt; by de
         stop("The record of decisions is not whole: see above.", 1)
 
 
+# ---- watching ---------------------------------------------------------------------------------------------------
+
+
+@prompts_app.command()
+@reported_in_a_sentence
+def status(
+    name: Annotated[str | None, typer.Argument(help="Of one prompt; by default of all.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Also write one HTML page, such as status.html.")] = None,
+) -> None:
+    """Say whether prompts in production do what they were accepted for (exit code 1 if one needs action)."""
+    from vptlib.operations.records import AnswerRecords
+    from vptlib.operations.registry import PromptRegistry
+    from vptlib.operations.status_page import HEADINGS, headline, row_of, write_status
+    from vptlib.operations.watch import ACT, not_registered, watched
+
+    registry, records = PromptRegistry(), AnswerRecords()
+    watches = watched(registry, records, name)
+    typer.echo(headline(watches))
+    if watches:
+        typer.echo()
+        print_table(HEADINGS, list(map(row_of, watches)))
+    for watch in watches:
+        _print_watch(watch, in_full=name is not None)
+    others = [] if name else not_registered(registry, records)
+    if others:
+        typer.echo(f"\nNot watched, because they answer from a file: {', '.join(map(shown, others))}")
+    if page is not None:
+        write_status(watches, expanded(page), _sentence, from_files=others)
+        typer.echo(f"\nThe page is {page}")
+    if any(watch.verdict == ACT for watch in watches):
+        raise typer.Exit(1)
+
+
+@prompts_app.command("to-check")
+@reported_in_a_sentence
+def to_check(
+    name: _Name, table: Annotated[Path, typer.Argument(help="The .csv to write, such as tocheck.csv.")]
+) -> None:
+    """Write the ids of answers that were drawn at random and that nobody has checked yet."""
+    from vptlib.operations.checked_tables import write_to_check
+    from vptlib.operations.records import AnswerRecords
+    from vptlib.operations.registry import PromptRegistry
+
+    PromptRegistry().versions(name)  # so that another name is a sentence
+    count = write_to_check(expanded(table), name, AnswerRecords())
+    typer.echo(f"{many(count, 'drawn answer')} of {shown(name)} to check: {table}")
+    if count:
+        typer.echo("\nWrite the right class of each image into truth; the next command takes it in:\n")
+        typer.echo(f"    vpt prompts checked {quote(name)} {quote(str(table))}")
+
+
+@prompts_app.command()
+@reported_in_a_sentence
+def checked(
+    name: Annotated[
+        str, typer.Argument(help="Of the prompt; cells/2 if another version than that in production answered.")
+    ],
+    table: Annotated[
+        Path, typer.Argument(help="A .csv with id and truth, or one of `vpt predict` with a column truth.")
+    ],
+    by: Annotated[str | None, typer.Option(help="Who checked (by default the user of this machine).")] = None,
+) -> None:
+    """Take in what people said of answers: in `truth` the right class, in `drawn` yes for images drawn at random."""
+    from vptlib.operations.checked_tables import take_checked
+    from vptlib.operations.records import AnswerRecords
+    from vptlib.operations.registry import PromptRegistry
+
+    taken = take_checked(expanded(table), name, PromptRegistry(), AnswerRecords(), _who(by))
+    _print_taken(taken)
+    typer.echo(f"\nThe next command says what that shows:\n\n    vpt prompts status {quote(taken.version.name)}")
+
+
 # ---- printing ---------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +359,37 @@ def _version_row(version: "Version") -> tuple[str, ...]:
     tags = "".join(f"; {name}: {text}" for name, text in version.tags.items())
     about = f"{version.title}; {version.backbone}; registered {version.at:%Y-%m-%d} by {version.by}{tags}"
     return version.ref, role, version.method, storage(version.bytes), about
+
+
+def _print_watch(watch: "Watch", in_full: bool) -> None:
+    """The findings about a prompt: all of them, or those that ask somebody for something."""
+    from vptlib.operations.status_page import VERDICT_WORDS, allowed
+    from vptlib.operations.watch import FINE
+
+    reasons = [reason for reason in watch.reasons if in_full or reason.verdict != FINE]
+    if not reasons:
+        return
+    typer.echo(f"\n{shown(watch.name)}: {allowed(watch)}".rstrip(" :"))
+    for reason in reasons:
+        print_row((VERDICT_WORDS[reason.verdict], _sentence(reason.what)), [4])
+    if watch.command:
+        print_row(("next", watch.command), [4])
+
+
+def _print_taken(taken: "Taken") -> None:
+    version = taken.version.ref
+    known = taken.checked - taken.new
+    typer.echo(
+        f"{many(taken.checked, 'checked answer')} of {version}: {taken.new:,} new"
+        + (f", {known:,} recorded before" if known else "")
+        + (f"; {many(taken.open, 'row')} without a class" if taken.open else "")
+        + "."
+    )
+    if taken.drawn is not None and taken.drawn < taken.checked:
+        typer.echo(
+            f"{taken.drawn:,} of them were drawn at random (drawn is yes). The others do not count for the limits, "
+            "because images that somebody chose are no sample of all images."
+        )
 
 
 def _print_gates(entry: "Entry") -> None:

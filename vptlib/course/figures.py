@@ -711,3 +711,74 @@ def chances_by_size(chances: pd.DataFrame, accuracy: float) -> Figure:
         axis.minorticks_off()
         hide_spines(axis)
     return figure
+
+
+# ---- 08: operate ------------------------------------------------------------------------------------------------
+
+
+def memory_by_tasks(backbone: int, further: int, tasks: int) -> Figure:
+    """Memory against the number of tasks: one backbone with a prompt for each task, and a whole model for each task.
+
+    Args:
+        backbone: bytes of the backbone.
+        further: bytes that each task adds to it.
+        tasks: how many there are at the right end.
+    """
+    number = np.arange(1, tasks + 1)
+    prompts, models = (backbone + further * number) / 1e6, (backbone + further) * number / 1e6  # T, in MB
+    with new_figure((8.6, 3)) as figure:
+        axis = figure.subplots()
+        for values, method, text in (
+            (models, "full", "a model for each task"),
+            (prompts, "vpt-deep", "one backbone, a prompt for each task"),
+        ):
+            axis.plot(number, values, color=COLOURS[method], lw=2)
+            shown = f"{text}: {values[-1]:,.0f} MB"
+            axis.annotate(
+                shown, (tasks, values[-1]), (0, 6), textcoords="offset points", ha="right", color=COLOURS[method]
+            )
+        axis.set(xlabel="tasks", ylabel="memory, MB", xlim=(1, tasks), ylim=(0, 1.15 * models[-1]))
+        hide_spines(axis)
+    return figure
+
+
+def pictures_in_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """A few images of each kind, the kinds below each other.
+
+    Args:
+        rows: name → uint8 `N H W 3`, of the same N.
+    """
+    number = max(len(images) for images in rows.values())
+    with new_figure((8.6, 0.72 * len(rows))) as figure:
+        axes = figure.subplots(len(rows), number, squeeze=False)
+        for line, (name, images) in zip(axes, rows.items(), strict=True):
+            for axis, image in zip(line, images, strict=False):
+                axis.imshow(image)
+            for axis in line:
+                axis.set(xticks=[], yticks=[])
+                hide_spines(axis, *axis.spines)
+            line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    return figure
+
+
+def alarms_by_day(cases: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Share of imagined periods in which a rule has given an alarm, against the day; a panel for each case.
+
+    Args:
+        cases: title → rule → shares `D`; three rules at most.
+    """
+    colours = ("#C95500", "#6B6B6B", "#0072B2")
+    with new_figure((8.8, 3.3)) as figure:
+        axes = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
+        for axis, (title, shares) in zip(axes, cases.items(), strict=True):
+            for colour, share in zip(colours, shares.values(), strict=False):
+                axis.plot(np.arange(1, len(share) + 1), 100 * share, color=colour, lw=2, drawstyle="steps-post")
+            axis.set_title(title, fontsize=10, loc="left")
+            axis.set(xlabel="day", ylim=(0, 102))
+            hide_spines(axis)
+        first = next(iter(cases.values()))
+        for place, (colour, rule) in enumerate(zip(colours, first, strict=False)):
+            axes[0].text(0.03, 0.95 - 0.09 * place, rule, color=colour, transform=axes[0].transAxes, va="top")
+        axes[0].axhline(5, color="black", lw=0.8, ls=":")
+        axes[0].set_ylabel("periods with an alarm so far, %")
+    return figure

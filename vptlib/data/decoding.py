@@ -30,6 +30,7 @@ from vptlib.errors import UserError
 
 _SAMPLED = 2**16  # pixels of an image that are looked at to find the range of a set
 _MOST_STRIPS = 100_000
+_PILLOW = logging.getLogger("PIL")
 _NO_DATA = 42113  # the tag in which GDAL keeps the number that stands for "no value"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -205,7 +206,8 @@ def _named(name: str) -> Iterator[None]:
 
 def _silence() -> None:
     """Pillow's warnings stay off the terminal: what they are about is checked here."""
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    if _PILLOW.level != logging.CRITICAL:  # to set a level clears the caches of all loggers
+        _PILLOW.setLevel(logging.CRITICAL)
     if not any(row[0] == "ignore" and row[3] and row[3].pattern == "PIL\\." for row in warnings.filters):
         warnings.filterwarnings("ignore", module="PIL\\.")
 

@@ -1,7 +1,8 @@
 """The file of answers, CSV or Parquet: a row for each image.
 
 The columns are `file`, `answer`, `probability`, `ask_a_person` ("yes", "no" or "unknown"), `p: CLASS` for each class,
-and `problem`: why a file has no answer, or why its answer is doubtful. A CSV is UTF-8 with a mark in front, so that
+and `problem`: why a file has no answer, or why its answer is doubtful. If images were drawn at random for a person to
+check, `drawn` says which ("yes"), and `truth` is empty, for that person. A CSV is UTF-8 with a mark in front, so that
 Excel reads every script.
 
 A spreadsheet takes a cell that begins with =, +, - or @ for a formula. So in a CSV a relative path that begins with one
@@ -26,6 +27,7 @@ from vptlib.wording import storage
 
 ENDINGS = (".csv", ".parquet")
 COLUMNS = ("file", "answer", "probability", "ask_a_person")  # then the classes, then "problem"
+DRAWN, TRUTH = TO_CHECK = ("drawn", "truth")  # at the end, if images were drawn
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Row:
         ask_a_person: "yes", "no", or "unknown" where the model file has no threshold.
         probabilities: of all classes, float32 `C`.
         problem: why there is no answer, or why it is doubtful; or "".
+        drawn: whether it was drawn at random to be checked by a person; None if none were drawn.
     """
 
     file: str
@@ -47,6 +50,12 @@ class Row:
     ask_a_person: str
     probabilities: np.ndarray | None
     problem: str
+    drawn: bool | None = None
+
+    @property
+    def to_check(self) -> list[str]:
+        """The cells of `TO_CHECK`; none if no images were drawn."""
+        return [] if self.drawn is None else ["yes" if self.drawn else "", ""]
 
 
 class AnswerFile:
@@ -103,27 +112,39 @@ class AnswerFile:
                 "are free: make room there, or name a file on another disk."
             )
 
-    def write(self, rows: Iterable[Row], class_names: Sequence[str]) -> None:
+    def write(self, rows: Iterable[Row], class_names: Sequence[str], to_check: bool = False) -> None:
         """Write all rows; the file appears, or is replaced, in one step.
+
+        Args:
+            to_check: whether images were drawn, so that all rows have the columns for that.
 
         Raises:
             OSError: it cannot be written.
         """
         write = _write_parquet if self.path.suffix.lower() == ".parquet" else _write_csv
         with whole_file(self.path) as part:
-            write(rows, class_names, part)
+            write(rows, class_names, TO_CHECK if to_check else (), part)
 
 
 def _is_answers(path: Path) -> bool:
     """Whether a file is one of these, as it was written. One that a spreadsheet has saved since may hold notes."""
     if path.suffix.lower() == ".csv":
-        return _begins(path, ("\ufeff" + ",".join(map(_quoted, COLUMNS))).encode())
+        return _begins(path, ("\ufeff" + ",".join(map(_quoted, COLUMNS))).encode()) and not _has_truths(path)
     from pyarrow import ArrowException, parquet
 
     try:
-        return tuple(parquet.read_schema(path).names[: len(COLUMNS)]) == COLUMNS
+        names = tuple(parquet.read_schema(path).names)
+        truths = parquet.read_table(path, columns=[TRUTH])[TRUTH] if names[-2:] == TO_CHECK else None
     except (ArrowException, OSError):
         return False
+    return names[: len(COLUMNS)] == COLUMNS and (truths is None or truths.null_count == len(truths))
+
+
+def _has_truths(path: Path) -> bool:
+    """Whether a person has written a right class into a CSV."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        to_check = next(file, "").rstrip("\r\n").endswith(",".join(map(_quoted, TO_CHECK)))
+        return to_check and any(not line.rstrip("\r\n").endswith(',""') for line in file)
 
 
 def _begins(path: Path, start: bytes) -> bool:
@@ -131,9 +152,9 @@ def _begins(path: Path, start: bytes) -> bool:
         return file.read(len(start)) == start
 
 
-def _write_csv(rows: Iterable[Row], class_names: Sequence[str], part: Path) -> None:
+def _write_csv(rows: Iterable[Row], class_names: Sequence[str], last: Sequence[str], part: Path) -> None:
     with part.open("w", encoding="utf-8-sig", newline="") as file:
-        heads = [*COLUMNS, *(as_text(f"p: {name}") for name in class_names), "problem"]
+        heads = [*COLUMNS, *(as_text(f"p: {name}") for name in class_names), "problem", *last]
         file.write(_line(map(_quoted, heads)))
         for row in rows:
             file.write(_line(_written(row, len(class_names))))
@@ -143,7 +164,8 @@ def _written(row: Row, classes: int) -> list[str]:
     probability = "" if row.probability is None else _number(row.probability)
     others = [""] * classes if row.probabilities is None else map(_number, row.probabilities.tolist())
     answer, problem = _quoted(as_text(row.answer)), _quoted(as_text(row.problem))
-    return [_quoted(_as_path(row.file)), answer, probability, _quoted(row.ask_a_person), *others, problem]
+    last = map(_quoted, row.to_check)
+    return [_quoted(_as_path(row.file)), answer, probability, _quoted(row.ask_a_person), *others, problem, *last]
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -174,13 +196,14 @@ def _as_path(file: str) -> str:
     return f"./{file}" if re.match(rf"\s*{_FORMULA}", file) else file
 
 
-def _write_parquet(rows: Iterable[Row], class_names: Sequence[str], part: Path) -> None:
+def _write_parquet(rows: Iterable[Row], class_names: Sequence[str], last: Sequence[str], part: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
     text, number = pyarrow.string(), pyarrow.float64()
     own = zip(COLUMNS, (text, text, number, text), strict=True)
-    schema = pyarrow.schema([*own, *((f"p: {name}", number) for name in class_names), ("problem", text)])
+    ends = ((name, text) for name in ("problem", *last))
+    schema = pyarrow.schema([*own, *((f"p: {name}", number) for name in class_names), *ends])
     with part.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         for cells in _by_many(_cells(row, len(class_names)) for row in rows):
             columns = [list(column) for column in zip(*cells, strict=True)]
@@ -190,7 +213,8 @@ def _write_parquet(rows: Iterable[Row], class_names: Sequence[str], part: Path) 
 def _cells(row: Row, classes: int) -> list[str | float | None]:
     numbers = [None] * classes if row.probabilities is None else [round(p, 6) for p in row.probabilities.tolist()]
     probability = None if row.probability is None else round(row.probability, 6)
-    return [row.file, row.answer or None, probability, row.ask_a_person, *numbers, row.problem or None]
+    last = [text or None for text in (row.problem, *row.to_check)]
+    return [row.file, row.answer or None, probability, row.ask_a_person, *numbers, *last]
 
 
 def _by_many(cells: Iterator[list]) -> Iterator[list[list]]:

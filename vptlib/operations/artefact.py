@@ -1,6 +1,6 @@
 """One trained model as one file: everything that is needed to use it, to test it, and to know where it comes from.
 
-A `.vpt` file is a safetensors file. It holds four things:
+A `.vpt` file is a safetensors file. It holds five things:
 
 tensors   what was trained. The backbone is in it only as far as the method changes it.
 card      what it is: backbone, preprocessing, classes, recipe, data, results, limits. Plain JSON in the metadata.
@@ -8,6 +8,8 @@ canaries  a few drawn pictures and the logits that the model gave for them. They
           wrong backbone, another preprocessing or a changed library cannot answer unnoticed.
 answers   what this model answered to the test images of its study. A limit can so be tested later, too, and two
           versions can be compared image by image.
+reference where the features of these test images lie, so that new images can be compared with them while the model is
+          in use (`vptlib.operations.features`). Files of earlier versions have none.
 
 No image of the user is in the file, and no path of the machine that wrote it. A checksum covers all of it. The same
 model exported again is the same file, byte for byte.
@@ -32,6 +34,7 @@ from vptlib.data.files import squared
 from vptlib.data.preparing import ImageSet, Preprocessing, prepare
 from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers
+from vptlib.operations.features import Reference
 from vptlib.prompting.blocks import ViT
 from vptlib.tuning.backbones import fingerprint, load_backbone, set_aspect
 from vptlib.tuning.methods import AdaptedModel
@@ -43,6 +46,8 @@ _APART = "vpt."  # how the names of tensors begin that are not trained ones
 # How far a canary's logit may be from the stored one: kinds of machine differ in the last digits of float32.
 TOLERANCE = 2e-3
 _LEAST_LOG = -60.0
+# The parts of a `Reference`, by the names of their tensors, with their types.
+_WATCHED = {"watch.centre": np.float32, "watch.basis": np.float32, "watch.coordinates": np.float16}
 
 _Text = Annotated[str, Field(max_length=1000)]
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -153,6 +158,7 @@ class Artefact:
         tensors: the trained ones by name.
         canaries: see `Canaries`.
         answers: of this one training to the test images of its study.
+        reference: of the features of these images; None in a file of an earlier version.
     """
 
     path: Path
@@ -161,12 +167,15 @@ class Artefact:
     tensors: dict[str, Tensor] = field(repr=False)
     canaries: Canaries = field(repr=False)
     answers: Answers = field(repr=False)
+    reference: Reference | None = field(default=None, repr=False)
 
 
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-def write_artefact(path: Path | str, model: AdaptedModel, card: Card, answers: Answers) -> Artefact:
+def write_artefact(
+    path: Path | str, model: AdaptedModel, card: Card, answers: Answers, reference: Reference | None = None
+) -> Artefact:
     """Write a trained model with its card, its answers and fresh canaries; whole or not at all.
 
     Args:
@@ -174,6 +183,7 @@ def write_artefact(path: Path | str, model: AdaptedModel, card: Card, answers: A
         model: trained.
         card: its `backbone.fingerprint` is that of the backbone before the method changed it.
         answers: of this model to its test images, S = 1.
+        reference: of the features of these images; without it, nobody can tell later whether new images differ.
 
     Returns:
         The file as it is read again.
@@ -191,6 +201,8 @@ def write_artefact(path: Path | str, model: AdaptedModel, card: Card, answers: A
     logits = logits_of_pictures(model.eval(), pictures, card.preprocessing)
     apart = {"canary.logits": logits, "test.predictions": answers.predictions[0], "test.truth": answers.truth}
     apart |= {f"canary.{number}": picture for number, picture in enumerate(pictures)}
+    if reference is not None:
+        apart |= {name: getattr(reference, name.rpartition(".")[2]) for name in _WATCHED}
     if answers.groups is not None:
         apart["test.groups"] = answers.groups
     if answers.probabilities is not None:
@@ -247,6 +259,7 @@ def read_artefact(path: Path | str) -> Artefact:
     try:
         more = _MORE.validate_json(rest.get("about", ""))
         canaries, answers = _canaries(rest), _answers(rest, core.class_names, more.data)
+        reference = _reference(rest, answers.images)
     except ValidationError as error:
         finding, *_ = error.errors(include_url=False)
         where = ".".join(map(str, finding["loc"])) or "JSON"
@@ -263,7 +276,7 @@ def read_artefact(path: Path | str) -> Artefact:
         preprocessing=core.preprocessing,
         **about,
     )
-    return Artefact(path, digest, card, tensors, canaries, answers)
+    return Artefact(path, digest, card, tensors, canaries, answers, reference)
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
@@ -315,6 +328,22 @@ def _answers(rest: dict[str, Any], class_names: tuple[str, ...], data: dict[str,
         raise ValueError(str(error)) from error
 
 
+def _reference(rest: dict[str, Any], images: int) -> Reference | None:
+    """What `write_artefact` kept of a `Reference`; None where there is nothing of it."""
+    parts = {name: rest[f"{_APART}{name}"].numpy() for name in _WATCHED if f"{_APART}{name}" in rest}
+    if not parts:
+        return None
+    if [part.dtype for part in parts.values()] != list(_WATCHED.values()):
+        raise ValueError("its reference of features lacks a part, or has one of another type")
+    try:
+        reference = Reference(*parts.values())
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    if len(reference.coordinates) != images:
+        raise ValueError(f"its reference has {len(reference.coordinates)} test images, its answers {images}")
+    return reference
+
+
 # ---- using ------------------------------------------------------------------------------------------------------
 
 
@@ -338,6 +367,8 @@ def load_model(artefact: Artefact, vit: ViT, known_fingerprint: str | None = Non
     model = built_from(artefact.path, core, artefact.tensors, vit, True, known_fingerprint)
     model.requires_grad_(False)
     check_canaries(model, artefact)
+    if artefact.reference is not None and len(artefact.reference.centre) != model.head.in_features:
+        raise _damaged(artefact.path, "its reference is of features of another width")
     return model
 
 

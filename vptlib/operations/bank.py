@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 import torch
 from timm.models.eva import Eva
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from vptlib.errors import UserError
 from vptlib.operations.artefact import Artefact, Card, load_model, read_artefact
+from vptlib.operations.features import Reference
 from vptlib.prompting import eva
 from vptlib.prompting.blocks import ViT
 from vptlib.prompting.fast import is_plain, prompt_keys_values
@@ -54,7 +56,8 @@ class Resident:
         card: of the artefact.
         digest: SHA-256 of the artefact's file.
         model: in evaluation mode; nothing of it trains.
-        bytes: of memory that this task adds: tensors of its own, `keys_values`, and the modules of its model.
+        reference: where the features of its test images lie; None in a file of an earlier version.
+        bytes: of memory that this task adds: tensors of its own, `keys_values`, the modules of its model, `reference`.
         shares_backbone: whether all weights of the backbone are the shared ones. Full fine-tuning has its own.
         one_pass: whether its images can join a pass of the shared backbone. Else they need one of its own model.
         keys_values: block number → keys and values of its prompts there, `P 2D`; empty without prompts or `one_pass`.
@@ -67,6 +70,7 @@ class Resident:
     card: Card
     digest: str
     model: AdaptedModel
+    reference: Reference | None
     bytes: int
     shares_backbone: bool
     one_pass: bool
@@ -228,7 +232,8 @@ class PromptBank:
             card=artefact.card,
             digest=artefact.digest,
             model=model,
-            bytes=_own_bytes(model, self.vit) + sum(tensor.nbytes for tensor in kept.values()),
+            reference=artefact.reference,
+            bytes=_own_bytes(model, self.vit) + _nbytes(kept.values()) + _bytes_of_reference(artefact.reference),
             shares_backbone=_shares_weights(model.vit, self.vit),
             one_pass=one_pass,
             keys_values=MappingProxyType(kept if one_pass else {}),
@@ -266,6 +271,14 @@ class PromptBank:
         names = list(self._residents)
         has = f"it has {', '.join(names[:10])}{', …' if len(names) > 10 else ''}" if names else "it is empty"
         return f"task {name!r} is not in this bank: {has}; load it first."
+
+
+def _nbytes(parts: Iterable[Tensor | np.ndarray]) -> int:
+    return sum(part.nbytes for part in parts)
+
+
+def _bytes_of_reference(reference: Reference | None) -> int:
+    return 0 if reference is None else _nbytes((reference.centre, reference.basis, reference.coordinates))
 
 
 def _bytes_of(tasks: Mapping[str, Resident]) -> int:
@@ -369,7 +382,7 @@ def _copy_own(model: AdaptedModel, shared: ViT) -> None:
 def _own_bytes(model: AdaptedModel, shared: ViT) -> int:
     """Memory of the tensors that are not the backbone's, and of all modules."""
     modules = sum(1 for _ in model.modules())
-    return sum(tensor.nbytes for tensor in _own_tensors(model, shared)) + MODULE_BYTES * modules
+    return _nbytes(_own_tensors(model, shared)) + MODULE_BYTES * modules
 
 
 def _own_tensors(model: AdaptedModel, shared: ViT) -> list[Tensor]:

@@ -2,7 +2,8 @@
 
 The report's `summary.json` has the settings of its study, so nothing has to be typed again. The model comes from the
 store of runs. Before it is written it answers the test images of the study once more: a model that does not answer as
-it did in the study is not exported.
+it did in the study is not exported. The same pass gives the features of these images, with which new images can be
+compared later.
 """
 
 import json
@@ -23,6 +24,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers, Rate, answers_of
 from vptlib.evidence.certainty import selective
 from vptlib.operations.artefact import Artefact, Card, backbone_card, digest_of, write_artefact
+from vptlib.operations.features import features_kept, reference_of
 from vptlib.operations.gates import measured_for
 from vptlib.statement import statement
 from vptlib.study.material import material_of
@@ -148,7 +150,9 @@ def export(report: Report, out: Path, method: str | None = None, seed: int | Non
     cell = Cell(method, study.sizes[-1], _best_seed(study, method) if seed is None else seed)
     run = _run_of(study, cell)
     model = study.model(method, cell.seed)
-    answers, agreement = _answers_again(material.test_under(study.conditions), cell, model, task, runs)
+    test = material.test_under(study.conditions)
+    with features_kept(model) as kept:
+        answers, agreement = _answers_again(test, cell, model, task, runs)
     limits = _limits_of(report.found["asked"].get("limits") or {}, task.class_names)
     card = Card(
         title=_title_of(study.task),
@@ -159,7 +163,7 @@ def export(report: Report, out: Path, method: str | None = None, seed: int | Non
         backbone=backbone_card(material.vit, study.backbone, *origin(study.backbone), material.fingerprint),
         grey=task.train.source.grey_range if isinstance(task.train, LazyImages) else None,
         recipe=_recipe(study, cell, run),
-        data=_data(study, task),
+        data=_data(study, task) | _again(report),
         results=_results(runs, method, answers, agreement, task),
         limits=limits,
         measured=measured_for(limits, model, task, study.test_items()),
@@ -167,7 +171,7 @@ def export(report: Report, out: Path, method: str | None = None, seed: int | Non
         ask=_ask(answers, report.found["asked"].get("accuracy_needed")),
         lineage=_lineage(report, run, run_key(study, cell)),
     )
-    return write_artefact(out, model, card, answers)
+    return write_artefact(out, model, card, answers, reference_of(kept.last(len(test))))
 
 
 def _advised(report: Report) -> str:
@@ -263,6 +267,12 @@ def _data(study: Study, task: Task) -> dict[str, Any]:
         "test_items": study.test_items().tolist(),
         "group_names": list(task.group_names),
     }
+
+
+def _again(report: Report) -> dict[str, Any]:
+    """At how many labelled images the report wants to decide again; None where more would change nothing."""
+    advice = report.found["recommendation"]
+    return {"decide_again_at": advice["decide_again_at"]} if "decide_again_at" in advice else {}
 
 
 def _results(runs: pd.DataFrame, method: str, answers: Answers, agreement: float, task: Task) -> dict[str, Any]:

@@ -4,12 +4,12 @@ What is answered is kept in a side file, so that a command which was stopped goe
 positions in batches of `BATCH`, whatever is done already. So both ways give the same bytes.
 """
 
+import hashlib
 import heapq
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,23 +18,14 @@ import torch
 from tqdm import tqdm
 
 from vptlib.data.findings import Finding, worst_first
-from vptlib.data.grey import Range
 from vptlib.data.preparing import ImageSet, LazyPixels, Preprocessing
 from vptlib.errors import UserError
 from vptlib.operations.answer_files import AnswerFile, Row, as_text
-from vptlib.operations.artefact import Artefact, Card, load_backbone_of, load_model
+from vptlib.operations.artefact import Artefact, load_backbone_of, load_model
 from vptlib.operations.contact_sheet import MOST_TILES, Sheet, Tile, write_sheet
 from vptlib.operations.journal import Journal, Record, journal_at, refusals_named
-from vptlib.operations.new_images import (
-    AHEAD,
-    EIGHT_BITS,
-    OTHER_GREYS,
-    NewImages,
-    Seen,
-    decoded_ahead,
-    found_at,
-    threads,
-)
+from vptlib.operations.judgement import grey_of, judged, threshold_of
+from vptlib.operations.new_images import AHEAD, EIGHT_BITS, NewImages, Seen, decoded_ahead, found_at, threads
 from vptlib.statement import Statement, statement
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.training import best_device
@@ -80,6 +71,7 @@ def predict(
     backbone: str | None = None,
     progress: bool = True,
     sentence: Callable[[Statement], str] | None = None,
+    check: int = 0,
 ) -> Prediction:
     """Answer new images with an exported model.
 
@@ -91,6 +83,7 @@ def predict(
         backbone: where the model's backbone is, if not under the name that the model file gives.
         progress: show a bar on stderr.
         sentence: the words for a finding, for the contact sheet; by default it has none.
+        check: so many images are drawn at random, for a person to write their right class into the file of answers.
 
     Raises:
         UserError: there are no images, a file cannot be read, or `out` cannot be written. What was done is kept.
@@ -102,13 +95,13 @@ def predict(
         target.check_room(len(found.paths), len(artefact.card.class_names))
     with journal_at(target and target.side, artefact.digest) as journal:
         unread = _answer_all(artefact, found.paths, journal, target, skip_unreadable, backbone, progress)
-        rows = _Rows(artefact, found.paths, journal, unread)
+        rows = _Rows(artefact, found.paths, journal, unread, check)
         done = rows.summary([*found.findings, *rows.findings()], target)
         if target:
             words = [sentence(finding.what) for finding in done.findings] if sentence else []
             with refusals_named(target.path):
                 write_sheet(rows.sheet(done, words), target.sheet)
-                target.write(rows, rows.class_names)
+                target.write(rows, rows.class_names, rows.drawn is not None)
             journal.finished = True
     return done
 
@@ -130,7 +123,7 @@ def _answer_all(
     if not missing:
         return {}
     model, card, unread = _loaded(artefact, backbone), artefact.card, {}
-    images = NewImages(paths, card.preprocessing, _grey_of(card))
+    images = NewImages(paths, card.preprocessing, grey_of(card))
     ahead = AHEAD if best_device().type == "cuda" else 0
     with (
         tqdm(total=len(paths), initial=len(paths) - len(missing), desc="answering images", disable=not progress) as bar,
@@ -153,10 +146,6 @@ def _loaded(artefact: Artefact, backbone: str | None) -> AdaptedModel:
     """The model, on the best device."""
     vit = load_backbone_of(artefact, backbone).to(best_device())
     return load_model(artefact, vit, artefact.card.backbone.fingerprint)
-
-
-def _grey_of(card: Card) -> Range | None:
-    return None if card.grey is None else (float(card.grey[0]), float(card.grey[1]))
 
 
 def _stopped_by(problem: str, target: AnswerFile | None) -> str:
@@ -190,47 +179,38 @@ def _probabilities(model: AdaptedModel, pixels: np.ndarray, preprocessing: Prepr
 # ---- the rows -----------------------------------------------------------------------------------------------------
 
 
+def _drawn(digest: str, paths: Sequence[Path], unread: Collection[int], count: int) -> set[int]:
+    """So many answered images, drawn at random: the same ones whenever the same model answers the same files."""
+    answered = [number for number in range(len(paths)) if number not in unread]
+    named = "\0".join([digest, *(printable(str(path)) for path in paths)])
+    random = np.random.default_rng(list(hashlib.sha256(named.encode()).digest()))
+    return set(random.permutation(answered)[:count].tolist())
+
+
 class _Rows:
     """A row for each image, in order, read from the journal whenever they are wanted."""
 
-    def __init__(self, artefact: Artefact, paths: Sequence[Path], journal: Journal, unread: dict[int, str]):
+    def __init__(
+        self, artefact: Artefact, paths: Sequence[Path], journal: Journal, unread: dict[int, str], check: int = 0
+    ):
         self._artefact, self._paths, self._journal, self._unread = artefact, paths, journal, unread
+        self.drawn = _drawn(artefact.digest, paths, unread, check) if check else None
         self._ask = artefact.card.ask or {}
-        self._grey = _grey_of(artefact.card)
+        self._grey = grey_of(artefact.card)
         self.class_names = tuple(artefact.card.class_names)
-
-    @property
-    def threshold(self) -> float | None:
-        """The probability from which the model answers by itself; None if it is not known."""
-        value = self._ask.get("threshold")
-        return float(value) if value is not None and math.isfinite(value) else None
 
     def __iter__(self) -> Iterator[Row]:
         for number, path in enumerate(self._paths):
             file = printable(str(path))
             if number in self._unread:
-                yield Row(file, "", None, "yes", None, self._unread[number])
+                row = Row(file, "", None, "yes", None, self._unread[number])
             else:
-                yield self._row(file, self._journal.get(path))
+                row = self._row(file, self._journal.get(path))
+            yield row if self.drawn is None else replace(row, drawn=number in self.drawn)
 
     def _row(self, file: str, record: Record) -> Row:
-        best = int(record.probabilities.argmax())
-        probability, problem = float(record.probabilities[best]), self._doubtful(record.doubt)
-        if problem:
-            ask = "yes"
-        elif self.threshold is None:
-            ask = "unknown"
-        else:
-            ask = "no" if probability >= self.threshold else "yes"
-        return Row(file, self.class_names[best], probability, ask, record.probabilities, problem)
-
-    def _doubtful(self, doubt: str) -> str:
-        low, high = self._grey or (0, 0)
-        return {
-            "": "",
-            EIGHT_BITS: f"8 bits a value: the model was trained on more, from {low:g} (black) to {high:g} (white)",
-            OTHER_GREYS: f"its values do not fit those of the training images, {low:g} (black) to {high:g} (white)",
-        }[doubt]
+        found = judged(self._artefact.card, record.probabilities, record.doubt)
+        return Row(file, found.answer, found.probability, found.ask_a_person, record.probabilities, found.problem)
 
     def findings(self) -> list[Finding]:
         """What has to be said of the answers."""
@@ -262,7 +242,7 @@ class _Rows:
         return found
 
     def _person(self) -> list[Finding]:
-        wanted, threshold = self._ask.get("wanted"), self.threshold
+        wanted, threshold = self._ask.get("wanted"), threshold_of(self._artefact.card)
         if threshold is None:
             images, needed = self._artefact.answers.images, self._ask.get("needed")
             return [Finding("warning", statement("person_unknown", wanted=wanted, images=images, needed=needed))]
@@ -290,7 +270,7 @@ class _Rows:
         return Prediction(
             images=len(self._paths),
             unreadable=len(self._unread),
-            for_person=None if self.threshold is None else asked,
+            for_person=None if threshold_of(self._artefact.card) is None else asked,
             counts={name: counts[name] for name in self.class_names},
             first=tuple(islice(self, FIRST)),
             findings=tuple(worst_first(findings)),

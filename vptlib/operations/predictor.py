@@ -20,9 +20,28 @@ from torch import Tensor, nn
 
 from vptlib.errors import UserError
 from vptlib.operations.bank import PromptBank, Resident
-from vptlib.prompting.blocks import embed, rotations, rotations_of, tokens_read
+from vptlib.operations.features import logits_and_features
+from vptlib.prompting.blocks import ViT, embed, heads, rotations, rotations_of, tokens_read
 from vptlib.prompting.eva import turned_attention
 from vptlib.prompting.fast import prompted_attention
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What a task gives for one image.
+
+    Attributes:
+        task: that computed it; the bank may have another one of this name by now.
+        logits: `C`, of the classes in the task's card.
+        features: `F`, what the head read, as in `vptlib.operations.features`.
+    """
+
+    task: Resident
+    logits: Tensor
+    features: Tensor
+
+
+Both = tuple[Tensor, Tensor]  # logits `R C` and features `R F`
 
 
 class MultiTaskPredictor:
@@ -35,32 +54,44 @@ class MultiTaskPredictor:
     def __init__(self, bank: PromptBank):
         self.bank = bank
 
-    @torch.no_grad()
     def logits(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
-        """Logits of each image for its own task.
+        """Logits of each image for its own task: B tensors, as `answers` takes images and names."""
+        return [answered.logits for answered in self.answers(images, names)]
+
+    def answers(self, images: Tensor, names: Sequence[str]) -> list[Answered]:
+        """Logits and features of each image for its own task.
 
         Args:
             images: `B 3 H W`, prepared as the tasks' cards say, on the backbone's device.
             names: B names of tasks.
 
         Returns:
-            B tensors; image i has `C`, the number of classes of its task.
+            B answers; the logits of image i are `C`, the number of classes of its task.
 
         Raises:
             UserError: images of another shape, another number of names, or a task that the bank cannot give.
         """
         _check(images, names)
-        rows: dict[str, list[int]] = {}
-        for row, name in enumerate(names):
-            rows.setdefault(name, []).append(row)
-        tasks = {task: rows[name] for name, task in self.bank.residents(rows).items()}
-        found = {task: task.model(images[own]) for task, own in tasks.items() if not task.one_pass}  # R C each
+        residents = self.bank.residents(names)
+        return self.answers_of(images, [residents[name] for name in names])
+
+    @torch.no_grad()
+    def answers_of(self, images: Tensor, residents: Sequence[Resident]) -> list[Answered]:
+        """As `answers`, for the B tasks that the caller has from the bank."""
+        tasks: dict[Resident, list[int]] = {}
+        for row, task in enumerate(residents):
+            tasks.setdefault(task, []).append(row)
+        found = {task: logits_and_features(task.model, images[own]) for task, own in tasks.items() if not task.one_pass}
         together = {task: own for task, own in tasks.items() if task.one_pass}
         if together:
             found |= _in_one_pass(self.bank, images, together)
         self.bank.count({task: len(own) for task, own in tasks.items()})
-        answers = {row: one for task, logits in found.items() for row, one in zip(tasks[task], logits, strict=True)}
-        return [answers[row] for row in range(len(names))]
+        answers = {
+            row: Answered(task, *both)
+            for task, (logits, features) in found.items()
+            for row, *both in zip(tasks[task], logits, features, strict=True)
+        }
+        return [answers[row] for row in range(len(residents))]
 
     def probabilities(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
         """As `logits`, but probabilities: the `C` numbers of an image sum to 1."""
@@ -77,8 +108,8 @@ def _check(images: Tensor, names: Sequence[str]) -> None:
 # ---- one pass -----------------------------------------------------------------------------------------------------
 
 
-def _in_one_pass(bank: PromptBank, images: Tensor, rows: dict[Resident, list[int]]) -> dict[Resident, Tensor]:
-    """Logits `R C` of each task for its rows of `images`, from one pass of the shared backbone."""
+def _in_one_pass(bank: PromptBank, images: Tensor, rows: dict[Resident, list[int]]) -> dict[Resident, Both]:
+    """Logits and features of each task for its rows of `images`, from one pass of the shared backbone."""
     vit, last = bank.vit, len(bank.vit.blocks) - 1
     tasks = sorted(rows, key=lambda task: task.name)  # the same tasks always have the same order
     batch = _Batch(bank, tasks, [len(rows[task]) for task in tasks], images.device)
@@ -91,7 +122,15 @@ def _in_one_pass(bank: PromptBank, images: Tensor, rows: dict[Resident, list[int
         tokens = tokens[:, :read] + _scaled(block, 1, attended)
         tokens = tokens + _scaled(block, 2, block.mlp(block.norm2(tokens)))
     parts = vit.norm(tokens).split(batch.counts)  # R N D each
-    return {task: task.model.vit.forward_head(part) for task, part in zip(tasks, parts, strict=True)}
+    return {task: _read(task.model.vit, part) for task, part in zip(tasks, parts, strict=True)}
+
+
+def _read(vit: ViT, tokens: Tensor) -> Both:
+    """What the head of `vit` gives for tokens `R N D`, and what it reads there."""
+    features = vit.forward_head(tokens, pre_logits=True)  # R F
+    if len(heads(vit)) > 1:  # each head reads a token of its own
+        return vit.forward_head(tokens), features
+    return vit.head(features), features
 
 
 def _scaled(block: nn.Module, branch: int, tokens: Tensor) -> Tensor:
