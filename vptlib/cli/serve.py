@@ -40,6 +40,7 @@ def serve(
     patience: Annotated[float, typer.Option(help="Seconds for what has begun, once it is to stop.", min=0)] = 20.0,
 ) -> None:
     """Answer images over HTTP until Ctrl-C. A promotion or a roll-back takes effect within seconds."""
+    from vptlib.operations.records import AnswerRecords
     from vptlib.operations.service import logs, wire
     from vptlib.operations.service.access import Access, tokens_file
     from vptlib.operations.service.app import create_app
@@ -56,7 +57,7 @@ def serve(
     metrics, load = Metrics(), Load()
     most_bytes = None if most_memory is None else most_memory * _MEGABYTE
     desk = Desk(names, files, backbone, most_bytes, batch, passed=metrics.passed)
-    app = create_app(desk, access, settings, _records(), metrics, load)
+    app = create_app(desk, access, settings, AnswerRecords(), metrics, load)
     pair = [None if path is None else str(expanded(path)) for path in (certificate, key)]
     server = wire.Server(wire.configured(app, settings, metrics.refuse, *pair), load, patience)
     desk.start()
@@ -96,12 +97,6 @@ def _named(tasks: Sequence[str]) -> tuple[list[str] | None, list[Path]]:
     files = [expanded(Path(task)) for task in tasks if task.lower().endswith(".vpt")]
     names = [task for task in tasks if not task.lower().endswith(".vpt")]
     return (names, files) if tasks else (None, [])
-
-
-def _records():
-    from vptlib.operations.records import AnswerRecords
-
-    return AnswerRecords()
 
 
 def _print_start(desk: "Desk", access: "Access", scheme: str, host: str, port: int) -> None:

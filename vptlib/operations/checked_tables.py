@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import pandas as pd
-
 from vptlib.data.table_files import Table, read_cells
 from vptlib.errors import UserError
 from vptlib.operations.answer_files import COLUMNS, DRAWN, TRUTH, as_text
@@ -101,16 +99,13 @@ def write_to_check(file: Path, name: str, records: AnswerRecords) -> int:
         raise UserError(f"{file} is there already, and a person may have written in it: name another file.")
     answers = records.frame(name)
     waiting = answers[answers["drawn"] & (answers["truth"] == "") & (answers["source"] == SERVICE)]
-    lines = [f"{id},{at:%Y-%m-%dT%H:%M:%SZ},{version}," for id, at, version in _identities(waiting)]
+    known = zip(waiting[ID], waiting["at"], waiting["version"], strict=True)
+    lines = [f"{id},{at:%Y-%m-%dT%H:%M:%SZ},{version}," for id, at, version in known]
     try:
         write_whole(file, "\n".join([f"{ID},answered,version,{TRUTH}", *lines, ""]))
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror}): name another file.") from error
     return len(lines)
-
-
-def _identities(answers: pd.DataFrame) -> Iterator[tuple[str, datetime, int]]:
-    return zip(answers[ID], answers["at"], answers["version"], strict=True)
 
 
 class _Rows:

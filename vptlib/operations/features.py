@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vptlib.errors import UserError
-from vptlib.prompting.blocks import heads
+from vptlib.prompting.blocks import ViT, heads
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.modules import FeatureReader
 
@@ -38,12 +38,17 @@ def logits_and_features(model: AdaptedModel, images: Tensor) -> tuple[Tensor, Te
     Modules are called one after the other and nothing is kept in them. So threads may share them.
     """
     if isinstance(model.net, FeatureReader):
-        features = model.net.features(images)  # B D
+        features = model.features(images)  # B D
         return model.net.classify(features), features
-    vit = model.vit
-    tokens = model.in_use.forward_features(images)  # B N D
+    return read_by_head(model.vit, model.in_use.forward_features(images))
+
+
+def read_by_head(vit: ViT, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits `B C` and features `B D` from the tokens `B N D` that a backbone ends with."""
     features = vit.forward_head(tokens, pre_logits=True)  # B D
-    return model.head(features) if len(heads(vit)) == 1 else vit.forward_head(tokens), features
+    if len(heads(vit)) > 1:  # each head reads a token of its own
+        return vit.forward_head(tokens), features
+    return vit.head(features), features
 
 
 class Kept:

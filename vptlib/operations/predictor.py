@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from vptlib.errors import UserError
 from vptlib.operations.bank import PromptBank, Resident
-from vptlib.operations.features import logits_and_features
-from vptlib.prompting.blocks import ViT, embed, heads, rotations, rotations_of, tokens_read
+from vptlib.operations.features import logits_and_features, read_by_head
+from vptlib.prompting.blocks import embed, rotations, rotations_of, tokens_read
 from vptlib.prompting.eva import turned_attention
 from vptlib.prompting.fast import prompted_attention
 
@@ -122,15 +122,7 @@ def _in_one_pass(bank: PromptBank, images: Tensor, rows: dict[Resident, list[int
         tokens = tokens[:, :read] + _scaled(block, 1, attended)
         tokens = tokens + _scaled(block, 2, block.mlp(block.norm2(tokens)))
     parts = vit.norm(tokens).split(batch.counts)  # R N D each
-    return {task: _read(task.model.vit, part) for task, part in zip(tasks, parts, strict=True)}
-
-
-def _read(vit: ViT, tokens: Tensor) -> Both:
-    """What the head of `vit` gives for tokens `R N D`, and what it reads there."""
-    features = vit.forward_head(tokens, pre_logits=True)  # R F
-    if len(heads(vit)) > 1:  # each head reads a token of its own
-        return vit.forward_head(tokens), features
-    return vit.head(features), features
+    return {task: read_by_head(task.model.vit, part) for task, part in zip(tasks, parts, strict=True)}
 
 
 def _scaled(block: nn.Module, branch: int, tokens: Tensor) -> Tensor:

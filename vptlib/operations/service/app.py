@@ -9,7 +9,7 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from logging import ERROR
@@ -174,6 +174,12 @@ def _error(code: int) -> dict[str, Any]:
     if name := _HEADERS.get(code):
         found["headers"] = {name: {"required": True, "schema": {"type": "string"}}}
     return found
+
+
+def _sent(description: str, kinds: Sequence[str], schema: dict[str, Any]) -> dict[str, Any]:
+    """The body of a request that an endpoint reads by itself, in OpenAPI's words."""
+    content = {kind: {"schema": schema} for kind in kinds}
+    return {"requestBody": {"description": description, "required": True, "content": content}}
 
 
 # ---- the application ------------------------------------------------------------------------------------------------
@@ -403,15 +409,7 @@ async def tasks(service: _Shared, caller: _Asker) -> TasksGiven:
     "/v1/tasks/{name}/answers",
     tags=["answers"],
     responses=_errors(*_WITH_TOKEN, 404, 408, 413, 415, 422),
-    openapi_extra={
-        "requestBody": {
-            "description": "The bytes of one image.",
-            "required": True,
-            "content": {
-                kind: {"schema": {"type": "string", "format": "binary", "minLength": 1}} for kind in IMAGE_TYPES
-            },
-        }
-    },
+    openapi_extra=_sent("The bytes of one image.", IMAGE_TYPES, {"type": "string", "format": "binary", "minLength": 1}),
 )
 async def answers(
     name: Annotated[str, Path(examples=["cells"])], request: Request, service: _Shared, caller: _Asker
@@ -451,13 +449,7 @@ async def answers(
     "/v1/answers/{id}/truth",
     tags=["answers"],
     responses=_errors(*_WITH_TOKEN, 404, 408, 413, 415, 422),
-    openapi_extra={
-        "requestBody": {
-            "description": "The true class.",
-            "required": True,
-            "content": {"application/json": {"schema": Truth.model_json_schema()}},
-        }
-    },
+    openapi_extra=_sent("The true class.", ("application/json",), Truth.model_json_schema()),
 )
 async def truth(
     id: Annotated[str, Path(description="Of an answer.", examples=["0f" * 16])],
