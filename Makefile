@@ -23,7 +23,7 @@ report: $(READY)  ## Train, compare and write reports/quickstart/index.html (abo
 test: $(READY) style  ## All tests, the notebooks included; the last line names what was left out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder --junitxml=build/tests.xml tests
 	OMP_NUM_THREADS=1 VPTLIB_JOBS=1 VPTLIB_STORE="$$(mktemp -d)" $(BIN)/pytest -q -n 2 --dist loadfile $(NBVAL) \
-	  --junitxml=build/notebooks.xml notebooks/0*.ipynb notebooks/solutions
+	  --junitxml=build/notebooks.xml notebooks/0*.ipynb notebooks/ja notebooks/solutions
 	@$(BIN)/python tests/not_tested.py build/tests.xml build/notebooks.xml
 
 lint: style types  ## Style, imports between folders, and types

@@ -257,3 +257,8 @@ def test_a_solved_method_has_no_rate_that_could_diverge():
     runs.at[at(runs, "linear", 50, 0), "learning_rate"] = 0.01
     runs.at[at(runs, "linear", 50, 0), "stopped"] = "solved"
     assert "candidate_diverged" not in {finding.what.code for finding in audit(runs)}
+
+
+def test_a_table_of_solved_methods_alone_is_audited():
+    """Its part with rates is empty, and an empty selection once failed."""
+    assert audit(clean().query("method == 'linear'").assign(stopped="solved"))

@@ -1,76 +1,53 @@
 """Figures: nothing overlaps, nothing leaves the figure, colours can be distinguished, files stay small."""
 
-import io
+import re
+import warnings
 from dataclasses import replace
-from itertools import combinations
+from functools import cache
+from itertools import combinations, pairwise
 
 import numpy as np
-import pandas as pd
 import pytest
+from drawn_figures import FIGURES, KINDS, LEVEL, curves, runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import is_color_like, to_rgb
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
 from matplotlib.text import Text
-from planted import planted_runs
 
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.decision import costs
-from vptlib.report.charts import cost_figure, difference_figure, input_size_figure, learning_curve_figure, spread_apart
-from vptlib.report.style import COLOURS, MARKERS, TITLES
+from vptlib.report.charts import cost_figure, difference_figure, learning_curve_figure, spread_apart
+from vptlib.report.figure_html import svg
+from vptlib.report.style import (
+    CELL,
+    COLOURS,
+    DARK_PAPER,
+    HALF,
+    INK,
+    LEAST_CONTRAST,
+    LEAST_TYPE,
+    MARGIN,
+    MARKERS,
+    NARROW,
+    NARROW_MARGIN,
+    NARROW_SCREEN,
+    PAPER,
+    TITLES,
+    WIDE,
+    contrast,
+    dark_colour,
+    drawn_at,
+)
+from vptlib.report.words import speaking
 from vptlib.tuning.methods import METHODS, STANDARD
-
-MANY = (50, 100, 200, 400, 800, 1000)
-
-
-def curves(ends: dict[str, float], sizes=MANY, band=0.03, seeds=3) -> pd.DataFrame:
-    """Straight lines that end at the given accuracies."""
-    return pd.DataFrame(
-        {
-            "method": method,
-            "n": n,
-            "mean": end - 0.06 * step,
-            "low": end - 0.06 * step - band,
-            "high": end - 0.06 * step + band,
-            "seeds": seeds,
-        }
-        for method, end in ends.items()
-        for step, n in enumerate(reversed(sizes))
-    )
-
-
-LEVEL = dict.fromkeys(STANDARD, 0.9)
-FIGURES = {
-    "level": lambda: learning_curve_figure(curves(LEVEL), "Digits"),
-    "close": lambda: learning_curve_figure(
-        curves({"linear": 0.900, "vpt-shallow": 0.902, "vpt-deep": 0.905, "full": 0.999}, (50, 150, 400)), "Digits"
-    ),
-    "far": lambda: learning_curve_figure(
-        curves({"linear": 0.35, "vpt-shallow": 0.5, "vpt-deep": 0.9, "full": 0.93}, seeds=1), "A long title " * 9
-    ),
-    "two sizes": lambda: learning_curve_figure(curves({"vpt-deep": 0.9, "full": 0.8}, (1000, 2000)), "Digits"),
-    "one size": lambda: learning_curve_figure(curves(LEVEL, (200,)), "Digits"),
-    "differences": lambda: difference_figure(paired_difference(runs()), 0.01),
-    "one-sided differences": lambda: difference_figure(paired_difference(runs(full=0.95)), 0.001),
-    "wide margin": lambda: difference_figure(paired_difference(runs(images=2000)), 0.2),
-    "costs": lambda: cost_figure(costs(runs())),
-    "input sizes": lambda: input_size_figure(input_sizes((0.778, 0.83, 0.815, 0.84), (0.018, 0.013, 0.013, 0))),
-    "level input sizes": lambda: input_size_figure(input_sizes((0.9,) * 5, (0,) * 5)),
-    "two input sizes": lambda: input_size_figure(input_sizes((0.2, 0.95), (0.08, 0))),
-}
-
-
-def runs(full: float = 0.7, **options) -> pd.DataFrame:
-    truth = {"linear": 0.6, "vpt-shallow": 0.65, "vpt-deep": 0.7, "full": full}
-    return planted_runs({method: dict.fromkeys(MANY, value) for method, value in truth.items()}, **options)
 
 
 def texts(figure: Figure) -> list[tuple[str, object]]:
     """All visible texts with their boxes in pixels."""
-    FigureCanvasAgg(figure).draw()
+    figure.draw_without_rendering()
     drawn = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
     outside = {id(label) for axes in figure.axes for label in _undrawn(axes)}
     return [(text.get_text(), text.get_window_extent()) for text in drawn if id(text) not in outside]
@@ -90,50 +67,103 @@ def _undrawn(axes) -> list[Text]:
     return undrawn
 
 
-def input_sizes(accuracies, errors) -> pd.DataFrame:
-    """As `vptlib.study.input_size.InputSizes.table`; the second size is chosen."""
-    return pd.DataFrame(
-        {
-            "size": 56 * (k + 1),
-            "accuracy": accuracy,
-            "behind_error": error,
-            "seconds_per_image": 0.03 * (k + 1) ** 2,
-            "relative_cost": 1.04 * (k + 1) ** 2,
-            "chosen": k == 1,
-        }
-        for k, (accuracy, error) in enumerate(zip(accuracies, errors, strict=True))
-    )
+# An own size in inches, and the least scale at which a page shows it: at 761 px (wide) and at 320 px (narrow).
+SCREENS = {
+    "wide": (WIDE, min(1, (NARROW_SCREEN + 1 - 2 * MARGIN) / (96 * WIDE))),
+    "narrow": (NARROW, min(1, (320 - 2 * NARROW_MARGIN) / (96 * NARROW))),
+}
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if "input" in name])
-def test_accuracy_against_input_size_is_legible_on_a_phone(name):
-    """On 390 px a report leaves 342 px to a figure; text must then have 9 px or more."""
-    figure = FIGURES[name]()
-    share = min(1, 342 / (96 * figure.get_figwidth()))
-    assert min(t.get_fontsize() for t in figure.findobj(Text) if t.get_text().strip()) * 96 / 72 * share >= 9
+@cache
+def drawn(name: str, screen: str, language: str = "en") -> Figure:
+    """One of `FIGURES`; any warning, such as of a glyph or a font that is missing, is an error."""
+    with speaking(language), drawn_at(SCREENS[screen][0]), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = FIGURES[name]()
+        figure.draw_without_rendering()
+    return figure
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_no_text_is_clipped_and_none_overlaps_another(name):
-    figure = FIGURES[name]()
-    boxes = texts(figure)
+every_figure = pytest.mark.parametrize("name", FIGURES)
+both_screens = pytest.mark.parametrize("screen", SCREENS)
+
+
+@both_screens
+@every_figure
+def test_text_has_eleven_pixels_on_every_screen(name, screen):
+    _, scale = SCREENS[screen]
+    for text in drawn(name, screen).findobj(Text):
+        if text.get_text().strip() and text.get_visible():
+            assert text.get_fontsize() * 96 / 72 * scale >= LEAST_TYPE, text.get_text()
+
+
+@both_screens
+@pytest.mark.parametrize(("name", "language"), [*((name, "en") for name in FIGURES), *((name, "ja") for name in KINDS)])
+def test_no_text_is_clipped_and_none_overlaps_another(name, language, screen):
+    figure = drawn(name, screen, language)
+    boxes, slack = texts(figure), figure.dpi / 140
     assert len(boxes) > 4
     for text, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0, text
-        assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, text
+        assert box.x0 >= -slack and box.y0 >= -slack, text
+        assert box.x1 <= figure.bbox.width + slack and box.y1 <= figure.bbox.height + slack, text
     for (one, a), (other, b) in combinations(boxes, 2):
-        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
+        apart = a.x1 <= b.x0 + slack or b.x1 <= a.x0 + slack or a.y1 <= b.y0 + slack or b.y1 <= a.y0 + slack
         assert apart, f"{one!r} overlaps {other!r}"
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_closed_and_its_png_is_small(name):
-    figure = FIGURES[name]()
+@both_screens
+@every_figure
+def test_a_figure_is_closed_and_as_wide_as_its_screen(name, screen):
+    figure = drawn(name, screen)
     assert plt.get_fignums() == []
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    assert len(file.getvalue()) < 150_000
-    assert 1000 <= figure.bbox.width <= 1280
+    assert figure.get_figwidth() in ({WIDE, HALF} if screen == "wide" else {NARROW})
+
+
+@both_screens
+@every_figure
+def test_text_is_legible_on_light_and_dark_paper(name, screen):
+    for text in drawn(name, screen).findobj(Text):
+        if text.get_text().strip() and text.get_visible():
+            colour = to_hex(text.get_color())
+            assert contrast(colour, PAPER) >= LEAST_CONTRAST, (text.get_text(), colour)
+            assert contrast(dark_colour(colour), DARK_PAPER) >= LEAST_CONTRAST, (text.get_text(), colour)
+
+
+@both_screens
+@every_figure
+def test_its_svg_is_small_and_all_its_colours_have_a_dark_version(name, screen):
+    with speaking("en"):
+        text = svg(drawn(name, screen))
+    pictures = sum(len(found) for found in re.findall(r"data:image/[^\"]*", text))
+    assert len(text) - pictures < 120_000 and pictures < 90_000
+    head, body = text.split("</style>", 1)
+    said = dict(re.findall(r"--c([0-9a-f]{6}):(#[0-9a-f]{6});", head.split("@media")[1]))
+    for colour in set(re.findall(r"#([0-9a-f]{6})\b", re.sub(r"data:image[^\"]*", "", body))):
+        assert dark_colour(f"#{colour}") == f"#{colour}"
+    for colour in set(re.findall(r"var\(--c([0-9a-f]{6})\)", body)):
+        assert said[colour] == dark_colour(f"#{colour}")
+
+
+def test_on_a_narrow_screen_panels_stand_one_under_the_other():
+    for name in ("costs", "attention"):
+        wide = [axes.get_position() for axes in drawn(name, "wide").axes]
+        narrow = [axes.get_position() for axes in drawn(name, "narrow").axes]
+        assert all(one.x1 < other.x0 for one, other in pairwise(wide))
+        assert all(one.y0 > other.y1 and one.width > 0.6 for one, other in pairwise(narrow))
+
+
+def test_of_many_classes_the_commonest_mistakes_are_shown_and_named_in_full_where_there_is_room():
+    shown = [text for text, _box in texts(drawn("confusion of thirty", "wide"))]
+    assert len([text for text in shown if "→" in text]) == 9  # eight mistakes and what the arrow means
+    assert any("→" in text for text, _box in texts(drawn("confusion of seven", "narrow")))
+    assert not any("→" in text for text, _box in texts(drawn("confusion of seven", "wide")))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_a_number_on_a_shaded_cell_is_legible_on_light_and_dark_paper(share):
+    for ink, cell, paper in ((INK, CELL, PAPER), (dark_colour(INK), dark_colour(CELL), DARK_PAPER)):
+        mixed = to_hex(share * np.array(to_rgb(cell)) + (1 - share) * np.array(to_rgb(paper)))
+        assert contrast(ink, mixed) >= LEAST_CONTRAST
 
 
 def test_lines_are_labelled_with_their_method_and_last_accuracy():
@@ -178,16 +208,17 @@ PROTAN = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00
 DEUTAN = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
 
 
+@pytest.mark.parametrize("paper", [PAPER, DARK_PAPER])
 @pytest.mark.parametrize("eyes", [np.eye(3), PROTAN, DEUTAN], ids=["all cones", "no red", "no green"])
-def test_all_eyes_distinguish_the_colours_and_read_them_on_white(eyes):
-    linear = {method: np.array(to_rgb(colour)) ** 2.2 for method, colour in COLOURS.items()}
+def test_all_eyes_distinguish_the_colours_and_see_them_on_light_and_dark_paper(eyes, paper):
+    shown = {method: colour if paper == PAPER else dark_colour(colour) for method, colour in COLOURS.items()}
+    linear = {method: np.array(to_rgb(colour)) ** 2.2 for method, colour in shown.items()}
     for one, other in combinations(STANDARD, 2):  # the others have markers of their own
         seen = np.clip([eyes @ linear[one], eyes @ linear[other]], 0, 1) ** (1 / 2.2)
         difference = np.abs(seen[0] - seen[1])
         assert difference.max() > 0.2, (one, other)
-    for method, light in linear.items():
-        contrast = 1.05 / (light @ [0.2126, 0.7152, 0.0722] + 0.05)
-        assert contrast >= 3, method  # WCAG 2.1, large or bold type
+    for method, colour in shown.items():
+        assert contrast(colour, paper) >= 3, method  # WCAG 2.2, 1.4.11: lines and marks
 
 
 @given(

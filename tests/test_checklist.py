@@ -42,7 +42,7 @@ from vptlib.report.explanation_charts import (
     one_map,
     prompt_figure,
 )
-from vptlib.report.sections import basic
+from vptlib.report.sections.explained import explainability
 from vptlib.report.words.en import QUESTIONS, VERDICTS, sentence
 from vptlib.statement import statement
 from vptlib.study.published_rules import EQUAL
@@ -266,9 +266,9 @@ def test_each_finding_has_its_sentence(code, values, text):
 
 def test_the_report_shows_the_checklist_in_words(made):
     *_, found, _ = made
-    html = basic.explainability(checklist(found), 6).data
+    html = explainability(checklist(found), 6).data
     assert "from 6 test images drawn at random" in html and "1806.10758" in html
-    assert html.count('<th scope="row">') == 9 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
+    assert html.count('<th scope="row"') == 9 and "<b>VPT-deep</b>" in html and "<b>Full fine-tuning</b>" in html
 
 
 # ---- figures ----------------------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ MISTAKES = {
     "tasks: [digits]\nsteps: true": ("line 2", "`steps` must be a whole number", "true"),
     "tasks: [digits]\nsteps: 2.5": ("line 2", "`steps` must be a whole number", "2.5"),
     "tasks: [digits]\nnum_prompts: null": ("line 2", "`num_prompts` must be a whole number", "null"),
+    "tasks: [digits]\nlanguage: de": ("line 2", "there is no language 'de'", "take en or ja"),
+    "tasks: [digits]\nlanguage: [en, de]": ("line 2", "there is no language 'de'", "take en or ja"),
+    "tasks: [digits]\nlanguage: [ja, en, ja]": ("line 2", "`language` names a language twice"),
+    "tasks: [digits]\nlanguage: []": ("line 2", "`language` must be", "a list with at least one value"),
+    "tasks: [digits]\nlanguage: 3": ("line 2", "`language` must be text", "or a list such as [en, ja], but is 3"),
     "tasks: [digits]\nprecision: fp16": ("line 2", "precision is 'fp16'", "auto, fp32", "bf16"),
     "tasks: [digits]\naugmentation: strong": ("line 2", "augmentation is 'strong'", "none, light", "light+mirror"),
     "tasks: [digits]\nprecision: 16": ("line 2", "`precision` must be text", "but is 16"),
@@ -267,3 +272,10 @@ def test_a_folder_that_is_named_like_a_task_is_told_how_to_be_written(tmp_path):
     (tmp_path / "r.yaml").write_text("tasks: [photos]")
     with pytest.raises(UserError, match=r"line 1: there is no task 'photos', but a folder of that name: write folder:"):
         read_config(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    "text, codes", [("", ("en",)), ("language: ja", ("ja",)), ("language: [ja, en]", ("ja", "en"))]
+)
+def test_a_report_speaks_one_language_or_several_in_their_order(tmp_path, text, codes):
+    assert read_config(written(tmp_path, f"tasks: [digits]\n{text}\n")).languages == codes

@@ -258,7 +258,7 @@ def test_the_page_shows_three_images_as_the_model_sees_them(tmp_path):
     for k in range(3):
         (of_image, image), (of_small, small), (of_large, large) = shown[3 * k : 3 * k + 3]
         assert of_image.startswith(f"Image of class {'abc'[k]}, 30") and image.size == (300, 100)
-        assert (of_small, of_large) == ("The same, 56 × 56 pixels", "The same, 224 × 224 pixels")
+        assert (of_small, of_large) == ("The same, 56 × 56 px", "The same, 224 × 224 px")
         assert small.size == (56, 56) and large.size == (224, 224)
         assert small.getpixel((28, 28)) == (0, 255, 0) and small.getpixel((2, 28)) == (0, 255, 0)  # green alone
 

@@ -22,7 +22,7 @@ from vptlib.data.listing import Listing
 from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
 from vptlib.report.data_page import write_page
-from vptlib.report.sections.basic import about
+from vptlib.report.sections.images import images_part
 from vptlib.report.words.en import sentence
 
 
@@ -31,6 +31,11 @@ def listing(labels, splits, groups=None, names=("crack", "sound"), **more):
     images = ListedImages(len(labels), lambda row: smooth(row))
     of = None if groups is None else np.array(groups)
     return Listing(images, np.array(labels), np.array(splits, dtype=object), names, of, "planted", **more)
+
+
+def shown(task):
+    """What a report says about a task's images."""
+    return "".join(part.data for part in images_part(task))
 
 
 def said(findings, *codes):
@@ -82,7 +87,7 @@ def test_groups_on_both_sides_are_counted_and_shown(tmp_path, name):
 def test_a_report_says_it_too_before_any_training(tmp_path):
     task = load_task(table(tmp_path, lambda k: k % 5, in_test))
     assert any(level == "warning" and "on both sides of the split" in text for level, text in said(findings_of(task)))
-    assert "on both sides of the split" in about(task).data
+    assert "on both sides of the split" in shown(task)
 
 
 def test_groups_that_vptlib_keeps_apart_are_apart(tmp_path):
@@ -196,7 +201,7 @@ def test_what_skip_left_out_stays_listed_in_check_page_and_report(tmp_path):
     assert any("broken.png" in text for text in warnings)
     write_page(found, "Cells", tmp_path / "page.html")
     assert "broken.png" in (tmp_path / "page.html").read_text()
-    assert "broken.png" in about(load_task(spec)).data
+    assert "broken.png" in shown(load_task(spec))
 
 
 def test_files_with_several_pages_are_counted(tmp_path):
@@ -212,7 +217,7 @@ def test_the_range_of_deep_greys_is_stated_by_check_and_report(tmp_path):
         put(tmp_path / ("crack", "sound")[k % 2] / f"{k}.png", Image.fromarray(grey))
     found = check_data(str(tmp_path), progress=False)
     ((_, text),) = said(found.findings, "grey_range")
-    assert text in about(load_task(str(tmp_path))).data.replace("&#39;", "'")
+    assert text in shown(load_task(str(tmp_path))).replace("&#39;", "'")
 
 
 def test_modes_of_images_that_a_library_gives_are_not_claimed():
@@ -288,11 +293,11 @@ def test_names_of_all_kinds_are_printed_to_any_terminal(strange, environment):
 
 def test_names_of_all_kinds_reach_the_report(strange):
     task = load_task(f"folder:{strange / 'set'}?skip=unreadable")
-    html = about(task).data
+    html = shown(task)
     assert "<script" not in html and "caf\\xe9" in html and json.dumps(task.class_names, ensure_ascii=False).encode()
     assert len(task.fingerprint) == 64
 
 
 def test_images_of_ones_own_are_not_said_to_be_a_group_of_vtab(tmp_path):
     root = class_folders(tmp_path, {"crack": 4, "sound": 4}, draw=smooth)
-    assert "VTAB" not in about(load_task(str(root))).data and "VTAB" in about(load_task("digits")).data
+    assert "VTAB" not in shown(load_task(str(root))) and "VTAB" in shown(load_task("digits"))

@@ -20,7 +20,7 @@ from vptlib.data.preparing import ImageSet
 from vptlib.data.splits import few_shot
 from vptlib.data.tasks import Task, load_task
 from vptlib.errors import UserError
-from vptlib.report.sections.input_size import input_size_part, input_size_summary, size_warning
+from vptlib.report.sections.input_size import input_size_part, input_size_summary
 from vptlib.report.words import in_language
 from vptlib.report.words.en import protocol
 from vptlib.study import input_size
@@ -433,14 +433,14 @@ def test_the_report_shows_accuracy_against_size_and_images_as_the_model_sees_the
     assert "64 px is the smallest of 32, 64, 96 and 128 px" in html or "64 px is the best of" in html
     assert "64 px (chosen)" in html and "What the model sees: 64 × 64 px" in html
     assert html.count("Image of class") == 3 and "No test image is used." in html
-    assert sum(part.data.count("data:image") for part in parts) == 1 + 2 * 3
+    assert sum(part.data.count("data:image") for part in parts) == 2 + 2 * 3
 
 
 def test_a_report_on_small_images_has_one_sentence(place, tmp_path):
     class_folders(tmp_path / "small", {"a": 8, "b": 8}, draw=lambda number: smooth(number, 24))
     plan = replace(plan_of(place), task=str(tmp_path / "small"), sizes=(8,))
     html = texts_of(input_size_part(plan))
-    assert html.count("<dd>") == 1 and "32 px, the backbone&#39;s own size" in html
+    assert html.count("<dd") == 1 and "32 px, the backbone&#39;s own size" in html
     assert "<img" not in html and "<table" not in html
 
 
@@ -462,17 +462,6 @@ def test_a_report_on_a_given_size_states_that_and_shows_images(place):
 
 def test_other_rules_have_no_such_part(place):
     assert input_size_part(plan_of(place, rules=EQUAL)) == []
-
-
-def test_a_first_page_warns_where_the_time_allowed_a_smaller_input_only(place):
-    """Images whose classes cannot be told apart at 32 px."""
-    warning = size_warning(plan_of(place, image_size_limit=32))
-    assert (
-        warning.startswith("These results are those of 32 px, where a probe") and " At 64 px it is right on " in warning
-    )
-    assert warning.endswith("More time, or a GPU, allows 64 px, and the order of the methods may then be another.")
-    for silent in ({}, {"image_size": 96}, {"image_size_limit": 64}, {"rules": EQUAL}):
-        assert size_warning(plan_of(place, **silent)) == ""
 
 
 def test_the_summary_holds_what_was_compared(place):

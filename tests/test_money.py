@@ -26,7 +26,8 @@ from vptlib.evidence.recommendation import STEPS
 from vptlib.evidence.stages import STAGES, chances, labels_needed, plan
 from vptlib.report.config import read_config
 from vptlib.report.money_charts import tornado_figure
-from vptlib.report.sections.money import money_part, plan_part, price_of
+from vptlib.report.sections.money import money_part, price_of
+from vptlib.report.sections.stages import plan_part
 from vptlib.report.words import en
 from vptlib.statement import statement
 from vptlib.study.study import Study
@@ -549,7 +550,7 @@ def test_where_nothing_works_nothing_is_priced(level):
 
 def test_the_plan_is_printed_with_its_stages(level):
     page = page_of(plan_part(level, {"accuracy_needed": 0.85}, recommend(level, needed=0.85)))
-    positions = [page.index(f"<dt>{label}</dt>") for label in ("Tried", "Now", "Collect", "Then")]
+    positions = [page.index(f">{label}") for label in ("PoC", "Operate", "Collect", "Decide again")]
     assert positions == sorted(positions)
 
 

@@ -28,7 +28,8 @@ LARGEST_IMAGE = 150_000  # bytes
 EVERY = sorted(path for path in NOTEBOOKS.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 SOLUTIONS = [path for path in EVERY if path.parent.name == "solutions"]
 LESSONS = [path for path in EVERY if path.parent == NOTEBOOKS and re.match(r"\d\d_", path.name)]
-REPORTS = [path for path in EVERY if path not in LESSONS + SOLUTIONS]
+TRANSLATED = [path for path in EVERY if path.parent == NOTEBOOKS / "ja"]
+REPORTS = [path for path in EVERY if path not in LESSONS + SOLUTIONS + TRANSLATED]
 
 
 def each(paths: list[Path]):
@@ -133,29 +134,44 @@ def shown_text(output) -> str:
     return "".join([output.get("text", ""), *(text for kind, text in data.items() if kind.startswith("text/"))])
 
 
-def opening_faults(notebook) -> list[str]:
-    """The first cell is prose: a title, what the reader will be able to do, and how long it takes."""
-    first = notebook.cells[0]
-    if first.cell_type != "markdown":
-        return ["its first cell is not markdown."]
-    wanted = {
+# By the language of a lesson: what its first cell has, and how it sets an exercise.
+OPENINGS = {
+    "en": {
         "a title line `# ...`": r"^# \S",
         "the words 'you will be able to'": r"(?i)you (?:will|can) (?:then )?be able to",
         "the time needed in minutes": r"(?i)\d+ min",
-    }
+    },
+    "ja": {
+        "a title line `# ...`": r"^# \S",
+        "the words 'できるようになります'": r"できるようになります",
+        "the time needed in minutes": r"\d+分",
+    },
+}
+EXERCISES = {"en": r"(?i)\bexercises?\b", "ja": "演習"}
+
+
+def language(path: Path) -> str:
+    return "ja" if path in TRANSLATED else "en"
+
+
+def opening_faults(notebook, code: str = "en") -> list[str]:
+    """The first cell is prose: a title, what the reader will be able to do, and how long it takes."""
+    first, wanted = notebook.cells[0], OPENINGS[code]
+    if first.cell_type != "markdown":
+        return ["its first cell is not markdown."]
     return [f"its first cell lacks {what}." for what, pattern in wanted.items() if not re.search(pattern, first.source)]
 
 
-def teaching_faults(notebook) -> list[str]:
+def teaching_faults(notebook, code: str = "en") -> list[str]:
     """Claims are checked by asserts, exercises are set, and the last code cell prints the versions."""
-    code = [cell for _, cell in code_cells(notebook)]
+    cells = [cell for _, cell in code_cells(notebook)]
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     faults = []
-    if not any("assert " in cell.source for cell in code):
+    if not any("assert " in cell.source for cell in cells):
         faults.append("no cell checks a claim with `assert`.")
-    if not re.search(r"(?i)\bexercises?\b", prose):
+    if not re.search(EXERCISES[code], prose):
         faults.append("sets no exercise.")
-    if not (code and "version" in code[-1].source and is_tagged(code[-1], "nbval-ignore-output")):
+    if not (cells and "version" in cells[-1].source and is_tagged(cells[-1], "nbval-ignore-output")):
         faults.append("its last code cell must print versions and be tagged 'nbval-ignore-output'.")
     return faults
 
@@ -281,7 +297,7 @@ def test_is_valid_and_light(path):
     report(path, empty + output_faults(notebook))
 
 
-@each(LESSONS + SOLUTIONS)
+@each(LESSONS + TRANSLATED + SOLUTIONS)
 def test_outputs_are_not_older_than_the_code(path):
     notebook = read(path)
     if "vptlib" not in notebook.metadata:
@@ -327,12 +343,12 @@ def test_links_lead_somewhere(path):
     report(path, link_faults("\n".join(prose), path.parent))
 
 
-@each(LESSONS + REPORTS)
+@each(LESSONS + TRANSLATED + REPORTS)
 def test_has_typed_parameters(path):
     report(path, parameter_faults(path))
 
 
-@each(LESSONS + SOLUTIONS)
+@each(LESSONS + TRANSLATED + SOLUTIONS)
 def test_outputs_come_from_one_clean_run(path):
     report(path, order_faults(read(path)))
 
@@ -342,14 +358,14 @@ def test_report_is_clean_or_unrun(path):
     report(path, unrun_or_in_order_faults(read(path)))
 
 
-@each(LESSONS)
+@each(LESSONS + TRANSLATED)
 def test_opens_with_its_aim_and_time(path):
-    report(path, opening_faults(read(path)))
+    report(path, opening_faults(read(path), language(path)))
 
 
-@each(LESSONS)
+@each(LESSONS + TRANSLATED)
 def test_predicts_checks_and_sets_exercises(path):
-    report(path, teaching_faults(read(path)))
+    report(path, teaching_faults(read(path), language(path)))
 
 
 @each(LESSONS)
@@ -358,9 +374,18 @@ def test_has_its_solutions(path):
     report(path, [] if solutions in SOLUTIONS else [f"has no solutions: write solutions/{solutions.name}."])
 
 
-@each(LESSONS)
+@each(LESSONS + TRANSLATED)
 def test_is_on_the_map(path):
-    assert f"({path.name})" in README.read_text(), f"notebooks/README.md does not link to {path.name}."
+    place = path.relative_to(NOTEBOOKS).as_posix()
+    assert f"({place})" in README.read_text(), f"notebooks/README.md does not link to {place}."
+
+
+@each(TRANSLATED)
+def test_a_translated_lesson_and_the_english_one_lead_to_each_other(path):
+    english = NOTEBOOKS / path.name
+    assert english in LESSONS, f"{path.name} has no English lesson."
+    assert f"[English](../{path.name})" in read(path).cells[0].source
+    assert f"[日本語](ja/{path.name})" in read(english).cells[0].source
 
 
 @each(SOLUTIONS)
@@ -369,8 +394,10 @@ def test_solutions_belong_to_a_lesson(path):
     assert path.stem in lessons, f"solutions/{path.name} has no lesson: is it named after one?"
 
 
-def test_readme_links_lead_somewhere():
-    report(README, link_faults(README.read_text(), NOTEBOOKS))
+@pytest.mark.parametrize("name", ["README.md", "GLOSSARY.md", "ja/GLOSSARY.md"])
+def test_links_of_the_other_pages_lead_somewhere(name):
+    page = NOTEBOOKS / name
+    report(page, link_faults(page.read_text(encoding="utf-8"), page.parent))
 
 
 # ---- the checks find what they look for -------------------------------------------------------------------------

@@ -1,20 +1,27 @@
 """A whole report, small but real: its parts, its contract, and how it looks in a browser and on A4."""
 
 import asyncio
+import hashlib
 import json
 import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
 
 import nbformat
+import pikepdf
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from vptlib import doctor
+from vptlib.data.tasks import load_task
 from vptlib.evidence.recommendation import STEPS, use_code
 from vptlib.report import build
 from vptlib.report.config import read_config
-from vptlib.report.pages import find_chromium, print_pdf
+from vptlib.report.pages import find_chromium, language_tag, own_name, print_pdf
+from vptlib.report.pdf import figures_of
 from vptlib.study import runner
 from vptlib.study.study import Study
 
@@ -23,6 +30,7 @@ pytestmark = pytest.mark.slow
 TASKS = ("digits", "dsprites-location")
 SETTINGS = """
 title: A small <report> & its title
+language: [en, ja]
 tasks: [digits, dsprites-location]
 sizes: [40, 60]
 image_size: 28
@@ -31,6 +39,11 @@ steps: 2
 candidates: 1
 test_images: 30
 """
+
+
+LANGUAGES = {"en": ("index.html", "report.pdf"), "ja": ("index.ja.html", "report.ja.pdf")}
+in_each_language = pytest.mark.parametrize("language", LANGUAGES)
+MOST_BYTES = 3_000_000
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +68,15 @@ def with_its_store(made, monkeypatch):
 
 def test_all_parts_are_there_and_nothing_else(made):
     parts = {path.name for path in (made / "out").iterdir()}
-    assert parts == {"index.html", "summary.json", "notebooks"} | ({"report.pdf"} if find_chromium() else set())
-    names = {path.name for path in (made / "out" / "notebooks").iterdir()}
-    assert names == {"report_overview.ipynb", *(f"report_{task}.ipynb" for task in TASKS)}
+    pages, pdfs = map(set, zip(*LANGUAGES.values(), strict=True))
+    assert parts == pages | {"summary.json", "notebooks"} | (pdfs if find_chromium() else set())
+    notebooks = {f"report_{part}.ipynb" for part in ("overview", *TASKS)}
+    assert {path.name for path in (made / "out" / "notebooks").iterdir()} == notebooks | {"ja"}
+    assert {path.name for path in (made / "out" / "notebooks" / "ja").iterdir()} == notebooks
 
 
 def test_the_notebooks_ran_without_an_error_or_a_path_of_this_machine(made):
-    for path in (made / "out" / "notebooks").iterdir():
+    for path in (made / "out" / "notebooks").rglob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -81,7 +96,7 @@ def test_a_report_whose_time_was_up_shows_what_there_is(tmp_path, monkeypatch):
     page = build.make_report(tmp_path / "small.yaml", tmp_path / "out", time_given="1h").read_text()
     assert "No answer yet: it needs more time" in page
     assert "Full fine-tuning has no finished run with 60 labelled images" in page
-    assert "4 runs not made, for want of time" in page and "What the audit of the runs found" in page
+    assert "4 runs are missing" in page and "What the audit of the runs found" in page
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["recommendation"]["choice_code"] == "no_answer" and summary["crossover"] is None
     assert {cell["method"] for cell in summary["not_made"]} == {"vpt-shallow", "full"}
@@ -145,63 +160,143 @@ def test_a_second_report_trains_nothing_and_a_failure_leaves_the_first(with_its_
     assert page.read_bytes() == before
 
 
-def test_the_page_has_the_answers_first_and_hides_the_code(made):
-    html = (made / "out" / "index.html").read_text()
+@in_each_language
+def test_the_page_has_the_answers_first_and_hides_the_code(made, language):
+    html = (made / "out" / LANGUAGES[language][0]).read_text()
+    assert f'<html lang="{language_tag(language)}">' in html
     assert "<title>A small &lt;report&gt; &amp; its title</title>" in html
-    text = re.sub(r"<[^>]+>", " ", html.split("<main>")[1])
-    assert "quick look" in text[:600]
-    assert html.count('<article class="answer') == len(TASKS)
-    assert html.index('<article class="answer') < html.index("<figure>")
-    assert "import" not in re.sub(r'src="data:[^"]*"', "", html)
-    assert html.count("<img") == html.count('alt="') >= 14 * len(TASKS)
+    assert html.index('id="decision"') < html.index('id="contents"') < html.index('id="digits"')
+    assert "import" not in re.sub(r'"data:[^"]*"', "", html.split("</style>")[1])
     assert "<script" not in html
+
+
+def test_the_pages_lead_to_each_other_and_say_in_which_language(made):
+    for language, (name, _) in LANGUAGES.items():
+        [(code, (other, _))] = [item for item in LANGUAGES.items() if item[0] != language]
+        html = (made / "out" / name).read_text()
+        assert re.findall(r"<a [^>]*hreflang[^>]*>[^<]+</a>", html) == [
+            f'<a href="{other}" hreflang="{code}" lang="{code}">{own_name(code)}</a>'
+        ]
+
+
+def test_the_fingerprint_on_the_page_is_that_of_the_summary_which_is_in_the_first_language(made):
+    text = (made / "out" / "summary.json").read_bytes()
+    assert json.loads(text)["language"] == "en"
+    for name, _ in LANGUAGES.values():
+        assert hashlib.sha256(text).hexdigest()[:16] in (made / "out" / name).read_text()
+
+
+@in_each_language
+def test_page_and_pdf_are_small_enough_to_send(made, language):
+    assert all(
+        path.stat().st_size < MOST_BYTES for name in LANGUAGES[language] if (path := made / "out" / name).exists()
+    )
+
+
+def test_a_second_build_gives_the_same_bytes_on_the_same_day(with_its_store, tmp_path, monkeypatch):
+    """Nothing is trained, and both are made on one day."""
+    monkeypatch.setattr(runner, "run_cell", lambda *_: pytest.fail("a finished run was made again"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(int((with_its_store / "out" / "index.html").stat().st_mtime)))
+    build.make_report(with_its_store / "small.yaml", tmp_path / "out")  # commands on the page name the folder
+    names = [name for names in LANGUAGES.values() for name in names] + ["summary.json"]
+    assert differing(with_its_store / "out", tmp_path / "out", names) == []
+
+
+def differing(one: Path, other: Path, names: list[str]) -> list[str]:
+    """The files of two folders that differ, those that only one of them has included."""
+    read = lambda path: path.read_bytes() if path.exists() else None  # noqa: E731
+    return [name for name in names if read(one / name) != read(other / name)]
 
 
 # ---- in the browser -------------------------------------------------------------------------------------------
 
 
+# What is wider than its own box, or reaches out of the page; what scrolls by itself may be wider, and so may what only
+# screen readers are to find.
+BOXES = "img, svg, table, p, li, dt, dd, h1, h2, h3, h4, pre, caption, td, th, figcaption, summary"
 CUT_OFF = """
-() => [...document.querySelectorAll('img, table, p, li, dd, h1, h2, h3, pre, caption, td, th')].filter(element => {
-    const box = element.getBoundingClientRect();
-    const clipped = element.scrollWidth > element.clientWidth + 1 && getComputedStyle(element).display !== 'inline';
-    return box.left < 0 || box.right > document.documentElement.clientWidth || clipped;
-}).map(element => element.outerHTML.slice(0, 200))
+boxes => [...document.querySelectorAll(boxes)].filter(element => element.checkVisibility()).filter(element => {
+    const box = element.getBoundingClientRect(), width = document.documentElement.clientWidth;
+    const scrolling = node => ['auto', 'scroll'].includes(getComputedStyle(node).overflowX);
+    const scrolls = node => node && (scrolling(node) || scrolls(node.parentElement));
+    const hasBox = getComputedStyle(element).display !== 'inline' && element.tagName !== 'svg';
+    const seen = getComputedStyle(element).clipPath !== 'inset(50%)';
+    const clipped = seen && hasBox && element.scrollWidth > element.clientWidth + 1 && !scrolls(element);
+    const outside = (box.left < -0.5 || box.right > width + 0.5) && !scrolls(element.parentElement);
+    return clipped || outside;
+}).map(element => element.outerHTML.replace(/data:[^"]*/g, '').slice(0, 200))
 """
 
 
-@pytest.mark.parametrize("width", [1280, 800])
-def test_nothing_is_fetched_and_nothing_is_cut_off(made, browser, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
-    address = (made / "out" / "index.html").as_uri()
+def opened(made, browser, language: str, width: int, scheme: str = "light"):
+    """The page of a language in a window of this width, and the list of what it asks for and complains about."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     asked, complaints = [], []
     page.on("request", lambda request: asked.append(request.url))
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(address, wait_until="networkidle", timeout=120_000)
-    assert [url for url in asked if not url.startswith("data:")] == [address]
+    page.goto((made / "out" / LANGUAGES[language][0]).as_uri(), wait_until="load", timeout=120_000)
+    return page, asked, complaints
+
+
+def unfold(page) -> None:
+    """Open all that is folded."""
+    page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+
+
+@in_each_language
+@pytest.mark.parametrize("width", [1280, 800, 390, 320])
+def test_nothing_is_fetched_and_nothing_is_cut_off(made, browser, language, width):
+    page, asked, complaints = opened(made, browser, language, width)
+    unfold(page)
+    assert [url for url in asked if not url.startswith("data:")] == [page.url]
     assert complaints == []
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    assert page.evaluate(CUT_OFF) == []
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert page.evaluate(CUT_OFF, BOXES) == []
+    seen = "image => image.loading === 'lazy' || !image.checkVisibility() || image.complete && image.naturalWidth > 0"
+    assert page.evaluate(f"[...document.images].every({seen})")
+    page.close()
+
+
+@in_each_language
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_that_keeps_a_reader_out(made, browser, language, width, scheme):
+    page, _, _ = opened(made, browser, language, width, scheme)
+    unfold(page)
+    found = Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"][:200], len(one["nodes"])) for one in found] == []
+    page.close()
+
+
+@in_each_language
+def test_headings_skip_no_level_and_every_image_has_a_text(made, browser, language):
+    page, _, _ = opened(made, browser, language, 1280)
+    levels = page.eval_on_selector_all("h1, h2, h3, h4, h5, h6", "all => all.map(head => +head.tagName[1])")
+    assert levels[0] == 1 and all(later <= earlier + 1 for earlier, later in pairwise(levels))
+    assert page.eval_on_selector_all("img", "all => all.filter(image => !image.getAttribute('alt')).length") == 0
+    assert page.locator("img").count() >= 10 * len(TASKS)
     page.close()
 
 
 def test_the_check_for_cut_off_things_finds_one(browser):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.set_content("<p>fine</p><table><tr><td style='min-width: 2000px'>too wide</td></tr></table>")
-    assert page.evaluate(CUT_OFF)
+    assert page.evaluate(CUT_OFF, BOXES)
     page.close()
 
 
-def test_links_within_the_page_lead_somewhere(made, browser):
-    page = browser.new_page()
-    page.goto((made / "out" / "index.html").as_uri(), timeout=120_000)
+@in_each_language
+def test_links_within_the_page_lead_somewhere(made, browser, language):
+    page, _, _ = opened(made, browser, language, 1280)
     targets = page.eval_on_selector_all(
-        "a[href^='#']", "links => links.map(link => link.getAttribute('href').slice(1))"
+        "a[href^='#']", "links => links.map(link => decodeURIComponent(link.getAttribute('href').slice(1)))"
     )
-    assert set(TASKS) <= set(targets)
+    assert {*TASKS, "content"} <= set(targets)
     for target in targets:
         assert page.evaluate("id => document.getElementById(id) !== null", target), target
+    ids = page.eval_on_selector_all("[id]", "all => all.map(element => element.id)")
+    assert len(ids) == len(set(ids))
     page.close()
 
 
@@ -210,14 +305,36 @@ def test_links_within_the_page_lead_somewhere(made, browser):
 
 @pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM)
 @pytest.mark.skipif(not shutil.which("pdfinfo"), reason=doctor.NO_PDFINFO)
-def test_the_pdf_is_a4_with_a_first_page_of_answers(made):
-    pdf = made / "out" / "report.pdf"
+@in_each_language
+def test_the_pdf_is_a4_with_a_first_page_of_answers(made, language):
+    pdf = made / "out" / LANGUAGES[language][1]
     facts = dict(
         line.split(":", 1) for line in subprocess.check_output(["pdfinfo", pdf], text=True).splitlines() if ":" in line
     )
     assert "A4" in facts["Page size"]
     first = subprocess.check_output(["pdftotext", "-l", "1", pdf, "-"], text=True)
-    assert first.count("What would change it") == len(TASKS)
+    assert all(load_task(task).title in first for task in TASKS)
+    assert hashlib.sha256((made / "out" / "summary.json").read_bytes()).hexdigest()[:16] in first
+
+
+@pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM)
+@in_each_language
+def test_a_reader_of_the_pdf_finds_its_way(made, language):
+    page, name = (made / "out" / file for file in LANGUAGES[language])
+    with pikepdf.open(name) as document:
+        assert document.Root.Lang == language_tag(language)
+        assert document.docinfo["/Title"] == "A small <report> & its title" and "/Author" not in document.docinfo
+        assert document.Root.ViewerPreferences.DisplayDocTitle and document.Root.MarkInfo.Marked
+        assert "/Metadata" not in document.Root, "no claim of PDF/UA"
+        bookmarks = [item.title for item in document.open_outline().root]
+        assert bookmarks
+        figures = list(figures_of(document))
+        printed = re.sub("<details.*?</details>", "", page.read_text(), flags=re.DOTALL)  # what is folded is not
+        assert len(figures) >= printed.count("<img") and all(str(figure.Alt) for figure in figures)
+        links = [link for sheet in document.pages for link in sheet.obj.get("/Annots", [])]
+        assert sum("/Dest" in link for link in links) > 10 * len(TASKS), "the contents list leads somewhere"
+        addresses = [str(link.A.URI) for link in links if "/A" in link and "/URI" in link.A]
+        assert not [address for address in addresses if address.startswith("file:")]
 
 
 @pytest.mark.skipif(not find_chromium(), reason=doctor.NO_CHROMIUM)

@@ -1,6 +1,7 @@
 """What can go wrong in making a report: each time one sentence, and the earlier report stays as it was."""
 
 import fcntl
+import hashlib
 import os
 import re
 import time
@@ -10,10 +11,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from vptlib.computed import FOLDER
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.report import build
 from vptlib.study.study import Study
+from vptlib.tuning.training import Diverged
 
 SETTINGS = "tasks: [digits]\nsizes: [40]\nimage_size: 28\ndepth: 1\nsteps: 1\ncandidates: 1\ntest_images: 20\n"
 
@@ -58,7 +61,7 @@ def steps(monkeypatch, **replaced):
         "write_notebooks": lambda config, draft, shown: None,
         "write_page": write_page,
         "write_summary": lambda config, draft: None,
-        "write_pdf": lambda draft: "",
+        "write_pdf": lambda config, draft: "",
     }
     for name, step in (plain | replaced).items():
         monkeypatch.setattr(build, name, step)
@@ -86,7 +89,7 @@ def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypat
 
 
 def test_a_chromium_that_does_not_print_fails_the_command_but_not_the_page(config, tmp_path, monkeypatch):
-    steps(monkeypatch, write_pdf=lambda draft: "chromium fell over: fix it.")
+    steps(monkeypatch, write_pdf=lambda config, draft: "chromium fell over: fix it.")
     with pytest.raises(UserError, match=r"index\.html, but without its PDF: chromium fell over"):
         build.make_report(config, tmp_path / "out")
     assert contents(tmp_path / "out") == {"index.html": "the new one"}
@@ -104,6 +107,32 @@ def test_a_folder_with_other_things_is_not_touched(config, earlier, monkeypatch)
     with pytest.raises(UserError, match=r"'thesis\.tex', which is no part of a report: .* --out"):
         build.make_report(config, earlier)
     assert (earlier / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_report_that_had_another_language_before_is_replaced(config, earlier, monkeypatch):
+    steps(monkeypatch)
+    for name in ("index.ja.html", "report.pdf", "report.ja.pdf"):
+        (earlier / name).write_text("the earlier one")
+    build.make_report(config, earlier)
+    assert contents(earlier) == {"index.html": "the new one"}
+
+
+def test_a_language_that_there_is_not_makes_no_part_of_a_report(config, earlier, monkeypatch):
+    steps(monkeypatch)
+    (earlier / "index.tlh.html").write_text("mine")
+    with pytest.raises(UserError, match=r"'index\.tlh\.html', which is no part of a report"):
+        build.make_report(config, earlier)
+
+
+def test_results_are_kept_while_the_notebooks_run_and_gone_afterwards(config, tmp_path, monkeypatch):
+    kept = []
+    steps(
+        monkeypatch,
+        write_notebooks=lambda *_: kept.extend([Path(os.environ[FOLDER]), os.path.isdir(os.environ[FOLDER])]),
+    )
+    build.make_report(config, tmp_path / "out")
+    assert kept[1] and not kept[0].exists() and FOLDER not in os.environ
+    assert contents(tmp_path / "out") == {"index.html": "the new one"}
 
 
 def test_a_place_that_cannot_be_written_is_named(config, earlier, monkeypatch):
@@ -196,6 +225,40 @@ def test_a_report_without_a_single_run_says_what_to_do(config, tmp_path, monkeyp
         build.make_report(config, tmp_path / "out", time_given="5m")
 
 
+# ---- a method that fails ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def diverging(monkeypatch, own_store):
+    """A study, the methods whose training diverges, and those that were run to their end by themselves."""
+    bad, ran = set(), []
+
+    def run(self, progress):
+        if bad & set(self.methods):
+            raise Diverged("training of 'x' diverged: raise `candidates`.")
+        ran.append(self.methods)
+
+    monkeypatch.setattr(Study, "run", run)
+    study = Study("digits", methods=("linear", "vpt-deep", "full"), sizes=(40,), image_size=14, depth=1)
+    return study, bad, ran
+
+
+def test_a_method_that_diverges_is_left_out_and_the_others_are_run(diverging, capsys):
+    study, bad, ran = diverging
+    bad.add("full")
+    build.run_studies([study])
+    assert ran == [("linear",), ("vpt-deep",)]
+    assert "raise `candidates`. The report is made without these runs." in capsys.readouterr().out
+
+
+def test_a_study_of_which_nothing_converges_has_no_report(diverging):
+    study, bad, ran = diverging
+    bad.update(study.methods)
+    with pytest.raises(Diverged):
+        build.run_studies([study])
+    assert ran == []
+
+
 # ---- a notebook -----------------------------------------------------------------------------------------------
 
 
@@ -260,14 +323,27 @@ def test_a_kernel_that_dies_is_reported(notebook, tmp_path):
 def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tmp_path, monkeypatch, is_there, name):
     given = {}
     monkeypatch.setattr(build, "has_answer", lambda study: is_there)
-    monkeypatch.setattr(build, "run_notebook", lambda name, parameters, target: given.update({name: parameters}))
+    monkeypatch.setattr(
+        build,
+        "run_notebook",
+        lambda name, parameters, target: given.update({target.relative_to(tmp_path): (name, parameters)}),
+    )
+    config.write_text(SETTINGS + "language: [ja, en]\n")
+    (tmp_path / "summary.json").write_bytes(b"{}\n")
     settings = build.read_config(config)
     build.write_notebooks(settings, tmp_path, "reports/x")
-    assert set(given) == {"report_overview", name}
-    for notebook, parameters in given.items():
+    files = {
+        Path("notebooks") / place / f"report_{part}.ipynb" for place in ("", "en") for part in ("overview", "digits")
+    }
+    assert set(given) == files
+    for file, (notebook, parameters) in given.items():
         build.check_parameters(build.repository() / "notebooks" / f"{notebook}.ipynb", parameters)
-    task = given[name]
+        assert parameters["language"] == ("en" if "en" in file.parts else "ja")
+    notebook, task = given[Path("notebooks/report_digits.ipynb")]
+    assert notebook == name
     assert [Study(task["task"], **task["settings"])] == settings.studies()
+    _, overview = given[Path("notebooks/report_overview.ipynb")]
+    assert overview["fingerprint"] == hashlib.sha256(b"{}\n").hexdigest()[:16]
 
 
 def test_fewer_test_images_than_asked_for_are_said_before_training(config, tmp_path, monkeypatch, capsys):

@@ -50,6 +50,30 @@ def test_a_notebook_is_found_by_number_name_or_path(name):
     assert find_notebook(name) == repository() / "notebooks" / "02_training.ipynb"
 
 
+@pytest.mark.parametrize("name", ["ja/07", "ja/07_decide", "notebooks/ja/07_decide.ipynb"])
+def test_a_translated_notebook_is_found_by_its_folder_and_has_results_of_its_own(name):
+    found = find_notebook(name)
+    assert found == repository() / "notebooks" / "ja" / "07_decide.ipynb"
+    assert default_folder(found, {}).name == "07_decide.ja"
+    assert default_folder(found, {"n": 3}).name == "07_decide.ja-n=3"
+    assert default_folder(find_notebook("07"), {}).name == "07_decide"
+
+
+def test_a_page_is_in_the_language_of_its_lesson():
+    notebook = new_notebook(cells=[new_markdown_cell("# 題名")])
+    assert '<html lang="ja' in lesson_page(notebook, "ja")
+    assert '<html lang="en' in lesson_page(notebook)
+
+
+def test_a_page_shows_what_a_cell_displays_and_what_its_last_line_gives():
+    shown = [
+        new_output("display_data", {"text/html": "<b>displayed</b>"}),
+        new_output("execute_result", {"text/html": "<b>given</b>"}, execution_count=1),
+    ]
+    html = lesson_page(new_notebook(cells=[new_code_cell("1", outputs=shown)]))
+    assert html.count("<b>displayed</b>") == html.count("<b>given</b>") == 1
+
+
 def test_a_missing_notebook_is_reported_with_a_similar_name():
     with pytest.raises(UserError, match="did you mean 02_training"):
         find_notebook("02_trainning")

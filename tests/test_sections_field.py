@@ -30,21 +30,26 @@ def test_a_harder_study_is_the_largest_size_alone(studies):
     assert harder.methods == studies[0].methods and harder.seeds == studies[0].seeds
 
 
-def test_without_conditions_there_is_no_section(studies):
-    assert field.harder_conditions(studies[0], []) == []
+def test_without_conditions_the_section_says_so_and_how_to_run_them(studies):
+    (said,) = field.robustness_part(studies[0], [])
+    assert "Not tested" in said.data and "corruption: blur" in said.data
 
 
 def test_what_a_condition_costs_is_the_difference_of_two_studies(studies, own_store):
     study = studies[0]
     clean, noisy = study.run(progress=False), study.under(**NOISY).run(progress=False)
-    heading, table = field.harder_conditions(study, [NOISY])
-    assert "harder conditions" in heading.data
+    (table,) = field.robustness_part(study, [NOISY])
     assert "50% of the labelled images carry a wrong label" in table.data
     for method in study.methods:
         before = clean[(clean["method"] == method) & (clean["n"] == 60)]["accuracy"].iloc[0]
         after = noisy[noisy["method"] == method]["accuracy"].iloc[0]
         change = f"{100 * (after - before):+.1f}".replace("-", "\u2212")
         assert f"{100 * after:.1f}\u202f% ({change})" in table.data
+
+
+def test_a_condition_whose_runs_are_missing_is_named(studies, own_store):
+    (said,) = field.robustness_part(studies[0].under(), [{"label_noise": 0.3}])
+    assert "Not tested: 30% of the labelled images" in said.data and "3 runs not made" in said.data
 
 
 def test_tasks_are_placed_by_what_was_measured(studies, own_store):

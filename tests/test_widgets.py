@@ -22,7 +22,8 @@ from vptlib.course.widgets.tasks import task_chooser
 from vptlib.course.widgets.training import loss_figure, training_monitor
 from vptlib.course.widgets.view import WIDGET
 from vptlib.errors import UserError
-from vptlib.report.words import en
+from vptlib.report.fonts import families
+from vptlib.report.words import en, languages, speaking
 from vptlib.tuning.training import History
 
 PNG = b"\x89PNG"
@@ -208,20 +209,30 @@ def test_the_decision_is_in_the_picture_with_its_stages_and_its_bill(runs):
     view = decision_explorer(runs, accuracy=0.85, label_price=2, tasks=10)
     figure = view.draw(accuracy=85, margin=1, label_price=2, tasks=10, point_value=0)
     found = decided(runs, 0.85, 2, 10, 0.01, 0)
-    shown = " ".join(texts(figure).split())
+    shown = "".join(texts(figure).split())
     for said in (*map(en.sentence, found.plan.stages), *found.bill):
-        assert " ".join(said.split()) in shown
+        assert "".join(said.split()) in shown
     assert en.headline(found.advice.choice, found.advice.method) in bundle_of(view)["text/plain"]
 
 
+@pytest.mark.parametrize("code", languages())
 @pytest.mark.parametrize("accuracy", [0.3, 0.85, 0.93, 0.99])
-def test_no_text_leaves_the_figure(runs, accuracy):
-    view = decision_explorer(runs)
-    figure = view.draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000, point_value=77.5)
+def test_no_text_leaves_the_figure(runs, accuracy, code):
+    with speaking(code), matplotlib.rc_context({"font.family": families()}):
+        view = decision_explorer(runs)
+        figure = view.draw(accuracy=100 * accuracy, margin=1, label_price=1234.5, tasks=10_000, point_value=77.5)
     width, height = figure.bbox.width, figure.bbox.height
     for text in figure.texts + figure.axes[0].texts:
         box = text.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height, text.get_text()
+
+
+def test_views_speak_the_language_of_the_notebook(runs):
+    with speaking("ja"):
+        decision, tasks = decision_explorer(runs), task_chooser("digits")
+        shown = texts(tasks.draw(task="digits", backbone="vit_base_patch16_224.augreg_in21k"))
+    assert decision.controls["tasks"].description == "タスクの件数"
+    assert "クラス10種類" in shown
 
 
 def test_a_wrong_first_number_is_refused(runs):

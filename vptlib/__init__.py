@@ -1,7 +1,7 @@
 """Visual prompt tuning or full fine-tuning? A fair comparison on your own images.
 
     errors  paths             the ground: they import nothing from the rest
-    wording  statement  processes  shortages
+    wording  statement  processes  shortages  computed
     prompting                 the heart: prompts in a ViT, textbook form (vit) and fast form (fast)
     data                      images and labels: files, tables, splits, embedded tasks, checks
     tuning                    backbones, methods, one training loop, prompt files, search

@@ -82,6 +82,37 @@ def report(
     print_next(page.parent)
 
 
+@app.command("report-all")
+@reported_in_a_sentence
+def report_all(
+    folder: Annotated[Path, typer.Argument(help="Folder of YAML files; its sub-folders stand for sites.")],
+    out: Annotated[Path | None, typer.Option(help="Gets all reports (by default reports/<name of FOLDER>).")] = None,
+    time: Annotated[str | None, typer.Option(help="How long each report may take, such as 30m.")] = None,
+    language: Annotated[str, typer.Option(help="Of the index: en or ja. A report has its own, by its file.")] = "en",
+) -> None:
+    """Make the reports of all YAML files in FOLDER that something has changed for, and an index over all of them.
+
+    Exit code 1 if a report failed: its reason is in the index, the others are made.
+    """
+    from vptlib.paths import repository
+    from vptlib.report.all_reports import MADE, make_all
+    from vptlib.report.index_page import write_index
+    from vptlib.report.words import speaking
+
+    folder = expanded(folder)
+    target = expanded(out) if out else repository() / "reports" / folder.resolve().name
+    with speaking(language):
+        try:
+            found = make_all(folder, target, time, typer.echo)
+        finally:  # also when it is interrupted, so that the index shows what there is
+            index = write_index(target) if (target / MADE).is_file() else None
+    counts = {"made": found.made, "unchanged": found.unchanged, "failed": found.failed}
+    typer.echo(", ".join(f"{len(names)} {state}" for state, names in counts.items()))
+    typer.echo(f"The index is at {index}")
+    if found.failed:
+        stop(f"Failed: {', '.join(found.failed)}. The index gives the reasons.", 1)
+
+
 app.command()(models.export)
 app.command()(models.predict)
 app.add_typer(prompts_app, name="prompts")

@@ -19,8 +19,12 @@ from torch import Tensor
 
 from vptlib.evidence.curves import PowerLaw
 from vptlib.evidence.similarity import SIMILAR_OBJECTIVES
+from vptlib.evidence.stages import OPERATE, PILOT
 from vptlib.report.charts import spread_apart
+from vptlib.report.fonts import families, wrapped
 from vptlib.report.style import COLOURS, TITLES
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 from vptlib.tuning.search import Between, best_setting
 from vptlib.tuning.training import History
 
@@ -33,7 +37,8 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
     """
     figure = plt.figure(figsize=size, layout="constrained")
     try:
-        yield figure
+        with plt.rc_context({"font.family": families()}):
+            yield figure
     finally:
         plt.close(figure)
 
@@ -676,11 +681,12 @@ def resampled_leads(leads: np.ndarray) -> Figure:
         axis.hist(100 * leads[behind], bins=edges, color=COLOURS["full"])
         axis.hist(100 * leads[~behind], bins=edges, color=COLOURS["vpt-deep"])
         axis.axvline(0, color="black", lw=1)
-        words = {"transform": axis.transAxes, "va": "top"}
-        axis.text(0.02, 0.9, f"full fine-tuning ahead\nin {share:.0%}", color=COLOURS["full"], **words)
-        axis.text(0.98, 0.9, f"VPT-deep ahead\nin {1 - share:.0%}", color=COLOURS["vpt-deep"], ha="right", **words)
-        what = "VPT-deep less full fine-tuning, points, in 2,000 resampled studies (the farthest 1 % left out)"
-        axis.set(xlabel=what, yticks=[])
+        for x, side, method, part in ((0.02, "left", "full", share), (0.98, "right", "vpt-deep", 1 - share)):
+            text = _("{method} ahead in {share}").format(method=words.title(method), share=words.per_cent(part, 0))
+            at = {"transform": axis.transAxes, "va": "top", "ha": side}
+            axis.text(x, 0.9, wrapped(text, 2.4, 10), color=COLOURS[method], **at)
+        what = _("VPT-deep less full fine-tuning, points, in {n} resampled studies (the farthest 1\u202f% left out)")
+        axis.set(xlabel=what.format(n=words.whole(len(leads))), yticks=[])
         hide_spines(axis, "top", "right", "left")
     return figure
 
@@ -699,13 +705,13 @@ def chances_by_size(chances: pd.DataFrame, accuracy: float) -> Figure:
         for method in chances:
             axis.plot(sizes, 100 * chances[method], "o-", color=COLOURS[method], lw=2)
             y = last[method] + (4 if last[method] == last.max() else -4)
-            x, title = 1.04 * sizes[-1], TITLES[method]
+            x, title = 1.04 * sizes[-1], words.title(method)
             axis.text(x, y, title, color=COLOURS[method], va="center", fontweight="bold")
-        for height, step, style in ((95, "operate", "-"), (50, "pilot", ":")):
+        for height, step, style in ((95, OPERATE, "-"), (50, PILOT, ":")):
             axis.axhline(height, color="grey", lw=1, ls=style)
-            axis.text(sizes[0], height + 2, step, color="grey", va="bottom", fontsize=9)
-        axis.set(xscale="log", ylim=(0, 112), xlabel="labelled images a task", yticks=[0, 50, 95])
-        axis.set_ylabel(f"chance that it reaches {accuracy:.0%}, %")
+            axis.text(sizes[0], height + 2, words.PLAN_STEPS[step], color="grey", va="bottom", fontsize=9)
+        axis.set(xscale="log", ylim=(0, 112), xlabel=_("labelled images a task"), yticks=[0, 50, 95])
+        axis.set_ylabel(_("chance that it reaches {share}, %").format(share=words.per_cent(accuracy, 0)))
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.set_xlim(0.9 * sizes[0], 1.9 * sizes[-1])
         axis.minorticks_off()

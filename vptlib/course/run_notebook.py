@@ -23,6 +23,7 @@ from vptlib.errors import UserError
 from vptlib.paths import repository
 from vptlib.report.build import execute
 from vptlib.report.pages import page
+from vptlib.report.words import ENGLISH, languages
 from vptlib.report.yaml_file import read_settings, short
 from vptlib.wording import did_you_mean
 
@@ -34,7 +35,7 @@ def run_lesson(name: str, texts: list[str], out: Path | None = None, progress: b
     """Run a notebook with parameters. Write the result as a notebook and as a self-contained HTML page.
 
     Args:
-        name: a path, or a notebook of the course by its name or number: "02_training", "02".
+        name: a path, or a notebook of the course by its name or number: "02_training", "02", in Japanese "ja/00".
         texts: YAML or JSON mappings of parameters, such as "{n: 200}"; the last value for a name counts.
         out: the folder, by default `default_folder`.
         progress: show a bar that counts cells.
@@ -54,15 +55,16 @@ def run_lesson(name: str, texts: list[str], out: Path | None = None, progress: b
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as draft:
         ran = Path(draft) / source.name
         failed = execute(source, parameters, ran, progress, checks_stop=False)
-        ran.with_suffix(".html").write_text(lesson_page(nbformat.read(ran, as_version=4)), encoding="utf-8")
+        written = lesson_page(nbformat.read(ran, as_version=4), language_of(source))
+        ran.with_suffix(".html").write_text(written, encoding="utf-8")
         folder.mkdir(exist_ok=True)
         for path in (ran, ran.with_suffix(".html")):
             shutil.move(path, folder / path.name)
-    written = folder / f"{source.stem}.html"
+    address = folder / f"{source.stem}.html"
     if failed:
         cells = f"cell {failed[0]}" if len(failed) == 1 else f"cells {', '.join(map(str, failed))}"
-        raise UserError(f"the page is at {written}, but the check in {cells} failed: its claim does not hold here.")
-    return written
+        raise UserError(f"the page is at {address}, but the check in {cells} failed: its claim does not hold here.")
+    return address
 
 
 # ---- the notebook -----------------------------------------------------------------------------------------------
@@ -77,8 +79,15 @@ def find_notebook(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".ipynb" and path.is_file():
         return path.resolve()
-    known = {p.stem: p for p in sorted((repository() / "notebooks").glob("*.ipynb"))}
+    folder = repository() / "notebooks"
+    places = [
+        *sorted(folder.glob("*.ipynb")),
+        *sorted(p for p in folder.glob("*/*.ipynb") if p.parent.name in languages()),
+    ]
+    known = {p.relative_to(folder).with_suffix("").as_posix(): p for p in places}
     wanted = path.stem if path.suffix == ".ipynb" else path.name
+    if path.parent.name in languages():
+        wanted = f"{path.parent.name}/{wanted}"
     matching = [stem for stem in known if stem == wanted or stem.startswith(f"{wanted}_")]
     if len(matching) == 1:
         return known[matching[0]]
@@ -86,7 +95,12 @@ def find_notebook(name: str) -> Path:
     raise UserError(f"there is no notebook {name!r}: {hint}")
 
 
-def lesson_page(notebook: nbformat.NotebookNode) -> str:
+def language_of(source: Path) -> str:
+    """The language of a notebook, which is the name of its folder; English in any other folder."""
+    return source.parent.name if source.parent.name in languages() else ENGLISH
+
+
+def lesson_page(notebook: nbformat.NotebookNode, language: str = ENGLISH) -> str:
     """One self-contained HTML page: code hidden, formulas as MathML, links into the repository as plain text."""
     from latex2mathml.converter import convert
 
@@ -95,7 +109,7 @@ def lesson_page(notebook: nbformat.NotebookNode) -> str:
     for cell in (cell for cell in cells if cell.cell_type == "markdown"):
         cell.source = _outside_code(r"\$([^$\n]+)\$", lambda found: convert(found[1]), cell.source)
         cell.source = re.sub(r"(?<!!)\[([^\]]+)\]\((?![a-z]+:|#)[^)\s]+\)", r"\1", cell.source)
-    return page(shown)
+    return page(shown, language)
 
 
 def _title(notebook: nbformat.NotebookNode) -> str:
@@ -188,17 +202,18 @@ def _in_words(written: str) -> str:
 
 
 def default_folder(source: Path, parameters: dict[str, Any]) -> Path:
-    """A folder under `reports/runs`, named after the notebook and its parameters.
+    """A folder under `reports/runs`, named after the notebook, its language unless it is English, and its parameters.
 
     A name that is changed or cut gets six characters of a hash, so that two such names differ.
     """
-    runs = repository() / "reports" / "runs"
+    runs, language = repository() / "reports" / "runs", language_of(source)
+    stem = source.stem if language == ENGLISH else f"{source.stem}.{language}"
     if not parameters:
-        return runs / source.stem
+        return runs / stem
     text = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
     short = re.sub(r"[^\w.=-]+", "-", text).strip("-")[:40]
     ending = "" if short == text else f"-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-    return runs / f"{source.stem}-{short}{ending}"
+    return runs / f"{stem}-{short}{ending}"
 
 
 def _check_folder(folder: Path, stem: str) -> None:

@@ -165,7 +165,7 @@ def _is_count(tried: list[float]) -> bool:
 def _diverged_candidates(runs: pd.DataFrame) -> Iterator[AuditFinding]:
     runs = runs[runs["stopped"] != SOLVED]  # a solver has no rates that could diverge
     rates_of = runs["tried"].map(lambda tried: sorted(rate for rate, score in _rates(tried).items() if score == 0.0))
-    for (method, n), cell in _cells(runs[rates_of.map(bool)]):
+    for (method, n), cell in _cells(runs[rates_of.map(bool).astype(bool)]):
         rates = sorted({rate for some in rates_of[cell.index] for rate in some})
         yield _finding(NOTE, statement("candidate_diverged", method=method, n=n, rates=rates), cell)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from vptlib.computed import computed_once
 from vptlib.evidence.audit import AuditFinding
 from vptlib.evidence.costs import costs
 from vptlib.evidence.curves import CROSSES, crossover, learning_curves, methods_of
@@ -18,6 +19,7 @@ from vptlib.evidence.recommendation import FULL, NO_ANSWER, PROMPT, Aims, Recomm
 from vptlib.statement import Statement, statement
 
 
+@computed_once
 def recommend(
     runs: pd.DataFrame,
     margin: float = 0.01,

@@ -6,7 +6,8 @@
        by an amount that is of use?                                  images a class; more_test_images where it is open
     4  Does one training of anything reach the accuracy that    no   more_labels where they may help, more_seeds
        is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
-       Does anything keep the limits that were set beforehand?  no   more_test_images where it is open, else the same
+       Does anything keep the limits that were set beforehand?  no   more_test_images or more_seeds where it is open,
+                                                                     whichever can show it, else the same
     5  Of those: which is the lightest method within the margin of the best (`vptlib.evidence.contest`)?
                                                asking for more pays  more_seeds, more_test_images
                                                else                  use_<method>
@@ -168,7 +169,8 @@ class Questions:
         failing = next(t for t in self._tested[method] if t.verdict != MET)
         why = statement("limits_not_kept", method=method, finding=failing.finding())
         if still_open:
-            return self._step(MORE_TEST_IMAGES, why, leads=method)
+            only_seeds = failing.needed is None and failing.limit.is_kept_by(failing.rate.value)
+            return self._step(MORE_SEEDS if only_seeds else MORE_TEST_IMAGES, why, leads=method)
         if self._labels_may_help(method, gap=1.0):  # by a clear rise alone: the gap is not one of accuracy
             return self._step(MORE_LABELS, why, leads=method)
         return self._nothing_works(why, HIGH)

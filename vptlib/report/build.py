@@ -1,16 +1,17 @@
 """From a YAML file to a report: check everything, run the studies, run the notebooks, print, and swap the folder in.
 
-    report.yaml ── read_config ── Study.run ── papermill ── index.html, report.pdf, summary.json, notebooks/
+    report.yaml ── read_config ── Study.run ── summary.json ── papermill ── notebooks/, index.html, report.pdf
 
-All training happens in this process and goes into the store of runs, where the notebooks find it. The report
-is made in a hidden folder next to its final one and moved as a whole, so a failure leaves the earlier one untouched.
+All training happens in this process and goes into the store of runs, where the notebooks find it. A report in two
+languages has its notebooks twice, but what they compute once. It is made in a hidden folder next to its final one and
+moved as a whole, so a failure leaves the earlier one untouched.
 """
 
 import fcntl
+import hashlib
 import json
 import logging
 import os
-import platform
 import re
 import shutil
 import time
@@ -19,13 +20,14 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
+from vptlib.computed import results_kept
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
@@ -34,26 +36,31 @@ from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, repository, store_folder
 from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
-from vptlib.report.judged import known_of, told_apart_before
-from vptlib.report.pages import find_chromium, join, page, print_pdf
+from vptlib.report.judged import known_of, report_day, told_apart_before, versions
+from vptlib.report.pages import find_chromium, join, language_tag, page, print_pdfs
+from vptlib.report.pdf import finish
 from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.sections.inspection import inspection_summary
-from vptlib.report.words import in_language
+from vptlib.report.words import gettext as _
+from vptlib.report.words import in_language, languages, speaking, words
 from vptlib.statement import Statement, statement
 from vptlib.study.published_rules import ALL
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
 from vptlib.study.time_budget import affordable_size, check_time, needed_first, planned, seconds_of, timetable
 from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.training import Diverged
 
-words = in_language()
 NOTEBOOKS_AT_ONCE = 2
 _LONGEST_NAME = 100  # bytes of a task's name in the name of a file
 # Of the time that a report may take, kept for its pages and explanations, for each task.
 SECONDS_TO_WRITE = 90
-# All that a report folder holds; a folder with anything else in it is never replaced.
-PARTS = ("index.html", "report.pdf", "summary.json", "notebooks")
-VERSIONS_OF = ("vptlib", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "mlflow", "papermill")
+# All that a report folder holds; a folder with anything else in it is never replaced. The page and the PDF of another
+# language than the first have its code in their names.
+PARTS = (
+    *("index.html", "report.pdf", "summary.json", "notebooks"),
+    *(name for code in languages() for name in (f"index.{code}.html", f"report.{code}.pdf")),
+)
 
 
 def make_report(config_path: Path, out: Path | None = None, time_given: str | None = None) -> Path:
@@ -88,19 +95,15 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         else:
             run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
             _check_begun(config.studies())
-        write_notebooks(config, draft, _shown(folder))
+        with results_kept(draft / "computed"):
+            write_summary(config, draft)
+            write_notebooks(config, draft, _shown(folder))
         write_page(config, draft)
-        write_summary(config, draft)
-        complaint = write_pdf(draft)
+        complaint = write_pdf(config, draft)
         _publish(draft, folder)
     if complaint:
         raise UserError(f"the report is at {folder / 'index.html'}, but without its PDF: {complaint}")
     return folder / "index.html"
-
-
-def versions() -> dict[str, str]:
-    """Python and the libraries that shape the figures, with their versions."""
-    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
 
 
 def summary(study: Study, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
@@ -156,12 +159,17 @@ def _say(text: str) -> None:
     print(text, flush=True)
 
 
+def _said(what: Statement) -> str:
+    """A statement in the terminal's language, whatever the report's."""
+    return in_language().sentence(what)
+
+
 def _say_warnings(config: ReportConfig) -> None:
     """Say before any training what may mislead about the images; the report says it too, with the notes."""
     for task in config.settings.tasks:
         for finding in findings_of(load_task(task)):
             if finding.level != "note":
-                _say(f"{finding.level.capitalize()} ({short_name(task)}): {words.sentence(finding.what)}")
+                _say(f"{finding.level.capitalize()} ({short_name(task)}): {_said(finding.what)}")
 
 
 def _say_power(config: ReportConfig) -> None:
@@ -174,7 +182,7 @@ def _say_power(config: ReportConfig) -> None:
 def _power_of(study: Study) -> str:
     groups, items = load_task(study.task).test_groups, study.test_items()
     of_these = None if groups is None else groups[items]
-    return words.sentence(told_apart_before(len(study.seeds), len(items), of_these))
+    return _said(told_apart_before(len(study.seeds), len(items), of_these))
 
 
 def run_studies(studies: list[Study]) -> None:
@@ -182,9 +190,32 @@ def run_studies(studies: list[Study]) -> None:
     for number, study in enumerate(studies, 1):
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
-        harder = words.sentence(study.conditions.statement()).rstrip(".")
+        harder = _said(study.conditions.statement()).rstrip(".")
         _say(f"[{number}/{len(studies)}] {short_name(study.task)}{f' ({harder})' if harder else ''}: {state}")
+        _run_what_converges(study)
+
+
+def _run_what_converges(study: Study) -> None:
+    """Run what is missing; a method whose training diverges is left out, and the report says that its runs are missing.
+
+    Raises:
+        UserError: as `Study.run`; a study of which no method converges.
+    """
+    try:
         study.run(progress=True)
+    except Diverged as error:
+        _say(f"{error} The report is made without these runs.")
+        alone = [replace(study, methods=(method,)) for method in study.methods]
+        if all([_diverges(one) for one in alone]):  # a list: each of them is run
+            raise
+
+
+def _diverges(study: Study) -> bool:
+    try:
+        study.run(progress=True)
+    except Diverged:
+        return not len(study.runs())
+    return False
 
 
 def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
@@ -196,7 +227,7 @@ def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
     smaller = [fit for fit, size in zip(fitting, chosen, strict=True) if fit is not None and fit < size]
     if not smaller:
         return config
-    _say(words.sentence(statement("size_for_the_time", size=min(smaller), wanted=max(chosen))))
+    _say(_said(statement("size_for_the_time", size=min(smaller), wanted=max(chosen))))
     return replace(config, settings=config.settings.model_copy(update={"image_size_limit": min(smaller)}))
 
 
@@ -216,7 +247,7 @@ def run_in_time(studies: list[Study], deadline: float) -> None:
         missing = study.missing()
         _say(f"[{number + 1}/{len(studies)}] {short_name(study.task)}")
         for line in planned(timetable(study, missing, seconds, jobs), len(missing)):
-            _say(f"  {words.sentence(line)}")
+            _say(f"  {_said(line)}")
         study.run(progress=True, seconds=seconds)
 
 
@@ -231,16 +262,40 @@ def _check_begun(studies: list[Study]) -> None:
 
 
 def write_notebooks(config: ReportConfig, draft: Path, shown: str) -> None:
-    """All notebooks of the report, two at a time, because each waits for imports longer than it computes.
+    """All notebooks of the report, two at a time; those of another language than the first in a folder of their own.
 
     Args:
-        draft: the folder that gets them.
+        draft: the folder that gets them; it has the `summary.json`.
         shown: the report's final folder, as its last lines name it.
     """
-    settings, folder = config.settings, draft / "notebooks"
+    jobs = {}
+    for language in config.languages:
+        folder = notebooks_in(draft, language, config)
+        folder.mkdir()
+        for part, (notebook, parameters) in _jobs(config, shown, fingerprint(draft / "summary.json")).items():
+            jobs[part, language] = (notebook, parameters | {"language": language}, folder / f"report_{part}.ipynb")
+    # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))
+    pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
+    try:
+        running = {name: pool.submit(run_notebook, *job) for name, job in jobs.items()}
+        for (part, language), done in running.items():
+            _say(f"Writing the report: {part}{f' ({language})' if len(config.languages) > 1 else ''}")
+            done.result()
+    except KeyboardInterrupt:  # each notebook has a kernel, which would go on to the end of its cell
+        pool.shutdown(wait=False, cancel_futures=True)
+        end_kernels()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _jobs(config: ReportConfig, shown: str, mark: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Part of the report → its notebook and that one's parameters, but for the language."""
+    settings = config.settings
     shared = {"settings": config.study_settings, "margin": settings.margin, "asked": config.asked}
     overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
-    overview["reference"] = settings.reference
+    overview |= {"reference": settings.reference, "fingerprint": mark}
     jobs = {"overview": ("report_overview", overview | shared)}
     for study, name in zip(config.studies(), _names(config), strict=True):
         own = {"task": study.task} | shared
@@ -250,21 +305,23 @@ def write_notebooks(config: ReportConfig, draft: Path, shown: str) -> None:
             jobs[name] = ("report_task", own | more | after)
         else:
             jobs[name] = ("report_task_so_far", own)
-    folder.mkdir()
-    # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))
-    pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
-    try:
-        running = {part: pool.submit(run_notebook, *job, folder / f"report_{part}.ipynb") for part, job in jobs.items()}
-        for part, done in running.items():
-            _say(f"Writing the report: {part}")
-            done.result()
-    except KeyboardInterrupt:  # each notebook has a kernel, which would go on to the end of its cell
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_kernels()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return jobs
+
+
+def notebooks_in(folder: Path, language: str, config: ReportConfig) -> Path:
+    """Where a report has the notebooks of a language."""
+    return folder / "notebooks" if language == config.languages[0] else folder / "notebooks" / language
+
+
+def file_in(name: str, language: str, config: ReportConfig) -> str:
+    """What a page or a PDF is called in a language: "index.html" in the first, such as "index.ja.html" in another."""
+    stem, _dot, ending = name.rpartition(".")
+    return name if language == config.languages[0] else f"{stem}.{language}.{ending}"
+
+
+def fingerprint(path: Path) -> str:
+    """16 hex digits that tell one version of a file from another."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def has_answer(study: Study) -> bool:
@@ -319,31 +376,49 @@ def _shown(path: Path) -> str:
 
 
 def write_page(config: ReportConfig, draft: Path) -> None:
-    """Join the executed notebooks to `index.html`."""
-    names = ["overview", *_names(config)]
-    notebooks = [nbformat.read(draft / "notebooks" / f"report_{name}.ipynb", as_version=4) for name in names]
-    (draft / "index.html").write_text(page(join(notebooks, config.settings.title)), encoding="utf-8")
+    """Join the executed notebooks to `index.html`, and to a page for each other language."""
+    for language in config.languages:
+        places = [notebooks_in(draft, language, config) / f"report_{name}.ipynb" for name in _part_names(config)]
+        notebooks = [nbformat.read(place, as_version=4) for place in places]
+        with speaking(language):
+            tasks = words.listed([load_task(task).title for task in config.settings.tasks])
+            about = _("Visual prompt tuning compared with full fine-tuning: {tasks}").format(tasks=tasks)
+        others = {code: file_in("index.html", code, config) for code in config.languages if code != language}
+        html = page(join(notebooks, config.settings.title, about), language, others)
+        (draft / file_in("index.html", language, config)).write_text(html, encoding="utf-8")
+
+
+def _part_names(config: ReportConfig) -> list[str]:
+    return ["overview", *_names(config)]
 
 
 def write_summary(config: ReportConfig, draft: Path) -> None:
-    """Write `summary.json`: one task's part, or all parts under a title."""
-    parts = [summary(study, config.settings.margin, config.asked) for study in config.studies()]
+    """Write `summary.json` in the first language: one task's part, or all parts under a title. It has no date."""
+    language = config.languages[0]
+    with speaking(language):
+        parts = [summary(study, config.settings.margin, config.asked) for study in config.studies()]
     whole = parts[0] if len(parts) == 1 else {"title": config.settings.title, "tasks": parts}
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(whole | {"language": language}, indent=2, ensure_ascii=False, allow_nan=False)
     (draft / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write_pdf(draft: Path) -> str:
-    """Print the page where a Chromium is found; gives what went wrong, or ""."""
+def write_pdf(config: ReportConfig, draft: Path) -> str:
+    """Print the pages where a Chromium is found; gives what went wrong, or ""."""
     chromium = find_chromium()
     if chromium is None:
         _say("No Chromium found, so there is no report.pdf: install chromium and run this again.")
         return ""
-    _say("Printing report.pdf")
+    name = partial(file_in, config=config)
+    targets = {code: (draft / name("index.html", code), draft / name("report.pdf", code)) for code in config.languages}
+    _say(f"Printing {' and '.join(pdf.name for _page, pdf in targets.values())}")
     try:
-        print_pdf(draft / "index.html", draft / "report.pdf", chromium)
+        print_pdfs(dict(targets.values()), chromium)
     except UserError as error:
+        for _page, pdf in targets.values():
+            pdf.unlink(missing_ok=True)
         return str(error)
+    for code, (html, pdf) in targets.items():
+        finish(pdf, html, config.settings.title, language_tag(code), report_day())
     return ""
 
 

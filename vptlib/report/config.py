@@ -37,6 +37,7 @@ from vptlib.report.settings import (
     ReportSettings,
     in_one_line,
 )
+from vptlib.report.words import languages
 from vptlib.report.yaml_file import Settings, read_settings, read_text, short
 from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
@@ -74,6 +75,12 @@ class ReportConfig:
     def asked(self) -> dict[str, Any]:
         """What the reader asks of a method, as plain JSON values: the settings that judge runs and make none."""
         return self.settings.model_dump(mode="json", include=set(ASKED))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The codes of the report's languages; `summary.json` and `index.html` are in the first."""
+        chosen = self.settings.language
+        return (chosen,) if isinstance(chosen, str) else tuple(chosen)
 
     def studies(self) -> list[Study]:
         """One study a task, in the order of the file."""
@@ -207,6 +214,7 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
         )
     _check_known(_where(path, lines, "tasks"), "task", embedded, TASKS, "`vpt tasks` lists them")
     _check_known(_where(path, lines, "methods"), "method", methods, METHODS, f"choose from {', '.join(METHODS)}")
+    _check_languages(config, _where(path, lines, "language"))
     if len(set(settings.tasks)) < len(settings.tasks):
         raise UserError(f"{_where(path, lines, 'tasks')}: `tasks` names a task twice: delete one of the two.")
     missing = [method for method in COMPARED if method not in methods]
@@ -232,6 +240,14 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     except UserError as error:
         key = str(error).partition(" ")[0]  # what `Study` says of a setting begins with its name
         raise UserError(f"{_where(path, lines, key)}: {error}") from error
+
+
+def _check_languages(config: ReportConfig, where: str) -> None:
+    unknown = [code for code in config.languages if code not in languages()]
+    if unknown:
+        raise UserError(f"{where}: there is no language {short(unknown[0])!r}: take {' or '.join(languages())}.")
+    if len(set(config.languages)) < len(config.languages):
+        raise UserError(f"{where}: `language` names a language twice: delete one of the two.")
 
 
 def _check_limits(config: ReportConfig, where: str) -> None:
@@ -349,6 +365,8 @@ def _all_settings() -> str:
 def _example(key: str) -> str:
     if key == "tasks":
         return f"[{_example_task()}]"
+    if key == "language":
+        return in_one_line(tuple(languages()))
     if key == "conditions":
         return "[{corruption: blur}]"
     if key == "limits":

@@ -18,8 +18,10 @@ from vptlib.paths import write_whole
 from vptlib.report.addresses import data_address
 from vptlib.report.pages import page
 from vptlib.report.sections.basic import facts, part
-from vptlib.report.words import in_language
-from vptlib.wording import many, printable
+from vptlib.report.sections.images import level_of
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
+from vptlib.wording import printable
 
 CLASSES_SHOWN, IMAGES_SHOWN, SIDE = 24, 10, 72  # of the contact sheet: rows, columns, pixels
 PAIRS_SHOWN = 10
@@ -41,24 +43,29 @@ def write_page(check: DataCheck, title: str, target: Path) -> None:
 
 def _findings(check: DataCheck, title: str) -> list[HTML]:
     state = (
-        "A study can go on with these images." if check.passed else "A study cannot go on before the errors are fixed."
+        _("A study can go on with these images.")
+        if check.passed
+        else _("A study cannot go on before the errors are fixed.")
     )
-    lines = {f"{f.level.capitalize()} {k}": in_language().sentence(f.what) for k, f in enumerate(check.findings, 1)}
+    lines = {f"{level_of(f.level)} {k}": words.sentence(f.what) for k, f in enumerate(check.findings, 1)}
     scope = [state, printable(check.listing.source)]
-    return [part("opening", title=printable(title), scope=scope, quick_look=False), facts(lines)]
+    return [part("opening", title=printable(title), scope=scope), facts(lines)]
 
 
 def _images(check: DataCheck) -> list[HTML]:
     counts = check.counts().reset_index()
-    caption = f"The first training images of up to {CLASSES_SHOWN} classes, a row each, in the order of the table."
-    table = _table(counts, ["Class", "Train", "Test"], "Images of each class")
+    caption = _("The first training images of up to {n} classes, a row each, in the order of the table.").format(
+        n=CLASSES_SHOWN
+    )
+    alt = _("Images of each class")
+    table = _table(counts, [_("Class"), _("Train"), _("Test")], alt)
     shown = _first_of_each_class(check)
     if not any(shown):
         return [table]
     return [
         table,
-        part("figure", address=sheet(check, shown), caption=caption, alt="Images of each class", wide=True),
-        _table(_sizes(check), ["", "Smallest", "Median", "Largest"], "Sizes in pixels"),
+        part("figure", address=sheet(check, shown), caption=caption, alt=alt, wide=True),
+        _table(_sizes(check), [_("Side"), _("Smallest"), _("Median"), _("Largest")], _("Sizes in pixels")),
     ]
 
 
@@ -70,12 +77,12 @@ def _seen(check: DataCheck) -> list[HTML]:
     shown = LazyImages(check.listing.images, np.array(chosen), check.listing.labels[chosen])
     columns = [_originals(check, chosen), *(_squares(shown, size) for size in SEEN_AT)]
     at = [f"{size} × {size} px" for size in SEEN_AT]
-    caption = (
+    caption = _(
         "As the model sees them: the middle of each image, cropped to a square and scaled to the smallest and to the "
         "largest usual input size."
     )
     rows = zip(*columns, strict=True)
-    return [part("seen", heads=["The image", *at], rows=rows, caption=caption)]
+    return [part("seen", heads=[_("The image"), *at], rows=rows, caption=caption)]
 
 
 def _originals(check: DataCheck, chosen: list[int]) -> list[tuple[str, str]]:
@@ -83,7 +90,8 @@ def _originals(check: DataCheck, chosen: list[int]) -> list[tuple[str, str]]:
     images = [check.listing.images.open(number) for number in chosen]
     small = [data_address(image.resize(fitted(*image.size, SEEN_SIDE)), "JPEG", QUALITY) for image in images]
     kinds = check.files["class"].iloc[chosen]
-    about = [f"Image of class {k}, {i.width} × {i.height} pixels" for k, i in zip(kinds, images, strict=True)]
+    one = _("Image of class {name}, {width} × {height} pixels")
+    about = [one.format(name=k, width=i.width, height=i.height) for k, i in zip(kinds, images, strict=True)]
     return list(zip(small, about, strict=True))
 
 
@@ -92,9 +100,8 @@ def _squares(shown: LazyImages, size: int) -> list[tuple[str, str]]:
     colours = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # they do not change what is shown
     seen = as_the_model_sees(shown, Preprocessing(size, interpolation="bicubic", aspect="crop", **colours))
     kind = "PNG" if size == SEEN_AT[0] else "JPEG"  # every single pixel counts in the small one
-    return [
-        (data_address(Image.fromarray(square), kind, QUALITY), f"The same, {size} × {size} pixels") for square in seen
-    ]
+    alt = _("The same, {side} × {side} px").format(side=size)
+    return [(data_address(Image.fromarray(square), kind, QUALITY), alt) for square in seen]
 
 
 def _duplicates(check: DataCheck) -> list[HTML]:
@@ -102,15 +109,18 @@ def _duplicates(check: DataCheck) -> list[HTML]:
         return []
     pairs = check.duplicates.sort_values(["where", "kind"], kind="stable").head(PAIRS_SHOWN)
     rows = [[pair[k] for pair in pairs["rows"]] for k in range(2)]
-    least = "at least " if check.stopped else ""  # a search stopped early
-    of_all = f"{len(pairs)} of {least}{many(len(check.duplicates), 'pair')}"
-    caption = f"{of_all}, one above the other: are they the same?"
+    of_all = (
+        _("{shown} of at least {pairs} pairs")  # a search stopped early
+        if check.stopped
+        else _("{shown} of {pairs} pairs")
+    ).format(shown=len(pairs), pairs=words.whole(len(check.duplicates)))
+    caption = _("{pairs}, one above the other: are they the same?").format(pairs=of_all)
     return [
-        part("figure", address=sheet(check, rows), caption=caption, alt="Pairs of images", wide=True),
+        part("figure", address=sheet(check, rows), caption=caption, alt=_("Pairs of images"), wide=True),
         _table(
             pairs[["kind", "where", "classes", "first", "second"]],
-            ["Kind", "Where", "Classes", "First", "Second"],
-            f"Duplicates ({of_all})",
+            [_("Kind"), _("Where"), _("Classes"), _("First"), _("Second")],
+            _("Duplicates ({pairs})").format(pairs=of_all),
         ),
     ]
 

@@ -5,15 +5,15 @@ As in `vptlib.report.charts`: the figure is closed for pyplot.
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from vptlib.report.style import COLOURS, DPI, INK, OPEN, SOFT, WIDTH, styled_figure
-from vptlib.wording import many, per_cent
+from vptlib.report.layout import DASHED, fit, head, plain_axes
+from vptlib.report.style import COLOURS, OPEN, SOFT, is_narrow, styled_figure, type_size
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 
-_SIDE = 4.9  # inches: narrow, so that a phone shows it legibly
 _FIFTHS = np.linspace(0, 1, 6)
 
 
@@ -24,17 +24,18 @@ def reliability_figure(bins: pd.DataFrame, came_true: float) -> Figure:
         bins: from `vptlib.evidence.forecast.Record.bins`.
         came_true: the share of all cases, which is drawn as a level line: the constant.
     """
-    with styled_figure(4.7) as (fig, ax):
-        fig.set_size_inches(_SIDE, fig.get_figheight())
-        ax.plot([0, 1], [0, 1], color=OPEN, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
+    with styled_figure(3.6 if is_narrow() else 4.5, half=True) as (fig, ax):
+        ax.plot([0, 1], [0, 1], color=OPEN, linewidth=1.2, linestyle=DASHED, zorder=1)
         ax.axhline(came_true, color=SOFT, linewidth=1, zorder=1)
         for row in bins.itertuples():
             ax.plot([row.forecast] * 2, [row.came_true_low, row.came_true_high], color=SOFT, linewidth=2, zorder=2)
             ax.plot(row.forecast, row.came_true, "o", color=COLOURS["full"], markersize=9, zorder=3)
         _axes(ax, bins)
-        _head(ax, came_true)
-        fig.subplots_adjust(left=0.17, right=0.97, bottom=0.19, top=0.8)
-    fig.set_dpi(DPI * WIDTH / _SIDE)  # after pyplot has closed it, which sets back the resolution
+        says = words.sentences(
+            _("Dashed: honest probabilities."),
+            _("Level line: all cases, {share}.").format(share=words.per_cent(came_true, 0)),
+        )
+        fit(fig, head(ax, _("What was forecast and what came true"), says))
     return fig
 
 
@@ -42,28 +43,29 @@ def _axes(ax: Axes, bins: pd.DataFrame) -> None:
     ax.set_xlim(-0.02, 1.02)
     ax.set_ylim(-0.02, 1.02)
     ax.yaxis.set_major_locator(FixedLocator(_FIFTHS.tolist()))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: per_cent(value, 0)))
-    cases = {round(row.low, 6): row.cases for row in bins.itertuples()}
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: words.per_cent(value, 0)))
+    cases = {round(row.low, 6): int(row.cases) for row in bins.itertuples()}
     counts = [cases.get(round(low, 6), 0) for low in _FIFTHS[:-1]]
-    names = [f"{100 * low:.0f}–{per_cent(low + 0.2, 0)}\n{_cases(n)}" for low, n in zip(_FIFTHS, counts, strict=False)]
-    ax.set_xticks(_FIFTHS[:-1] + 0.1, names, fontsize=9, linespacing=1.4)
+    names = [f"{_part(low)}\n{_cases(n)}" for low, n in zip(_FIFTHS, counts, strict=False)]
+    ax.set_xticks(_FIFTHS[:-1] + 0.1, names, fontsize=type_size(9), linespacing=1.4)
     ax.set_xticks(_FIFTHS, minor=True)
     ax.grid(True, axis="x", which="minor")
     ax.grid(False, axis="x", which="major")
-    ax.tick_params(length=0, which="both")
-    ax.set_xlabel("Forecast probability")
-    ax.set_ylabel("Came true")
-    sns.despine(ax=ax, left=True, bottom=True)
+    plain_axes(ax, "y")
+    ax.grid(True, axis="x", which="minor")
+    ax.set_xlabel(_("Forecast probability"), fontsize=type_size(10.5))
+    ax.set_ylabel(_("Came true"), fontsize=type_size(10.5))
+
+
+def _part(low: float) -> str:
+    """ "20–40 %", on a narrow figure "20–40"."""
+    if is_narrow():
+        return f"{100 * low:.0f}–{100 * low + 20:.0f}"
+    return f"{100 * low:.0f}–{words.per_cent(low + 0.2, 0)}"
 
 
 def _cases(count: int) -> str:
-    return many(count, "case") if count else "none"
-
-
-def _head(ax: Axes, came_true: float) -> None:
-    subtitle = f"Dashed: honest probabilities.\nLevel line: all cases, {per_cent(came_true, 0)}."
-    ax.annotate(subtitle, (0, 1), (0, 8), "axes fraction", "offset points", va="bottom", color=SOFT, fontsize=10)
-    ax.annotate(
-        "What was forecast and what came true", (0, 1), (0, 40), "axes fraction", "offset points", va="bottom",
-        color=INK, fontsize=12.5, fontweight="bold",
-    )  # fmt: skip
+    """ "12 cases"; on a narrow figure the number alone, which its caption explains."""
+    if count == 0:
+        return _("none")
+    return words.whole(count) if is_narrow() else words.many(count, _("case"))

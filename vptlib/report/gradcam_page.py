@@ -1,6 +1,5 @@
 """The GradCAM page of a report: the same test images under two models, in four cells by which model is right."""
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,24 +10,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vptlib.explanations.maps import CELLS
-from vptlib.report.style import INK, SOFT, TITLES, WIDTH, text_style
-from vptlib.report.words import in_language
+from vptlib.report.fonts import wrapped
+from vptlib.report.style import INK, SOFT, WIDE, figure_width, is_narrow, text_style, type_size
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 
-words = in_language()
-
-# Inches: a page of WIDTH in the shape of A4's text; side of a tile, from tile to tile, between two cells; heights.
-_PAGE_HEIGHT, _PAGE_DPI = 12.0, 100
-_TILE, _PITCH, _GAP = 1.28, 1.365, 0.41
-_HEADING, _LABEL_LINE, _FOOT = 0.77, 0.17, 1.0
+_PAGE_HEIGHT, _PAGE_DPI = 12.0, 100  # inches of a wide page, the shape of A4's text
 _TILE_PIXELS = 64  # a side; more would only make the file larger
 _STEPS = 16  # of the map's colours and of the grey under them
 MAP_COLOURS = "viridis"  # even in lightness, safe for the colour-blind
 RIGHT, WRONG = ("✓", "#005A94", "solid"), ("✗", "#B34300", "dashed")
-_CAPTION = (
-    "Left: a test image and its true class. Beside it, for each model, the GradCAM map for the class that the "
-    "model predicts, named below: ✓ right, ✗ wrong (dashed frame). Yellow marks the patches that spoke most for "
-    "that class, dark blue those that did not. Each map is scaled by itself: compare where, not how much."
-)
 
 
 def gradcam_page(
@@ -52,26 +43,35 @@ def gradcam_page(
         opacity: of the maps over the greyed image; 0 shows the image, 1 the map alone.
 
     Returns:
-        A figure that fits the text of an A4 page.
+        A figure that fits the text of an A4 page; on a narrow screen its cells stand one under the other.
     """
-    names = [_label_lines(name) for name in class_names]
     cells = _cells_of_page(labels, predictions, counts)
-    lines = max((names[c].count("\n") + 1 for c in np.concatenate([labels, *predictions.values()])), default=1)
-    columns = ["Image", *(TITLES[method] for method in maps)]
+    columns = [_("Image"), *(words.title(method) for method in maps)]
     with text_style():
-        sheet = _Sheet([len(rows) for *_, rows in cells], lines)
-        for cell, (heading, count, rows) in enumerate(cells):
-            sheet.head(cell, heading, count, columns if len(rows) else ["none shown"])
+        shown = {int(c) for c in np.concatenate([labels, *predictions.values()])}
+        names = {c: _label_lines(class_names[c]) for c in shown}
+        lines = max((name.count("\n") + 1 for name in names.values()), default=1)
+        sheet = _Sheet([(heading, len(rows)) for heading, _count, rows in cells], lines, columns, _caption())
+        for cell, (_heading, count, rows) in enumerate(cells):
+            sheet.head(cell, count)
             for row, item in enumerate(rows):
                 picture = small(images[item])
-                sheet.show(cell, row, 0, picture, names[labels[item]])
+                sheet.show(cell, row, 0, picture, names[int(labels[item])])
                 for column, (method, of_method) in enumerate(maps.items(), start=1):
-                    guess = predictions[method][item]
+                    guess = int(predictions[method][item])
                     tile = overlay(picture, of_method[item], opacity)
                     sheet.show(cell, row, column, tile, names[guess], RIGHT if guess == labels[item] else WRONG)
-        sheet.foot(_CAPTION)
+        sheet.foot()
     plt.close(sheet.figure)
     return sheet.figure
+
+
+def _caption() -> str:
+    return _(
+        "Left: a test image and its true class. Beside it, for each model, the GradCAM map for the class that the "
+        "model predicts, named below: ✓ right, ✗ wrong (dashed frame). Yellow marks the patches that spoke most for "
+        "that class, dark blue those that did not. Each map is scaled by itself: compare where, not how much."
+    )
 
 
 def _cells_of_page(
@@ -79,22 +79,27 @@ def _cells_of_page(
 ) -> list[tuple[str, str, np.ndarray]]:
     """Heading, count and row numbers of each cell, in reading order."""
     (name_a, a), (name_b, b) = ((words.in_prose(m), np.asarray(p) == labels) for m, p in predictions.items())
-    of_all = {cell: f"{counts[cell]} of {sum(counts.values())} test images" if counts else "" for cell in CELLS}
+    of_all = {cell: "" for cell in CELLS}
+    if counts:
+        every = words.whole(sum(counts.values()))
+        of_all = {cell: _("{n} of {all} test images").format(n=words.whole(counts[cell]), all=every) for cell in CELLS}
     both, only_a, only_b, neither = CELLS
+    only = _("Only {method} right")
     return [
-        ("Both right", of_all[both], np.flatnonzero(a & b)),
-        ("Both wrong", of_all[neither], np.flatnonzero(~a & ~b)),
-        (f"Only {name_a} right", of_all[only_a], np.flatnonzero(a & ~b)),
-        (f"Only {name_b} right", of_all[only_b], np.flatnonzero(~a & b)),
+        (_("Both right"), of_all[both], np.flatnonzero(a & b)),
+        (_("Both wrong"), of_all[neither], np.flatnonzero(~a & ~b)),
+        (only.format(method=name_a), of_all[only_a], np.flatnonzero(a & ~b)),
+        (only.format(method=name_b), of_all[only_b], np.flatnonzero(~a & b)),
     ]
 
 
-def _label_lines(name: str, width: int = 18) -> str:
-    """A class name on one line or two, the rest of a longer one cut off visibly."""
-    lines = textwrap.wrap(name, width)
-    if len(lines) > 2:
-        lines = [lines[0], lines[1][: width - 1].rstrip() + "…"]
-    return "\n".join(lines)
+def _label_lines(name: str) -> str:
+    """A class name on one line or two as wide as a tile, the rest of a longer one cut off visibly."""
+    return wrapped(name, _tile_width() - (0.16 if is_narrow() else 0.1), type_size(9.6), lines=2)
+
+
+def _tile_width() -> float:
+    return 0.9 if is_narrow() else 1.28
 
 
 def small(image: np.ndarray) -> np.ndarray:
@@ -120,30 +125,51 @@ def _in_steps(values: np.ndarray) -> np.ndarray:
 
 
 class _Sheet:
-    """Four cells of tiles in two rows of two, laid out in inches from the top left corner of the figure."""
+    """Four cells of tiles, in two rows of two or, on a narrow figure, in one column; in inches from the top left."""
 
-    def __init__(self, rows: list[int], lines: int):
-        bands = [max(rows[:2]), max(rows[2:])]
-        label = 0.08 + lines * _LABEL_LINE
-        room = _PAGE_HEIGHT - 2 * _HEADING - _FOOT
-        self.tile = min(_TILE, room / max(1, sum(bands)) - label)
+    def __init__(self, cells: list[tuple[str, int]], lines: int, columns: list[str], caption: str):
+        self.width, self.size = figure_width(), type_size(9.6)
+        self.cells, self.tile, self.gap = cells, _tile_width(), 0.4
+        self.pitch = self.tile + (0.07 if is_narrow() else 0.085)
+        self.columns = [wrapped(title, self.tile, self.size, lines=2) for title in columns]
+        self.caption = wrapped(caption, self.width - (0.18 if is_narrow() else 2.45), self.size)
+        line = 1.2 * self.size / 72
+        self.titles = max(title.count("\n") + 1 for title in self.columns) * line
+        self.heading = 0.56 + self.titles
+        self.below = self._foot_height()
+        label = 0.08 + lines * line
+        bands = self._bands()
+        if not is_narrow():
+            room = _PAGE_HEIGHT - len(bands) * self.heading - self.below
+            self.tile = min(self.tile, room / max(1, sum(bands)) - label)
         self.row = self.tile + label
-        self.tops = [0.0, _HEADING + bands[0] * self.row]
-        self.height = self.tops[1] + _HEADING + bands[1] * self.row + _FOOT
-        self.figure = plt.figure(figsize=(WIDTH, self.height), dpi=_PAGE_DPI)
+        self.tops = [self.heading * k + self.row * sum(bands[:k]) for k in range(len(bands))]
+        self.height = self.heading * len(bands) + self.row * sum(bands) + self.below
+        self.figure = plt.figure(figsize=(self.width, self.height), dpi=_PAGE_DPI * WIDE / self.width)
 
-    def head(self, cell: int, heading: str, count: str, columns: list[str]) -> None:
+    def _bands(self) -> list[int]:
+        """Rows of tiles in each row of cells."""
+        rows = [count for _heading, count in self.cells]
+        return rows if is_narrow() else [max(rows[:2]), max(rows[2:])]
+
+    def _foot_height(self) -> float:
+        """Inches for the scale of colours and the caption: beside each other, or one under the other."""
+        high = (self.caption.count("\n") + 1) * 1.3 * self.size / 72
+        return high + 0.85 if is_narrow() else max(high + 0.2, 0.9)
+
+    def head(self, cell: int, count: str) -> None:
         left, top = self._corner(cell)
-        self._write(left, top + 0.22, heading, fontsize=11.5, fontweight="bold")
+        heading, rows = self.cells[cell]
+        self._write(left, top + 0.22, heading, fontsize=type_size(11.5), fontweight="bold")
         self._write(left, top + 0.42, count)
-        for column, title in enumerate(columns):
-            self._write(left + column * _PITCH, top + 0.65, title, color=SOFT)
+        for column, title in enumerate(self.columns if rows else [_("none shown")]):
+            self._write(left + column * self.pitch, top + 0.48 + self.titles, title, color=SOFT, linespacing=1.1)
 
     def show(self, cell: int, row: int, column: int, tile: np.ndarray, label: str, mark=("", INK, "solid")) -> None:
         left, top = self._corner(cell)
-        left, top = left + column * _PITCH, top + _HEADING + row * self.row - 0.05
+        left, top = left + column * self.pitch, top + self.heading + row * self.row
         axes = self._axes(left, top, self.tile, self.tile)
-        axes.imshow(tile, interpolation="nearest")
+        axes.imshow(tile, interpolation="none")
         axes.set(xticks=[], yticks=[])
         sign, colour, style = mark
         for spine in axes.spines.values():
@@ -151,23 +177,26 @@ class _Sheet:
         below = top + self.tile + 0.05
         self._write(left, below, f"{sign} {label}".strip(), va="top", color=colour, linespacing=1.1)
 
-    def foot(self, caption: str) -> None:
-        top = self.height - _FOOT + 0.16
-        self._write(0.04, top + 0.1, "Spoke for the class")
-        scale = self._axes(0.04, top + 0.2, 1.9, 0.15)
+    def foot(self) -> None:
+        top = self.height - self.below + 0.2
+        self._write(0.04, top, _("Spoke for the class"))
+        scale = self._axes(0.04, top + 0.08, 1.9, 0.15)
         scale.imshow(np.linspace(0, 1, 128)[None], cmap=MAP_COLOURS, aspect="auto")
         scale.set_axis_off()
-        self._write(0.04, top + 0.52, "least")
-        self._write(1.94, top + 0.52, "most in this image", ha="right")
-        self._write(2.25, top - 0.04, textwrap.fill(caption, 90), va="top", linespacing=1.3)
+        self._write(0.04, top + 0.4, _("least"))
+        self._write(1.94, top + 0.4, _("most in this image"), ha="right")
+        left, down = (0.04, 0.52) if is_narrow() else (2.3, -0.13)
+        self._write(left, top + down, self.caption, va="top", linespacing=1.25)
 
     def _corner(self, cell: int) -> tuple[float, float]:
-        return 0.04 + (cell % 2) * (2 * _PITCH + _TILE + _GAP), self.tops[cell // 2]
+        if is_narrow():
+            return 0.06, self.tops[cell]
+        return 0.04 + (cell % 2) * (2 * self.pitch + self.tile + self.gap), self.tops[cell // 2]
 
     def _axes(self, left: float, top: float, width: float, height: float) -> Axes:
         bottom = self.height - top - height
-        return self.figure.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
+        return self.figure.add_axes((left / self.width, bottom / self.height, width / self.width, height / self.height))
 
     def _write(self, left: float, top: float, text: str, **options) -> None:
-        options = {"fontsize": 9.2, "va": "baseline"} | options
-        self.figure.text(left / WIDTH, 1 - top / self.height, text, **options)
+        options = {"fontsize": self.size, "va": "baseline"} | options
+        self.figure.text(left / self.width, 1 - top / self.height, text, **options)

@@ -21,12 +21,10 @@ from vptlib.data.tables import TABLES
 from vptlib.data.tasks import TASKS
 from vptlib.errors import UserError
 from vptlib.report.judged import told_apart_before
-from vptlib.report.words import in_language
+from vptlib.report.words import words
 from vptlib.study.done_rules import CANDIDATES, MOST_STEPS
 from vptlib.tuning.methods import STANDARD
 from vptlib.wording import in_points, listed
-
-words = in_language()
 
 SEEDS = (0, 1, 2)
 TEST_IMAGES = 400

@@ -1,10 +1,15 @@
 """What is known about a finished study beyond its runs: its audit, its input size, what is asked, what it can show."""
 
+import os
+import platform
+from datetime import UTC, date, datetime
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from vptlib.computed import computed_once
 from vptlib.data.tasks import Task, load_task
 from vptlib.evidence.audit import audit
 from vptlib.evidence.limits import limits_for, read_limits
@@ -15,10 +20,23 @@ from vptlib.statement import Statement, statement
 from vptlib.study.input_size import InputSizes, sizes_seen
 from vptlib.study.study import Study
 
+VERSIONS_OF = ("vptlib", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn", "mlflow", "papermill")
 # A larger input counts as clearly better from so many standard errors on.
 CLEAR_ERRORS = 2
 
 
+def versions() -> dict[str, str]:
+    """Python and the libraries that shape the figures, with their versions."""
+    return {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF}
+
+
+def report_day() -> date:
+    """The day of a report: today, or that of `SOURCE_DATE_EPOCH`, seconds since 1970, for one that is made again."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return datetime.fromtimestamp(int(seconds), UTC).date() if seconds.isdecimal() else date.today()
+
+
+@computed_once
 def known_of(study: Study, runs: pd.DataFrame, margin: float, asked: dict[str, Any]) -> dict[str, Any]:
     """What `vptlib.evidence.decision.recommend` takes beyond the runs and the margin, by name.
 

@@ -8,12 +8,13 @@ import inspect
 import re
 import types
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from vptlib.data.conditions import Conditions
 from vptlib.evidence.prices import ASSUMED, Prices, Span, bounds_in_words
+from vptlib.report.words import ENGLISH, languages
 from vptlib.study import done_rules
 from vptlib.study.plan import CANDIDATES, CHOICES, RANGES, STEPS, Plan
 from vptlib.study.published_rules import DONE
@@ -21,6 +22,7 @@ from vptlib.study.published_rules import DONE
 # Defaults that the rules of the study give: under "until done", and under the others.
 _BY_THE_RULES = {"steps": (done_rules.MOST_STEPS, STEPS), "candidates": (done_rules.CANDIDATES, CANDIDATES)}
 _RANGES = RANGES | {"severity": (1, 5), "images_per_cell": (1, 4)}
+_CHOICES = CHOICES | {"language": tuple(languages())}
 _BOUNDS = {
     "accuracy_needed": "above 0, below 1",
     "accuracy_today": "from 0, below 1",
@@ -42,6 +44,8 @@ class ReportOnly(Strict):
 
     Attributes:
         title: over the first page.
+        language: of the report, or a list of several: the first is index.html, another such as index.ja.html, and the
+            pages link to each other. Nothing is computed again for another.
         tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
             all 19 of VTAB-1k.
         margin: a difference in accuracy, as a fraction, that would matter to the reader.
@@ -65,6 +69,7 @@ class ReportOnly(Strict):
     """
 
     title: str = "Visual prompt tuning or full fine-tuning?"
+    language: str | Annotated[tuple[str, ...], Field(min_length=1)] = ENGLISH
     tasks: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.01, gt=0, lt=1)
     accuracy_needed: float | None = Field(None, gt=0, lt=1)
@@ -162,6 +167,8 @@ def _kind(name: str, annotation: Any) -> str:
 
 
 def _kind_of_part(name: str, part: Any) -> str:
+    if get_origin(part) is Annotated:
+        return _kind_of_part(name, get_args(part)[0])
     if get_origin(part) is Literal:
         return f'"{get_args(part)[0]}"'
     if get_origin(part) is tuple:
@@ -173,7 +180,7 @@ def _kind_of_part(name: str, part: Any) -> str:
         return f"whole number from {least:,} to {most:,}"
     if part is float:
         return f"number {_BOUNDS[name]}"
-    return ", ".join(f'"{choice}"' for choice in CHOICES[name]) if name in CHOICES else "text"
+    return ", ".join(f'"{choice}"' for choice in _CHOICES[name]) if name in _CHOICES else "text"
 
 
 def _default(name: str, field: Any) -> str:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
+from vptlib.computed import computed_once
 from vptlib.data.files import LazyImages
 from vptlib.data.readers import short_name
 from vptlib.errors import UserError
@@ -113,6 +114,7 @@ class Study(Plan):
         for n in self.sizes:
             material_of(self).parts(n, self.seeds[0], self.conditions, self.rules)
 
+    @computed_once
     def runs(self) -> pd.DataFrame:
         """The finished runs of this study, one row each.
 

@@ -1,6 +1,5 @@
 """`decision_explorer`: what to do next, as the accuracy needed, the prices and the number of tasks change."""
 
-import textwrap
 from typing import Any, NamedTuple
 
 import ipywidgets
@@ -17,13 +16,13 @@ from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import FULL, PROMPT, Recommendation
 from vptlib.evidence.stages import Plan, plan
 from vptlib.report.charts import spread_apart
-from vptlib.report.style import COLOURS, SOFT, TITLES
-from vptlib.report.words import in_language
-
-words = in_language()
+from vptlib.report.fonts import wrapped
+from vptlib.report.style import COLOURS, SOFT
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 
 _WIDTH, _LINE = 9.6, 0.181  # inches: of the figure, and from one line of its text to the next
-_LETTERS = 62
+_TEXT = 3.9  # inches: width of its text
 
 
 class Decision(NamedTuple):
@@ -76,24 +75,26 @@ def decision_explorer(
         draw,
         {
             "accuracy": slider(
-                ipywidgets.FloatSlider, "accuracy needed, %", value=100 * accuracy,
+                ipywidgets.FloatSlider, _("accuracy needed, %"), value=100 * accuracy,
                 min=min(most["accuracy"][0], 100 * accuracy), max=max(most["accuracy"][1], 100 * accuracy),
                 step=1, readout_format=".0f", **calm,
             ),
             "margin": slider(
-                ipywidgets.FloatSlider, "least that matters, points", value=100 * margin,
+                ipywidgets.FloatSlider, _("least that matters, points"), value=100 * margin,
                 min=min(most["margin"][0], 100 * margin), max=max(most["margin"][1], 100 * margin),
                 step=0.5, readout_format=".1f", **calm,
             ),
             "label_price": slider(
-                ipywidgets.BoundedFloatText, "price of a label", value=label_price, min=0.001, max=1e6, step=0.5
+                ipywidgets.BoundedFloatText, _("price of a label"), value=label_price, min=0.001, max=1e6, step=0.5
             ),
-            "tasks": slider(ipywidgets.BoundedIntText, "number of tasks", value=tasks, min=1, max=100_000),
+            "tasks": slider(ipywidgets.BoundedIntText, _("number of tasks"), value=tasks, min=1, max=100_000),
             "point_value": slider(
-                ipywidgets.BoundedFloatText, "value of a point", value=point_value, min=0, max=1e9, step=50
+                ipywidgets.BoundedFloatText, _("value of a point"), value=point_value, min=0, max=1e9, step=50
             ),
         },
-        f"{_headline(first)}. Decision for {100 * accuracy:.0f} % needed.",
+        _("{headline}. Decision for {share} needed.").format(
+            headline=_headline(first), share=words.per_cent(accuracy, 0)
+        ),
     )  # fmt: skip
 
 
@@ -127,10 +128,12 @@ def _headline(found: Decision) -> str:
 
 def _decision_figure(curves: pd.DataFrame, accuracy: float, found: Decision) -> Figure:
     """Left the curves and the accuracy needed; right what to do, in stages, and the bill."""
-    said = [f"{words.PLAN_PARTS[stage.code]}: {words.sentence(stage)}" for stage in found.plan.stages] + found.bill
-    wrapped = {"initial_indent": "• ", "subsequent_indent": "   ", "break_on_hyphens": False}
-    lines = [textwrap.fill(text, _LETTERS, **wrapped) for text in said]
-    headline = textwrap.fill(_headline(found), 42)
+    stages = [
+        _("{part}: {sentence}").format(part=words.PLAN_PARTS[stage.code], sentence=words.sentence(stage))
+        for stage in found.plan.stages
+    ]
+    lines = ["• " + wrapped(text, _TEXT, 9).replace("\n", "\n   ") for text in stages + found.bill]
+    headline = wrapped(_headline(found), _TEXT, 12.5, bold=True)
     rows = sum(text.count("\n") + 1 for text in lines)
     head = 0.45 + 0.24 * headline.count("\n")  # inches
     height = max(4.3, head + _LINE * rows + 0.3)
@@ -155,14 +158,14 @@ def _draw_curves(axis: Axes, curves: pd.DataFrame, accuracy: float, found: Decis
     low, high = axis.get_ylim()
     low, high = min(low, 100 * accuracy - 2), max(high, 100 * accuracy + 2)
     end = max(sizes) * 1.1
-    axis.set(xscale="log", ylim=(low, high), xlabel="labelled images a task", xlim=(min(sizes) * 0.9, end))
+    axis.set(xscale="log", ylim=(low, high), xlabel=_("labelled images a task"), xlim=(min(sizes) * 0.9, end))
     axis.axhline(100 * accuracy, color=SOFT, lw=1.2)
-    axis.text(min(sizes), 100 * accuracy, "needed", color=SOFT, va="center", fontsize=9, backgroundcolor="white")
-    axis.set_title("accuracy on test images, %", fontsize=10, loc="left")
+    axis.text(min(sizes), 100 * accuracy, _("needed"), color=SOFT, va="center", fontsize=9, backgroundcolor="white")
+    axis.set_title(_("accuracy on test images, %"), fontsize=10, loc="left")
     axis.set_xticks(sizes, [f"{n:,}" if n in (sizes[0], sizes[-1]) else "" for n in sizes])
     axis.minorticks_off()
     axis.spines[["top", "right"]].set_visible(False)
     places = spread_apart(list(ends.values()), [0.11 * (high - low)] * len(ends), (low, high))
     for method, place in zip(ends, places, strict=True):
-        name = textwrap.fill(TITLES[method], 11)
+        name = wrapped(words.title(method), 0.95, 9, bold=True)
         axis.text(1.06 * end, place, name, color=COLOURS[method], va="center", fontsize=9, fontweight="bold")

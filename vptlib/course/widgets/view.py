@@ -9,7 +9,10 @@ import io
 from collections.abc import Callable
 
 import ipywidgets
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+
+from vptlib.report.fonts import families
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 DPI = 100
@@ -37,8 +40,9 @@ class View(ipywidgets.VBox):
 
     def redraw(self) -> None:
         """Draw the picture for the present values of the controls."""
-        figure = self.draw(**{name: c.value for name, c in self.controls.items() if hasattr(c, "value")})
-        self.picture.value = png(figure)
+        with plt.rc_context({"font.family": families()}):
+            figure = self.draw(**{name: c.value for name, c in self.controls.items() if hasattr(c, "value")})
+            self.picture.value = png(figure)
 
     def _repr_mimebundle_(self, **kwargs):
         return super()._repr_mimebundle_(**kwargs) | still(self.text, self.picture)

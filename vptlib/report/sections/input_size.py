@@ -12,24 +12,19 @@ from vptlib.data.preparing import ImageSet, Preprocessing, as_the_model_sees, as
 from vptlib.data.splits import few_shot
 from vptlib.report.addresses import data_address
 from vptlib.report.charts import input_size_figure
-from vptlib.report.sections.basic import facts, figure, part, table
-from vptlib.report.words import in_language
+from vptlib.report.figure_html import figure
+from vptlib.report.sections.basic import facts, heading, part, table
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 from vptlib.study.input_size import InputSizes, reasons_for, sizes_seen
 from vptlib.study.material import material_of
 from vptlib.study.published_rules import DONE
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
-from vptlib.wording import duration, in_points, per_cent, plain
 
-words = in_language()
 PICTURES = 3
 # Pixels of a picture on the page: largest width of the original, least side of what the model sees.
 ORIGINAL_WIDTH, SEEN_SIDE = 300, 168
-ASPECTS = {
-    "squash": "both sides are scaled to the square",
-    "crop": "the largest square in the middle is scaled",
-    "pad": "the long side is scaled, and grey bars fill the square",
-}
 
 
 def input_size_part(study: Study) -> list[HTML]:
@@ -41,20 +36,12 @@ def input_size_part(study: Study) -> list[HTML]:
     if study.rules != DONE:
         return []
     seen, sentences = sizes_seen(study), [words.sentence(reason) for reason in reasons_for(study)]
-    heading = part("heading", text="The input size", level=3)
+    head = heading(_("How large the model sees them"))
     if seen is not None and not seen.rows and not seen.fixed:
-        return [heading, facts({"Input size": sentences[0]})]
-    labels = ["Input size", "How it was chosen", "Note", "Also"]
+        return [head, facts({_("Input size"): sentences[0]})]
+    labels = [_("Input size"), _("How it was chosen"), _("Note"), _("Also")]
     compared = [_figure(seen), _table(seen)] if seen is not None and seen.rows else []
-    return [heading, facts(dict(zip(labels, sentences, strict=False))), *compared, _pictures(study)]
-
-
-def size_warning(study: Study) -> str:
-    """For the first page: the time allowed a smaller input than the images call for, and what that costs; else ""."""
-    seen = sizes_seen(study) if study.rules == DONE else None
-    if seen is None or seen.without_limit is None:
-        return ""
-    return words.sentence(next(found for found in seen.findings() if found.code == "larger_input_needs_time"))
+    return [head, facts(dict(zip(labels, sentences, strict=False))), *compared, _pictures(study)]
 
 
 def input_size_summary(study: Study) -> dict[str, Any]:
@@ -68,28 +55,41 @@ def input_size_summary(study: Study) -> dict[str, Any]:
 
 
 def _figure(seen: InputSizes) -> HTML:
-    caption = (
-        "Below each size: the cost of a training step as a multiple of the smallest size's, and the time in which the "
-        "backbone sees 100 images. A size whose line reaches the dashed one is within one standard error of the best."
-    )
-    each = ", ".join(f"{row.size} px {per_cent(row.accuracy)}" for row in seen.rows)
-    return figure(input_size_figure(seen.table()), caption, f"Accuracy against input size: {each}")
+    best = next(row for row in seen.rows if row.size == seen.best)
+    caption = _(
+        "The best is {best} px with {accuracy}; {chosen} px is chosen. Below each size: the cost of a training step "
+        "as a multiple of the smallest size's, and the time in which the backbone sees 100 images. A size whose line "
+        "reaches the dashed one is within one standard error of the best."
+    ).format(best=best.size, accuracy=words.per_cent(best.accuracy), chosen=seen.chosen)
+    each = words.listed(f"{row.size} px {words.per_cent(row.accuracy)}" for row in seen.rows)
+    alt = _("Accuracy against input size: {each}").format(each=each)
+    data = seen.table()
+    return figure(lambda: input_size_figure(data), caption, alt, data, "input-size")
 
 
 def _table(seen: InputSizes) -> HTML:
     rows = [
         [
-            f"{row.size} px{' (chosen)' if row.size == seen.chosen else ''}",
-            f"{per_cent(row.accuracy)} ± {plain(100 * row.standard_error)}",
-            "the best" if row.size == seen.best else f"{in_points(row.behind)} ± {plain(100 * row.behind_error)}",
-            f"{row.tokens:,}",
-            f"× {plain(row.relative_cost)}",
-            duration(100 * row.seconds_per_image),
+            (_("{size} px (chosen)") if row.size == seen.chosen else "{size} px").format(size=row.size),
+            f"{words.per_cent(row.accuracy)} ± {words.plain(100 * row.standard_error)}",
+            _("the best")
+            if row.size == seen.best
+            else f"{words.in_points(row.behind)} ± {words.plain(100 * row.behind_error)}",
+            words.whole(row.tokens),
+            f"× {words.plain(row.relative_cost)}",
+            words.duration(100 * row.seconds_per_image),
         ]
         for row in seen.rows
     ]
-    columns = ["Input size", "Accuracy", "Behind the best", "Tokens", "Training step", "100 images"]
-    caption = "Frozen features at each size, with standard errors; the error of a difference is that of pairs"
+    columns = [
+        _("Input size"),
+        _("Accuracy"),
+        _("Behind the best"),
+        _("Parts of an image (tokens)"),
+        _("Training step"),
+        _("100 images"),
+    ]
+    caption = _("Frozen features at each size, with standard errors; the error of a difference is that of pairs")
     return table(pd.DataFrame(rows, columns=columns), caption)
 
 
@@ -103,18 +103,25 @@ def _pictures(study: Study) -> HTML:
     firsts = np.sort(np.unique(task.train.labels[labelled], return_index=True)[1])
     images = task.train.select(labelled[[*firsts, *np.delete(np.arange(len(labelled)), firsts)][:PICTURES]])
     names = [task.class_names[label] for label in images.labels]
+    side = wanted.size
+    again = _("The same, {side} × {side} px").format(side=side)
     rows = [
-        [(_small(image), f"Image of class {name}"), (_enlarged(square), f"The same, {wanted.size} × {wanted.size} px")]
+        [(_small(image), _("Image of class {name}").format(name=name)), (_enlarged(square), again)]
         for image, square, name in zip(_originals(images), as_the_model_sees(images, wanted), names, strict=True)
     ]
-    heads = ["The image", f"What the model sees: {wanted.size} × {wanted.size} px"]
+    heads = [_("The image"), _("What the model sees: {side} × {side} px").format(side=side)]
     return part("seen", heads=heads, rows=rows, caption=_caption(images, wanted))
 
 
 def _caption(images: ImageSet | LazyImages, wanted: Preprocessing) -> str:
     are_square = aspect_in_effect(images, "crop") == "squash"
-    how = "They are square" if are_square else ASPECTS[wanted.aspect].capitalize()
-    return f"Labelled images as the model sees them, at {wanted.size} × {wanted.size} px. {how}."
+    shown = _("Labelled images as the model sees them, at {side} × {side} px.").format(side=wanted.size)
+    how = {
+        "squash": _("Both sides are scaled to the square."),
+        "crop": _("The largest square in the middle is scaled."),
+        "pad": _("The long side is scaled, and grey bars fill the square."),
+    }
+    return words.sentences(shown, _("They are square.") if are_square else how[wanted.aspect])
 
 
 def _originals(images: ImageSet | LazyImages) -> list[Image.Image]:

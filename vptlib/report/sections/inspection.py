@@ -44,6 +44,7 @@ from vptlib.evidence.mistakes import (
     wrong_images,
 )
 from vptlib.report.addresses import data_address
+from vptlib.report.figure_html import figure
 from vptlib.report.inspection_charts import (
     MOST_CLASSES,
     confusion_figure,
@@ -51,19 +52,25 @@ from vptlib.report.inspection_charts import (
     reliability_figure,
     selective_figure,
 )
-from vptlib.report.sections.basic import facts, figure, part, table
-from vptlib.report.words import in_language
+from vptlib.report.sections.basic import (
+    MOST_ROWS,
+    facts,
+    folding_table,
+    heading,
+    part,
+    table,
+    with_range,
+)
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 from vptlib.statement import Statement, statement
 from vptlib.study.material import material_of
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
-from vptlib.tuning.methods import METHODS
-from vptlib.wording import many, per_cent, plain
 
-words = in_language()
 # How right the answers that a model gives by itself may have to be; those above its accuracy are looked at.
 WANTED = (0.9, 0.95, 0.99)
-MOST_ROWS, MOST_CURVES, MOST_PICTURES, PICTURE_SIDE = 15, 3, 6, 200
+MOST_CURVES, MOST_PICTURES, PICTURE_SIDE = 3, 6, 200
 _SIGNS = {MET: ("✓", "holds"), NOT_MET: ("✗", "does-not-hold")}
 
 
@@ -85,10 +92,10 @@ def inspection_part(
     return [
         *_limits(found),
         facts(dict(_facts(found))),
+        heading(_("Class by class")),
         *_classes(found),
         *_confusion(found),
-        *_by_itself(found),
-        *_curves(found),
+        *_sure(found),
         *_pictures(study, found),
     ]
 
@@ -202,35 +209,48 @@ def _ends(rate: Rate) -> dict[str, float | None]:
 
 # ---- sentences --------------------------------------------------------------------------------------------------
 
-_LABELS = {
-    "worst_class": "Weakest class",
-    "classes_not_tested": "Not tested",
-    "interval_of_rates": "Intervals",
-    "worst_group": "Weakest group",
-    "groups_too_small": "Groups",
-    "no_probabilities": "How sure it is",
-    "some_without_probabilities": "Probabilities",
-    "calibrated": "How sure it is",
-    "not_calibrated": "How sure it is",
-    "answers_by_itself": "By itself",
-    "answers_none": "By itself",
-    "operating_point": "Threshold",
-    "too_few_defects": "Threshold",
-    "limits_at_promotion": "At promotion",
-}
+
+def _labels() -> dict[str, str]:
+    """Code of a finding → the label before its sentence."""
+    return {
+        "worst_class": _("Weakest class"),
+        "classes_not_tested": _("Not tested"),
+        "interval_of_rates": _("Intervals"),
+        "worst_group": _("Weakest group"),
+        "groups_too_small": _("Groups"),
+        "no_probabilities": _("How sure it is"),
+        "some_without_probabilities": _("Probabilities"),
+        "calibrated": _("How sure it is"),
+        "not_calibrated": _("How sure it is"),
+        "answers_by_itself": _("By itself"),
+        "answers_none": _("By itself"),
+        "operating_point": _("Threshold"),
+        "too_few_defects": _("Threshold"),
+        "limits_at_promotion": _("At promotion"),
+    }
 
 
 def _facts(found: Looked) -> list[tuple[str, str]]:
     """A label and the sentences under it, in the order of the findings."""
-    answers = found.answers
-    trainings = many(answers.trainings, "training")
-    looked_at = f"{METHODS[found.method].title} with {found.n:,} labelled images, {trainings}"
+    answers, labels = found.answers, _labels()
     right = answers.rate(answers.right, np.ones_like(answers.right))
-    tested = f"{per_cent(right.value)} of {many(answers.images, 'test image')} are right ({_range(right)})"
-    texts: dict[str, list[str]] = {"Looked at": [f"{looked_at}: {tested}."]}
+    one = _("{method} with {n} labelled images, one training: {share} of {images} test images are right ({interval}).")
+    several = _(
+        "{method} with {n} labelled images, mean of {trainings} trainings: {share} of {images} test images are right "
+        "({interval})."
+    )
+    looked_at = (one if answers.trainings == 1 else several).format(
+        method=words.title(found.method),
+        n=words.whole(found.n),
+        trainings=answers.trainings,
+        share=words.per_cent(right.value),
+        images=words.whole(answers.images),
+        interval=_range(right),
+    )
+    texts: dict[str, list[str]] = {_("Looked at"): [looked_at]}
     for each in found.findings():
-        texts.setdefault(_LABELS[each.code], []).append(words.sentence(each))
-    return [(label, " ".join(sentences)) for label, sentences in texts.items()]
+        texts.setdefault(labels[each.code], []).append(words.sentence(each))
+    return [(label, words.sentences(*sentences)) for label, sentences in texts.items()]
 
 
 def _range(rate: Rate) -> str:
@@ -241,20 +261,24 @@ def _limits(found: Looked) -> list[HTML]:
     """The limits with their verdicts; nothing where none was set."""
     if not found.tested:
         return []
-    rows = [
-        (
-            words.limit_in_words(tested.limit.kind, tested.limit.classes, tested.limit.value, tested.limit.each_group),
-            *_SIGNS.get(tested.verdict, ("?", "open"))[::-1],
-            words.LIMIT_VERDICTS[tested.verdict],
-            words.sentence(tested.finding()),
-        )
-        for tested in found.tested
-    ]
-    caption = (
-        f"Limits set in the YAML file before the runs, tested on {METHODS[found.method].title} with "
-        f"{found.n:,} labelled images; its answer is the most probable class"
-    )
-    return [part("tested_limits", rows=rows, caption=caption)]
+    items = [(limit_of(tested), *_mark(tested), [("", words.sentence(tested.finding()))]) for tested in found.tested]
+    caption = _(
+        "Limits set in the YAML file before the runs, tested on {method} with {n} labelled images; its answer is the "
+        "most probable class"
+    ).format(method=words.in_prose(found.method), n=words.whole(found.n))
+    return [part("verdicts", heads=[_("Limit"), _("Verdict"), _("Because")], items=items, caption=caption)]
+
+
+def limit_of(tested: Tested) -> str:
+    """The limit in words: "Misses of “scratch”: at most 2 %"."""
+    limit = tested.limit
+    return words.limit_in_words(limit.kind, limit.classes, limit.value, limit.each_group)
+
+
+def _mark(tested: Tested) -> tuple[str, str]:
+    """The kind of verdict, and a sign with its name."""
+    sign, kind = _SIGNS.get(tested.verdict, ("?", "open"))
+    return kind, f"{sign} {words.LIMIT_VERDICTS[tested.verdict]}"
 
 
 # ---- classes ----------------------------------------------------------------------------------------------------
@@ -262,73 +286,96 @@ def _limits(found: Looked) -> list[HTML]:
 
 def _classes(found: Looked) -> list[HTML]:
     """Recall and precision of each class; of many, the weakest, and the rest folded away."""
-    columns = ["Class", "Test images", "Recall", "Precision", "Most often called"]
-    caption = "Recall: share of the class that is recognised. Precision: share of what is called so that is right"
+    caption = _(
+        "Recall: share of the class that is recognised. Precision: share of what is called so that is right. In "
+        "brackets: 95\u202f% intervals"
+    )
     if len(found.rates) <= MOST_ROWS:
-        return [table(_class_rows(found.rates, columns), f"{caption}. In brackets: 95\u202f% intervals")]
-    there = [rates for rates in found.rates if rates.recall.cases]
-    order = sorted(there, key=lambda rates: rates.recall.value)
-    first, rest = order[:MOST_ROWS], order[MOST_ROWS:]
-    weakest = table(_class_rows(first, columns), f"The {len(first)} weakest of {len(found.rates):,} classes. {caption}")
-    if not rest:
-        return [weakest]
-    frame = _class_rows(rest, columns)
-    return [
-        weakest,
-        part("folded_table", head=f"The other {len(rest):,} classes", columns=columns, rows=frame.values.tolist()),
-    ]
+        return [table(_class_rows(found.rates), caption)]
+    there = sorted((rates for rates in found.rates if rates.recall.cases), key=lambda rates: rates.recall.value)
+    weakest = _("The weakest of {classes} classes. {explained}").format(
+        classes=words.whole(len(found.rates)), explained=caption
+    )
+    return folding_table(_class_rows(there), weakest)
 
 
-def _class_rows(rates: Sequence[ClassRates], columns: list[str]) -> pd.DataFrame:
+def _class_rows(rates: Sequence[ClassRates]) -> pd.DataFrame:
     rows = [
-        [each.name, f"{each.recall.images:,}", _cell(each.recall), _cell(each.precision), each.taken_for or "–"]
+        [each.name, words.whole(each.recall.images), _cell(each.recall), _cell(each.precision), each.taken_for or "–"]
         for each in rates
     ]
+    columns = [_("Class"), _("Test images"), _("Recall"), _("Precision"), _("Most often called")]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _cell(rate: Rate) -> str:
     """ "82.3 % (78.0 to 86.1)"; a dash where nothing was called so, or no image is there."""
-    return f"{per_cent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})" if rate.cases else "–"
+    return with_range(rate.value, rate.low, rate.high) if rate.cases else "–"
 
 
 def _confusion(found: Looked) -> list[HTML]:
     """The confusion matrix of a few classes; of many, the commonest mistakes."""
     answers, pairs = found.answers, confused_pairs(found.answers)
     if len(answers.class_names) <= MOST_CLASSES:
-        caption = "Each row holds the test images of one class. What lies off the diagonal is wrong."
-        alt = "Confusion matrix. " + (_pairs_in_words(pairs.head(3)) or "No image is wrong.")
-        return [figure(confusion_figure(confusion(answers), answers.class_names, answers.trainings), caption, alt)]
-    rows = [[row.truth, row.prediction, plain(row.images), per_cent(row.share)] for row in pairs.itertuples()]
-    columns = ["It is", "It was called", "Images", "Share of the class"]
-    return [table(pd.DataFrame(rows, columns=columns), "The commonest mistakes, per training")] if rows else []
+        worst = _pairs_in_words(pairs.head(3)) or _("No image is wrong.")
+        caption = _("{worst} Each row holds the test images of one class; what lies off the diagonal is wrong.")
+        alt = _("Confusion matrix. {worst}").format(worst=worst)
+        counts = confusion(answers)
+        data = pd.DataFrame(counts, columns=list(answers.class_names))
+        data.insert(0, _("It is"), list(answers.class_names), allow_duplicates=True)
+        draw = lambda: confusion_figure(counts, answers.class_names, answers.trainings)  # noqa: E731
+        return [figure(draw, caption.format(worst=worst), alt, data, "confusion")]
+    rows = [
+        [row.truth, row.prediction, words.plain(row.images), words.per_cent(row.share)] for row in pairs.itertuples()
+    ]
+    columns = [_("It is"), _("It was called"), _("Images"), _("Share of the class")]
+    return folding_table(pd.DataFrame(rows, columns=columns), _("The commonest mistakes, per training")) if rows else []
 
 
 def _pairs_in_words(pairs: pd.DataFrame) -> str:
-    each = [f"{row.truth} called {row.prediction}: {plain(row.images)}" for row in pairs.itertuples()]
-    return f"The commonest mistakes: {'; '.join(each)}." if each else ""
+    one = _("{truth} called {called}: {images}")
+    each = [
+        one.format(truth=row.truth, called=row.prediction, images=words.plain(row.images)) for row in pairs.itertuples()
+    ]
+    return (
+        _("The commonest mistakes, images per training: {each}.").format(each=words.series(each, ";")) if each else ""
+    )
 
 
 # ---- how sure it is ---------------------------------------------------------------------------------------------
+
+
+def _sure(found: Looked) -> list[HTML]:
+    parts = [*_by_itself(found), *_curves(found)]
+    return [heading(_("How sure it is, and what may go to a person")), *parts] if parts else []
 
 
 def _by_itself(found: Looked) -> list[HTML]:
     """For each accuracy that may be wanted, what is left to a person; nothing without probabilities."""
     rows = [
         [
-            per_cent(each.wanted, 0),
+            words.per_cent(each.wanted, 0),
             _cell(each.share),
-            per_cent(each.threshold),
+            words.per_cent(each.threshold),
             _cell(each.accuracy),
-            per_cent(1 - each.share.value, 0),
+            words.per_cent(1 - each.share.value, 0),
         ]
         if each.is_possible
-        else [per_cent(each.wanted, 0), "none", "–", "–", "all"]
+        else [words.per_cent(each.wanted, 0), _("none"), "–", "–", _("all")]
         for each in found.selective
     ]
-    columns = ["Wanted", "Answers by itself", "If its probability is", "Right among these", "To a person"]
-    caption = "How much the model may answer by itself, measured on images that did not choose the threshold"
-    return [table(pd.DataFrame(rows, columns=columns), f"{caption}. In brackets: 95\u202f% intervals")] if rows else []
+    columns = [
+        _("Right answers wanted"),
+        _("Answers by itself"),
+        _("If its probability is at least"),
+        _("Right among these"),
+        _("To a person"),
+    ]
+    caption = _(
+        "How much the model may answer by itself, measured on images that did not choose the threshold. In brackets: "
+        "95\u202f% intervals"
+    )
+    return [table(pd.DataFrame(rows, columns=columns), caption)] if rows else []
 
 
 def _curves(found: Looked) -> list[HTML]:
@@ -336,47 +383,57 @@ def _curves(found: Looked) -> list[HTML]:
     curve, calibrated = selective_curve(found.answers), found.calibration
     if curve is None or calibrated is None:
         return []
-    half = curve.iloc[(curve["share"] - 0.5).abs().argmin()]
-    figures = [
-        figure(
-            reliability_figure(calibrated.bins, found.method),
-            "On the dashed line, answers are right as often as the model promises; below it, less often.",
-            f"Share of right answers against the model's probability. {words.sentence(calibrated.finding())}",
-        ),
-        figure(
-            selective_figure(curve, found.method),
-            "If the model answers only where it is surest and a person does the rest, how right are its own answers?",
-            f"Accuracy against the share answered: of the surest {per_cent(half['share'], 0)} of the images "
-            f"{per_cent(half['accuracy'])} are right, of all {per_cent(curve['accuracy'].iloc[-1])}.",
-        ),
-    ]
+    figures = [_reliability(calibrated, found.method), _selective(curve, found.method)]
     return [part("side_by_side", figures=[each.data for each in figures]), *_operating(found)]
 
 
-_BESIDE_THE_LINE = " The dot is measured on images that did not choose the threshold, so it may lie beside the line."
+def _reliability(calibrated: Calibration, method: str) -> HTML:
+    finding = words.sentence(calibrated.finding())
+    caption = _(
+        "{finding} On the dashed line, answers are right as often as the model promises; below it, less often."
+    ).format(finding=finding)
+    alt = _("Share of right answers against the model's probability. {finding}").format(finding=finding)
+    return figure(lambda: reliability_figure(calibrated.bins, method), caption, alt, calibrated.bins, "calibration")
+
+
+def _selective(curve: pd.DataFrame, method: str) -> HTML:
+    half = curve.iloc[(curve["share"] - 0.5).abs().argmin()]
+    finding = _("Of the surest {share} of the images {accuracy} are right, of all {all}.").format(
+        share=words.per_cent(half["share"], 0),
+        accuracy=words.per_cent(half["accuracy"]),
+        all=words.per_cent(curve["accuracy"].iloc[-1]),
+    )
+    caption = _("{finding} The model answers where it is surest, and a person does the rest.").format(finding=finding)
+    alt = _("Accuracy against the share answered. {finding}").format(finding=finding)
+    return figure(lambda: selective_figure(curve, method), caption, alt, curve, "answers-by-itself")
 
 
 def _operating(found: Looked) -> list[HTML]:
     points = {point.classes: point for point in found.points if np.isfinite(point.threshold)}
-    figures = []
-    for classes in found.defects:
-        if (curve := operating_curve(found.answers, classes)) is None:
-            continue
-        point = points.get(classes)
-        dot = None if point is None else (point.false_alarms.value, point.misses.value)
-        names = words.quoted(classes, 2)
-        wanted = None if point is None else point.wanted
-        at_tenth = curve.iloc[(curve["false_alarms"] - 0.1).abs().argmin()]
-        figures.append(
-            figure(
-                operating_figure(curve, found.method, names, dot, wanted),
-                "Each threshold on the probability of the defect is a point of the line. A lower one misses less and "
-                "stops more good parts." + ("" if dot is None else _BESIDE_THE_LINE),
-                f"Misses of {names} against false alarms: with 10\u202f% false alarms "
-                f"{per_cent(at_tenth['misses'])} are missed.",
-            )
-        )
+    curves = ((classes, operating_curve(found.answers, classes)) for classes in found.defects)
+    figures = [_of_defect(found, classes, curve, points.get(classes)) for classes, curve in curves if curve is not None]
     return [part("side_by_side", figures=[each.data for each in figures])] if figures else []
+
+
+def _of_defect(found: Looked, classes: tuple[str, ...], curve: pd.DataFrame, point: OperatingPoint | None) -> HTML:
+    """Misses against false alarms for the classes that a limit calls the defect."""
+    dot = None if point is None else (point.false_alarms.value, point.misses.value)
+    wanted = None if point is None else point.wanted
+    names = words.quoted(classes, 2)
+    at_tenth = curve.iloc[(curve["false_alarms"] - 0.1).abs().argmin()]
+    finding = _("With {alarms} false alarms {misses} of {names} are missed.").format(
+        alarms=words.per_cent(at_tenth["false_alarms"], 0), misses=words.per_cent(at_tenth["misses"]), names=names
+    )
+    caption = _(
+        "{finding} Each threshold on the probability of the defect is a point of the line; a lower one misses less and "
+        "stops more good parts."
+    ).format(finding=finding)
+    if dot is not None:
+        beside = _("The dot is measured on images that did not choose the threshold, so it may lie beside the line.")
+        caption = words.sentences(caption, beside)
+    alt = _("Misses of {names} against false alarms. {finding}").format(names=names, finding=finding)
+    draw = lambda: operating_figure(curve, found.method, names, dot, wanted)  # noqa: E731
+    return figure(draw, caption, alt, curve, "misses-and-false-alarms")
 
 
 # ---- the wrong images -------------------------------------------------------------------------------------------
@@ -385,12 +442,16 @@ def _operating(found: Looked) -> list[HTML]:
 def _pictures(study: Study, found: Looked) -> list[HTML]:
     """A few wrong images of the first training: the most confident mistakes, and others at random."""
     answers, wrong = found.answers, wrong_images(found.answers, MOST_PICTURES)
-    heads = (("The surest of its mistakes", wrong.surest), ("Others, drawn at random", wrong.at_random))
+    heads = ((_("The surest of its mistakes"), wrong.surest), (_("Others, drawn at random"), wrong.at_random))
     groups = [(head, _shown(study, answers, list(positions))) for head, positions in heads if positions]
     if not groups:
         return []
-    which = "" if answers.trainings == 1 else f" of the first of {answers.trainings} trainings"
-    return [part("wrong_images", groups=groups, caption=f"{many(wrong.wrong, 'wrong answer')}{which}")]
+    caption = (
+        _("Wrong answers: {n}.")
+        if answers.trainings == 1
+        else _("Wrong answers of the first of {trainings} trainings: {n}.")
+    ).format(n=words.whole(wrong.wrong), trainings=answers.trainings)
+    return [heading(_("Images that it got wrong")), part("wrong_images", groups=groups, caption=caption)]
 
 
 def _shown(study: Study, answers: Answers, positions: list[int]) -> list[dict[str, str]]:
@@ -408,13 +469,17 @@ def _one(answers: Answers, position: int, picture: np.ndarray) -> dict[str, str]
         "address": _small(picture),
         "truth": names[answers.truth[position]],
         "called": names[guess],
-        "sure": f"{_probability(sure)} sure" if math.isfinite(sure) else "",
-        "often": f"wrong in {missed} of {answers.trainings} trainings" if answers.trainings > 1 else "",
+        "sure": _("{share} sure").format(share=_probability(sure)) if math.isfinite(sure) else "",
+        "often": _("wrong in {missed} of {trainings} trainings").format(missed=missed, trainings=answers.trainings)
+        if answers.trainings > 1
+        else "",
     }
 
 
 def _probability(value: float) -> str:
-    return f"more than {per_cent(0.999)}" if value > 0.999 else per_cent(value, 0 if value < 0.99 else 1)
+    if value > 0.999:
+        return _("more than {share}").format(share=words.per_cent(0.999))
+    return words.per_cent(value, 0 if value < 0.99 else 1)
 
 
 def _small(picture: np.ndarray) -> str:

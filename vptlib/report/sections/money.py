@@ -1,4 +1,4 @@
-"""The parts of a report about the plan and about money: stages, bills, what is assumed, what the order hangs on."""
+"""The parts of a report about money: bills, what is assumed, what the order of two ways hangs on."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,36 +22,13 @@ from vptlib.evidence.money import (
 from vptlib.evidence.prices import BOUNDS, Prices
 from vptlib.evidence.recommendation import ASKED_FOR, NOTHING_WORKS, Aims, Recommendation
 from vptlib.evidence.resampling import joint
-from vptlib.evidence.stages import labels_needed, plan
+from vptlib.evidence.stages import labels_needed
+from vptlib.report.figure_html import figure
 from vptlib.report.money_charts import tornado_figure
-from vptlib.report.sections.basic import facts, figure, part, table
-from vptlib.report.words import in_language
+from vptlib.report.sections.basic import facts, folded, heading, table
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 from vptlib.statement import Statement, statement
-from vptlib.tuning.methods import METHODS
-from vptlib.wording import per_cent
-
-words = in_language()
-
-
-def plan_part(runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendation) -> list[HTML]:
-    """Heading and the plan in stages: what was tried, what to do now, what to collect, when to decide again.
-
-    Args:
-        runs: one task's table.
-        asked: settings of the report: `accuracy_needed`, `accuracy_today` and prices.
-        advice: the recommendation for these runs.
-    """
-    found = plan(
-        runs,
-        advice.choice,
-        advice.method,
-        needed=_bar(asked),
-        decide_again_at=advice.decide_again_at,
-        why_then=advice.decide_again_why,
-        prices=Prices.among(asked),
-    )
-    said = {words.PLAN_PARTS[stage.code]: words.sentence(stage) for stage in found.stages}
-    return [part("heading", text="The plan", level=3), facts(said)]
 
 
 def money_part(
@@ -67,25 +44,25 @@ def money_part(
         margin: the smallest difference in accuracy that matters, a fraction.
     """
     prices = Prices.among(asked)
-    heading = part("heading", text="What it costs in money", level=3)
+    head = heading(_("In money"))
     first = words.sentence(price_of(runs, asked, advice))
     found = bills(runs, prices)
     if not found or advice.choice == NOTHING_WORKS:
-        return [heading, facts({"Money": first})]
+        return [head, facts({_("Money"): first})]
     method, rival = _two(advice, found)
     return [
-        heading,
+        head,
         facts(
             {
-                "Money": first,
-                "Labels": words.sentence(further_labels(found[method], prices)),
+                _("Money"): first,
+                _("Labels"): words.sentence(further_labels(found[method], prices)),
                 **_asking(_worth(runs, prices, advice, margin)),
             }
         ),
         _bills(found, prices),
-        _items(found[method]),
-        *_compared(runs, prices, method, rival, _bar(asked)),
-        _assumptions(prices),
+        *_compared(runs, prices, method, rival, bar_of(asked)),
+        folded(words.bill_of(method), [_items(found[method])]),
+        folded(_("The figures behind it"), [_assumptions(prices)]),
     ]
 
 
@@ -98,7 +75,7 @@ def price_of(runs: pd.DataFrame, asked: Mapping[str, Any], advice: Recommendatio
     return price_sentence(found, prices, *(_two(advice, found) if found else (None, None)))
 
 
-def _bar(asked: Mapping[str, Any]) -> float | None:
+def bar_of(asked: Mapping[str, Any]) -> float | None:
     """The accuracy to reach; None also for a present way that is never right, which anything reaches."""
     return Aims(needed=asked.get("accuracy_needed"), today=asked.get("accuracy_today")).bar or None
 
@@ -128,7 +105,7 @@ def _worth(runs: pd.DataFrame, prices: Prices, advice: Recommendation, margin: f
 
 
 def _asking(asked: list[Statement]) -> dict[str, str]:
-    labels = {"seeds": "More seeds", "test_images": "More test images", "labels": "More labels"}
+    labels = {"seeds": _("More seeds"), "test_images": _("More test images"), "labels": _("More labels")}
     return {labels[found.values.get("kind", "labels")]: words.sentence(found) for found in asked}
 
 
@@ -136,45 +113,48 @@ def _bills(found: dict[str, Bill], prices: Prices) -> HTML:
     """A row for each way."""
     rows = [
         [
-            METHODS[method].title,
-            "one for each task" if bill.own_models else "one for all tasks",
+            words.title(method),
+            _("one for each task") if bill.own_models else _("one for all tasks"),
             *(words.money_span(*span) for span in (bill.once, bill.yearly, bill.total)),
         ]
         for method, bill in found.items()
     ]
-    years = f"{prices.of('horizon_years').likely:g}"
-    columns = ["Way", "Models in memory", "Once", "In a year", f"In all, over {years} years"]
-    tasks = words.tasks(prices.of("tasks_planned").likely)
-    caption = (
-        f"From here on, for {tasks}: as likely, with the range in which 95\u202f% of the draws lie. Labels, checked "
+    years = words.plain(prices.of("horizon_years").likely)
+    in_all = _("In all, over {years} years").format(years=years)
+    columns = [_("Way"), _("Models in memory"), _("Once"), _("In a year"), in_all]
+    caption = _(
+        "From here on, for {tasks}: as likely, with the range in which 95\u202f% of the draws lie. Labels, checked "
         "answers and engineer days are the same for all ways"
-    )
+    ).format(tasks=words.tasks(prices.of("tasks_planned").likely))
     return table(pd.DataFrame(rows, columns=columns), caption)
 
 
 def _items(bill: Bill) -> HTML:
     """The items of one bill."""
     rows = [
-        [words.BILL_ITEMS[item], "once" if item in ONCE else "in a year", words.money_span(*span)]
+        [words.BILL_ITEMS[item], _("once") if item in ONCE else _("in a year"), words.money_span(*span)]
         for item, span in bill.items.items()
     ]
-    return table(pd.DataFrame(rows, columns=["Item", "Paid", "Sum"]), words.bill_of(bill.method))
+    return table(pd.DataFrame(rows, columns=[_("Item"), _("Paid"), _("Sum")]), words.bill_of(bill.method))
 
 
 def _assumptions(prices: Prices) -> HTML:
     """Every figure behind the bills, with its unit and where it comes from."""
     rows = [
-        [words.PRICES[name][0], _figure(prices, name), words.PRICES[name][1], words.ORIGINS[prices.given(name)]]
+        [words.PRICES[name][0], _value(prices, name), words.PRICES[name][1], words.ORIGINS[prices.given(name)]]
         for name in prices.known()
     ]
-    caption = "The figures behind it: likely (low to high). Those that are assumed can be given in the YAML file"
-    return table(pd.DataFrame(rows, columns=["Figure", "Value", "Unit", "Origin"]), caption)
+    caption = _("The figures behind it: likely (low to high). Those that are assumed can be given in the YAML file")
+    return table(pd.DataFrame(rows, columns=[_("Figure"), _("Value"), _("Unit"), _("Origin")]), caption)
 
 
-def _figure(prices: Prices, name: str) -> str:
+def _value(prices: Prices, name: str) -> str:
     low, likely, high = prices.of(name)
-    text = (lambda value: per_cent(value, 1)) if BOUNDS.get(name, (0, 0, 0))[2] == 1 else (lambda value: f"{value:,g}")
-    return text(likely) if low == high else f"{text(likely)} ({text(low)} to {text(high)})"
+    is_share = BOUNDS.get(name, (0, 0, 0))[2] == 1
+    text = words.per_cent if is_share else (lambda value: f"{value:,g}")
+    if low == high:
+        return text(likely)
+    return _("{value} ({interval})").format(value=text(likely), interval=words.span(text(low), text(high)))
 
 
 # ---- two ways ---------------------------------------------------------------------------------------------------
@@ -188,20 +168,24 @@ def _compared(runs: pd.DataFrame, prices: Prices, method: str, rival: str | None
     pair = Pair(runs, prices, method, rival)
     lead, swings = pair.lead(), pair.tornado()
     said = {
-        "The two compared": words.sentence(comparison(lead)),
-        "Number of tasks": words.sentence(turning(pair.break_even("tasks_planned"))),
+        _("The two compared"): words.sentence(comparison(lead)),
+        _("Number of tasks"): words.sentence(turning(pair.break_even("tasks_planned"))),
         **_by_labels(runs, prices, method, rival, needed),
     }
     if not swings:
         return [facts(said)]
-    drawn = figure(
-        tornado_figure(lead, swings),
-        caption="Each bar: one figure from its low to its high end, the others as likely. The dashed line is where all "
-        "are as likely. A bar that crosses 0 can turn the order of the two.",
-        alt=f"What {words.in_prose(method)} brings more than {words.in_prose(rival)}, by the figure that is changed: "
-        + ", ".join(words.PRICES[swing.name][0].lower() for swing in swings),
+    caption = _(
+        "{first} moves the difference most. Each bar: one figure from its low to its high end, the others as likely. "
+        "The dashed line is where all are as likely. A bar that crosses 0 can turn the order of the two."
+    ).format(first=words.PRICES[swings[0].name][0])
+    alt = _("What {method} brings more than {rival}, by the figure that is changed: {figures}").format(
+        method=words.in_prose(method),
+        rival=words.in_prose(rival),
+        figures=words.listed(words.PRICES[swing.name][0] for swing in swings),
     )
-    return [facts(said), drawn]
+    rows = [(swing.name, *swing.at, *swing.lead) for swing in swings]
+    data = pd.DataFrame(rows, columns=["figure", "low", "high", "lead at low", "lead at high"])
+    return [facts(said), figure(lambda: tornado_figure(lead, swings), caption, alt, data, "what-it-hangs-on")]
 
 
 def _by_labels(runs: pd.DataFrame, prices: Prices, method: str, rival: str, needed: float | None) -> dict[str, str]:
@@ -213,4 +197,4 @@ def _by_labels(runs: pd.DataFrame, prices: Prices, method: str, rival: str, need
     if None in labels.values() or len(set(labels.values())) == 1:
         return {}
     turn = turning(Pair(runs, prices, method, rival, labels).break_even("label_price"))
-    return {"Price of a label": f"{words.labels_each(needed, labels)} {words.sentence(turn)}"}
+    return {_("Price of a label"): words.sentences(words.labels_each(needed, labels), words.sentence(turn))}

@@ -9,10 +9,8 @@ from IPython.display import HTML
 from vptlib.data.readers import is_spec, short_name
 from vptlib.evidence.recommendation import NO_ANSWER, NOTHING_WORKS, Recommendation
 from vptlib.report.sections.basic import part
-from vptlib.report.words import in_language
+from vptlib.report.words import words
 from vptlib.statement import statement
-
-words = in_language()
 
 
 def next_commands(report: str, task: str, several: bool) -> list[str]:

@@ -12,14 +12,14 @@ from vptlib.data.vtab import VTAB_TASKS, vtab_name
 from vptlib.evidence.curves import paired_difference
 from vptlib.evidence.published import GROUPS, TASK_NAMES, group_means, vtab1k
 from vptlib.evidence.recommendation import FULL, PROMPT
-from vptlib.report.sections.basic import facts, part
-from vptlib.report.words import in_language
+from vptlib.report.sections.basic import facts, heading, part
+from vptlib.report.sections.layers import PUBLISHED, published_title
+from vptlib.report.words import gettext as _
+from vptlib.report.words import words
 from vptlib.study.published_rules import ALL, VTAB
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
-from vptlib.wording import decimals
 
-words = in_language()
 # Whose figure → the names of its full fine-tuning and its VPT-deep in `vtab1k()`.
 PAPERS = {"Jia et al.": ("Full", "VPT-deep"), "Han et al.": ("Elephant FT", "Elephant VPT")}
 OURS = "Ours"
@@ -36,10 +36,10 @@ def beside_published(studies: list[Study]) -> list[HTML]:
         return []
     table = comparison(ours)
     return [
-        HTML('<h3 id="published">Beside the published figures</h3>'),
+        heading(published_title(), 2, PUBLISHED),
         comparison_table(table, len(ours[0].seeds)),
-        HTML("<h3>What is not as in the papers</h3>"),
-        facts(departures(ours) | {"Our figures less theirs": reproduction(table)}),
+        heading(_("What is not as in the papers"), 3),
+        facts(departures(ours) | {_("Our figures less theirs"): reproduction(table)}),
     ]
 
 
@@ -98,60 +98,88 @@ def departures(studies: list[Study]) -> dict[str, str]:
     size = preprocessing(first.build("linear").vit).size
     n, found = first.sizes[-1], {}
     if first.rules != VTAB:
-        found["Rules"] = (
+        found[_("Rules")] = _(
             "An equal, small tuning budget for every method, and validation images that never train. In the papers "
             "settings are chosen on 200 of the 1,000 images, and all 1,000 train in the end."
         )
     if first.backbone.removeprefix("timm/") != PUBLISHED_BACKBONE or first.depth is not None:
-        found["Backbone"] = (
-            f"{first.backbone}{'' if first.depth is None else f', its first {first.depth} blocks'}. In the papers: "
-            f"ViT-B/16, supervised on ImageNet-21k (in timm: {PUBLISHED_BACKBONE}). Another backbone moves all figures."
-        )
+        found[_("Backbone")] = _(
+            "{ours}. In the papers: ViT-B/16, supervised on ImageNet-21k (in timm: {theirs}). Another backbone moves "
+            "all figures."
+        ).format(ours=_backbone_of(first), theirs=PUBLISHED_BACKBONE)
     if size != PUBLISHED_IMAGE_SIZE:
-        found["Image size"] = f"{size} px. In the papers: {PUBLISHED_IMAGE_SIZE} px."
+        found[_("Image size")] = _("{ours} px. In the papers: {theirs} px.").format(
+            ours=size, theirs=PUBLISHED_IMAGE_SIZE
+        )
     if n != PUBLISHED_IMAGES:
-        found["Training images"] = f"{n:,} with labels. In the papers: {PUBLISHED_IMAGES:,}."
+        found[_("Training images")] = _("{ours} with labels. In the papers: {theirs}.").format(
+            ours=words.whole(n), theirs=words.whole(PUBLISHED_IMAGES)
+        )
     if other := _other_tests(studies):
-        found["Test images"] = f"Not the whole test set: {other}."
+        found[_("Test images")] = _("Not the whole test set: {tasks}.").format(tasks=other)
     if len(first.seeds) != PUBLISHED_SEEDS:
-        found["Seeds"] = f"{len(first.seeds)}. In the papers: the mean of {PUBLISHED_SEEDS} runs."
+        found[_("Seeds")] = _("{ours}. In the papers: the mean of {theirs} runs.").format(
+            ours=len(first.seeds), theirs=PUBLISHED_SEEDS
+        )
     if first.rules == VTAB and first.candidates != ALL:
-        found["Tuning"] = f"{first.candidates} settings a method. In the papers: the whole grid of each method."
+        found[_("Tuning")] = _("{ours} settings a method. In the papers: the whole grid of each method.").format(
+            ours=first.candidates
+        )
     if first.rules == VTAB and first.epochs != PUBLISHED_EPOCHS:
-        found["Training"] = (
-            f"{first.epochs} pass{'es' if first.epochs > 1 else ''} over the images. In the papers: {PUBLISHED_EPOCHS}."
+        found[_("Training")] = _("Passes over the images: {ours}. In the papers: {theirs}.").format(
+            ours=first.epochs, theirs=PUBLISHED_EPOCHS
         )
     if first.conditions.facts():
-        found["Conditions"] = words.sentence(first.conditions.statement())
+        found[_("Conditions")] = words.sentence(first.conditions.statement())
     if len(studies) < len(VTAB_TASKS):
-        found["Tasks"] = f"{len(studies)} of {len(VTAB_TASKS)}; all means here, ours and theirs, are over these alone."
-    found["In any case"] = (
+        found[_("Tasks")] = _("{ours} of {theirs}; all means here, ours and theirs, are over these alone.").format(
+            ours=len(studies), theirs=len(VTAB_TASKS)
+        )
+    found[_("In any case")] = _(
         "Images are read from JPEG files and normalised as the backbone was pre-trained. Suites of the benchmark "
         "differ in both, and that is known to shift results. One batch size serves all methods."
     )
     return found
 
 
+def _backbone_of(study: Study) -> str:
+    if study.depth is None:
+        return study.backbone
+    return _("{backbone}, its first {depth} blocks").format(backbone=study.backbone, depth=study.depth)
+
+
 def _other_tests(studies: list[Study], most: int = 4) -> str:
     """Tasks whose test images are not all those of the benchmark, with both numbers."""
     counts = [(name, len(study.test_items())) for study in studies if (name := vtab_name(study.task))]
-    other = [f"{name} {n:,} of {VTAB_TASKS[name][1]:,}" for name, n in counts if n != VTAB_TASKS[name][1]]
-    return ", ".join(other[:most]) + (f" and {len(other) - most} more tasks" if len(other) > most else "")
+    one = _("{name} {ours} of {theirs}")
+    other = [
+        one.format(name=name, ours=words.whole(n), theirs=words.whole(VTAB_TASKS[name][1]))
+        for name, n in counts
+        if n != VTAB_TASKS[name][1]
+    ]
+    more = [_("{n} more tasks").format(n=len(other) - most)] if len(other) > most else []
+    return words.listed([*other[:most], *more]) if other else ""
 
 
 def reproduction(table: pd.DataFrame) -> str:
     """How far our figures are from the published ones, a sentence for each paper."""
-    sentences = []
-    for paper in PAPERS:
-        parts = []
-        for method, title in (("full", "full fine-tuning"), ("vpt", "VPT-deep")):
-            gap = table[OURS, method] - table[paper, method]
-            worst = int(np.abs(gap.to_numpy()).argmax())
-            where = _paper_name(table["task", ""].iloc[worst])
-            mean, most = (decimals(value, 1, signed=True) for value in (gap.mean(), gap.iloc[worst]))
-            parts.append(f"{title} {mean} points on average (most: {where}, {most})")
-        sentences.append(f"{paper}: {', '.join(parts)}.")
-    return " ".join(sentences)
+    return words.sentences(*(_reproduced(table, paper) for paper in PAPERS))
+
+
+def _reproduced(table: pd.DataFrame, paper: str) -> str:
+    parts = []
+    for name, method in (("full", FULL), ("vpt", PROMPT)):
+        gap = table[OURS, name] - table[paper, name]
+        worst = int(np.abs(gap.to_numpy()).argmax())
+        parts.append(
+            _("{method} {mean} points on average (most: {task}, {most})").format(
+                method=words.in_prose(method),
+                mean=words.decimals(gap.mean(), 1, signed=True),
+                task=_paper_name(table["task", ""].iloc[worst]),
+                most=words.decimals(gap.iloc[worst], 1, signed=True),
+            )
+        )
+    return _("{paper}: {gaps}.").format(paper=paper, gaps=words.listed(parts))
 
 
 # ---- the table ------------------------------------------------------------------------------------------------
@@ -164,23 +192,47 @@ def comparison_table(table: pd.DataFrame, seeds: int) -> HTML:
         rows = table[table["group", ""] == group]
         if len(rows):
             lines = [("", _cells(_paper_name(row["task", ""]), row)) for _, row in rows.iterrows()]
-            title = f"Mean of {len(rows)} {group}"
+            title = _group_title(group).format(n=len(rows))
             groups.append([*lines, ("mean", _cells(title, average.loc[group]))])
     last = [
-        ("mean", _cells(f"Mean of {len(table)} tasks", average.loc["mean_of_tasks"])),
-        ("mean", _cells(f"Mean of {len(groups)} groups", average.loc["mean_of_groups"])),
+        ("mean", _cells(_("Mean of {n} tasks").format(n=len(table)), average.loc["mean_of_tasks"])),
+        ("mean", _cells(_("Mean of {n} groups").format(n=len(groups)), average.loc["mean_of_groups"])),
         ("mean", _wins(table)),
     ]
-    spread = f" ± standard deviation over {seeds} seeds" if seeds > 1 else ", one seed"
+    whose = [_("Ours") if one == OURS else one for one in WHOSE]
     return part(
         "grouped_table",
-        heads=[("", 1), ("Full fine-tuning", 3), ("VPT-deep", 3), ("Who is ahead, in points", 3)],
-        columns=["Task", *(3 * [*WHOSE])],
+        heads=[
+            (_("Images"), 1),
+            (words.title(FULL), 3),
+            (words.title(PROMPT), 3),
+            (_("Who is ahead, in points"), 3),
+        ],
+        columns=[_("Task"), *(3 * whose)],
         groups=[*groups, last],
-        caption=f"Accuracy on the test images in per cent. Ours: mean{spread}. In brackets: a lead of ours on a task "
-        "whose 95\u202f% interval does not leave out 0. Level: less than 0.05 points apart, in figures printed with "
-        "one decimal. Means carry no interval.",
+        caption=_caption(seeds),
     )
+
+
+def _caption(seeds: int) -> str:
+    ours = (
+        _("Accuracy on the test images in per cent. Ours: mean ± standard deviation over {seeds} seeds.")
+        if seeds > 1
+        else _("Accuracy on the test images in per cent. Ours: one seed.")
+    ).format(seeds=seeds)
+    rest = _(
+        "In brackets: a lead of ours on a task whose 95\u202f% interval does not leave out 0. Level: less than 0.05 "
+        "points apart, in figures printed with one decimal. Means carry no interval."
+    )
+    return words.sentences(ours, rest)
+
+
+def _group_title(group: str) -> str:
+    return {
+        "natural": _("Mean of {n} natural"),
+        "specialised": _("Mean of {n} specialised"),
+        "structured": _("Mean of {n} structured"),
+    }[group]
 
 
 def _cells(title: str, row: pd.Series) -> list[tuple[str, str]]:
@@ -197,8 +249,8 @@ def _figure(row: pd.Series, whose: str, method: str) -> str:
 def _lead(row: pd.Series, whose: str) -> tuple[str, str]:
     lead = row[whose, "vpt"] - row[whose, "full"]
     if abs(lead) < 0.05:
-        return "unclear", "level"
-    text = f"{'VPT' if lead > 0 else 'full'} +{abs(lead):.1f}"
+        return "unclear", _("level")
+    text = f"{'VPT' if lead > 0 else _('full')} +{abs(lead):.1f}"
     if not row.get((whose, "clear"), True):
         return "unclear", f"({text})"
     return "prompt" if lead > 0 else "fine-tune", text
@@ -207,7 +259,11 @@ def _lead(row: pd.Series, whose: str) -> tuple[str, str]:
 def _wins(table: pd.DataFrame) -> list[tuple[str, str]]:
     """Of how many tasks VPT-deep is ahead, by the printed figures."""
     ahead = [int((table[whose, "vpt"] - table[whose, "full"] >= 0.05).sum()) for whose in WHOSE]
-    return [("", "VPT-deep ahead in"), *(6 * [("", "")]), *(("", f"{count} of {len(table)}") for count in ahead)]
+    return [("", _("VPT-deep ahead in")), *(6 * [("", "")]), *(("", _wins_of(count, len(table))) for count in ahead)]
+
+
+def _wins_of(ahead: int, tasks: int) -> str:
+    return _("{ahead} of {tasks}").format(ahead=ahead, tasks=tasks)
 
 
 def _paper_name(folder: str) -> str:

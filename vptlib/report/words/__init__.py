@@ -1,13 +1,28 @@
-"""The sentences of judgement, a file for each language: `vptlib.evidence` and others give codes, these give words.
+"""What a report says, in each language: the sentences of judgement, numbers, and the texts of sections and figures.
 
-A further language is a further file here with the same public names as `en.py`.
+Sentences that judgement needs are functions, a folder for each language (`en`, `ja`), because their order and their
+numbers differ from language to language. Fixed texts, such as heads, captions and labels, stand in English where they
+are used, as `_("Accuracy")`; `catalogues/<language>.po` has them in another language (GNU gettext, read by Babel).
+
+A report speaks one language at a time:
+
+    with speaking("ja"):
+        words.sentence(found), words.per_cent(0.823), _("Accuracy")
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 from vptlib.errors import UserError
+
+CATALOGUES = Path(__file__).parent / "catalogues"
+ENGLISH = "en"
 
 
 def languages() -> list[str]:
@@ -15,7 +30,7 @@ def languages() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
-def in_language(code: str = "en") -> ModuleType:
+def in_language(code: str = ENGLISH) -> ModuleType:
     """The words of a language, such as `in_language().sentence(statement)`.
 
     Raises:
@@ -24,3 +39,60 @@ def in_language(code: str = "en") -> ModuleType:
     if code not in languages():
         raise UserError(f"there are no words in {code!r}: take one of {', '.join(languages())}.")
     return import_module(f"{__name__}.{code}")
+
+
+# ---- the language that is spoken now ----------------------------------------------------------------------------
+
+
+class _Spoken:
+    """Stands for the words of the language that is spoken now, such as `words.sentence(statement)`."""
+
+    code = ENGLISH
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(in_language(self.code), name)
+
+
+words = _Spoken()
+
+
+def speak(code: str) -> None:
+    """From now on `words` and `_` are of this language, in the whole process: for a notebook, which speaks one.
+
+    Raises:
+        UserError: the language is not there.
+    """
+    in_language(code)
+    words.code = code
+
+
+@contextmanager
+def speaking(code: str) -> Iterator[None]:
+    """Within it, `words` and `_` are of this language, in the whole process.
+
+    Raises:
+        UserError: the language is not there.
+    """
+    before = words.code
+    speak(code)
+    try:
+        yield
+    finally:
+        words.code = before
+
+
+def gettext(message: str) -> str:
+    """A fixed text in the language that is spoken now; values are filled in after: `_("{n} images").format(n=3)`."""
+    if words.code == ENGLISH:
+        return message
+    return texts_of(words.code).get(message, message)
+
+
+@cache
+def texts_of(code: str) -> dict[str, str]:
+    """The texts of a language other than English, by the English ones."""
+    from babel.messages.pofile import read_po
+
+    with (CATALOGUES / f"{code}.po").open("rb") as file:
+        catalogue = read_po(file, locale=code)
+    return {str(one.id): str(one.string) for one in catalogue if one.id and one.string and not one.fuzzy}
