@@ -20,7 +20,7 @@ from vptlib.data.tasks import load_task
 from vptlib.evidence.recommendation import STEPS, use_code
 from vptlib.report import build
 from vptlib.report.config import read_config
-from vptlib.report.pages import find_chromium, language_tag, own_name, print_pdf
+from vptlib.report.pages import find_chromium, language_tag, own_name, print_pdfs
 from vptlib.report.pdf import figures_of
 from vptlib.study import runner
 from vptlib.study.study import Study
@@ -96,7 +96,7 @@ def test_a_report_whose_time_was_up_shows_what_there_is(tmp_path, monkeypatch):
     page = build.make_report(tmp_path / "small.yaml", tmp_path / "out", time_given="1h").read_text()
     assert "No answer yet: it needs more time" in page
     assert "Full fine-tuning has no finished run with 60 labelled images" in page
-    assert "4 runs are missing" in page and "What the audit of the runs found" in page
+    assert "4 runs not made" in page and "What the audit of the runs found" in page
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["recommendation"]["choice_code"] == "no_answer" and summary["crossover"] is None
     assert {cell["method"] for cell in summary["not_made"]} == {"vpt-shallow", "full"}
@@ -342,7 +342,7 @@ def test_a_pdf_can_be_printed_while_an_event_loop_runs_as_in_a_notebook(tmp_path
     (tmp_path / "a.html").write_text("<p>seen</p>")
 
     async def within():
-        print_pdf(tmp_path / "a.html", tmp_path / "a.pdf", find_chromium())
+        print_pdfs({tmp_path / "a.html": tmp_path / "a.pdf"}, find_chromium())
 
     with ThreadPoolExecutor(1) as thread:  # this one may have the event loop of the browser that other tests use
         thread.submit(asyncio.run, within()).result()

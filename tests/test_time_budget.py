@@ -223,7 +223,7 @@ def test_the_published_rules_have_no_time():
 def test_what_was_left_out_is_listed_by_size():
     ours = study(methods=("vpt-deep", "full"))
     assert sentence(left_out(by_importance(ours)[2:])) == (
-        "6 runs are missing: VPT-deep and Full fine-tuning with 60 images (seed 1); VPT-deep and Full "
+        "6 runs not made: VPT-deep and Full fine-tuning with 60 images (seed 1); VPT-deep and Full "
         "fine-tuning with 40 images (seeds 1, 3). There was no time, or the training failed. The same command with "
         "more time goes on."
     )

@@ -90,6 +90,20 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def lock_alone(opened: int, complaint: str) -> None:
+    """Lock an open file or folder until it is closed. Where a file system has no locks, that is up to the user.
+
+    Raises:
+        UserError: with the complaint, if another process has locked it.
+    """
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise UserError(complaint) from error
+    except OSError:
+        pass
+
+
 def exchanged(one: Path, other: Path) -> bool:
     """Two files or folders of one disk change their names in one step; False where the system cannot do that."""
     try:

@@ -7,7 +7,6 @@ A report is made again only if something that it comes from has changed: its YAM
 fails is listed with its reason, and what an earlier try has made of it stays.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 from vptlib.data.readers import local_path
 from vptlib.errors import UserError
-from vptlib.paths import repository, store_folder, write_whole
+from vptlib.paths import lock_alone, repository, store_folder, write_whole
 from vptlib.redaction import redacted
 from vptlib.report.build import make_report
 from vptlib.report.config import read_config
@@ -249,12 +248,7 @@ def _alone(out: Path) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     opened = os.open(out, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another `vpt report-all` is at work on {out}: wait for it, or use --out.") from error
-        except OSError:  # a file system without locks
-            pass
+        lock_alone(opened, f"another `vpt report-all` is at work on {out}: wait for it, or use --out.")
         yield
     finally:
         os.close(opened)

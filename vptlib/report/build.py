@@ -7,7 +7,6 @@ languages has its notebooks twice, but what they compute once. It is made in a h
 moved as a whole, so a failure leaves the earlier one untouched.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -33,7 +32,7 @@ from vptlib.data.tasks import findings_of, load_task
 from vptlib.errors import UserError
 from vptlib.evidence.audit import audit_summary
 from vptlib.evidence.decision import summarise
-from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, repository, store_folder
+from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, lock_alone, repository, store_folder
 from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.judged import known_of, report_day, told_apart_before, versions
@@ -566,7 +565,7 @@ def _draft_of(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(_cannot_write(folder, error)) from error
     try:
-        _lock(opened, folder)
+        lock_alone(opened, f"another report is being written to {folder}: wait for it, or name another folder.")
         try:
             _finish_interrupted_swap(folder)
             _empty(draft, folder)
@@ -591,15 +590,6 @@ def _check_replaceable(folder: Path) -> None:
             )
     elif folder.exists():
         raise UserError(f"{folder} is a file: name a folder with --out.")
-
-
-def _lock(opened: int, folder: Path) -> None:
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another report is being written to {folder}: wait for it, or name another folder.") from error
-    except OSError:  # a file system without locks: two reports at once are then up to the user
-        pass
 
 
 def _empty(draft: Path, folder: Path) -> None:

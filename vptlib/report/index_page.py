@@ -3,30 +3,26 @@
 The page opens with the network off. It is complete without its script, which only sorts and filters rows.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vptlib.data.readers import is_spec, short_name
 from vptlib.evidence.recommendation import STEPS
 from vptlib.paths import write_whole
 from vptlib.report.all_reports import Made, parts_of_summary, read_made
 from vptlib.report.judged import report_day
+from vptlib.report.macros import TEMPLATES, template
 from vptlib.report.style import COLOURS, dark_colour
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 from vptlib.tuning.methods import METHODS
 from vptlib.wording import printable
 
-TEMPLATES = Path(__file__).parent / "templates"
 # A small curve, in its own units: width, height, and the room for its dots.
 CURVE_WIDTH, CURVE_HEIGHT, CURVE_EDGE = 120, 40, 4
 # Accuracies nearer to each other than this count as the same as last time: the last digit that is shown.
@@ -94,7 +90,7 @@ def index_page(reports: Sequence[Made], out: Path, title: str) -> str:
         title: of the page.
     """
     rows = [row for made in reports for row in rows_of(made, out)]
-    return _template().render(
+    return template("index_page.html.j2").render(
         language=words.code,
         title=title,
         day=words.day(report_day()),
@@ -227,13 +223,3 @@ def _place(point: dict[str, Any], ends: tuple[float, float]) -> tuple[float, flo
 
 def _steps(rows: Sequence[Row]) -> list[tuple[tuple[str, str], int]]:
     return Counter((row.step_code, row.step) for row in rows if row.step_code).most_common()
-
-
-@cache
-def _template():
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.globals |= {"_": _, "words": words}
-    environment.filters["in_script"] = lambda value: json.dumps(value).replace("<", "\\u003c")
-    return environment.get_template("index_page.html.j2")

@@ -78,6 +78,13 @@ def commonest_share(task: Task) -> float:
     return float(np.bincount(task.test.labels).max() / len(task.test))
 
 
+def kept_small(seen: InputSizes | None) -> Statement | None:
+    """The finding that a limit keeps the input smaller than the images call for, or None."""
+    if seen is None or seen.without_limit is None:
+        return None
+    return next(found for found in seen.findings() if found.code == "larger_input_needs_time")
+
+
 def larger_input(seen: InputSizes | None, margin: float) -> Statement | None:
     """The finding that a limit keeps the input too small, if a larger one is clearly better, by the margin or more."""
     if seen is None or seen.without_limit is None:
@@ -86,4 +93,4 @@ def larger_input(seen: InputSizes | None, margin: float) -> Statement | None:
     gain = wanted.accuracy - chosen.accuracy
     if gain < max(margin, CLEAR_ERRORS * chosen.behind_error):
         return None
-    return next(found for found in seen.findings() if found.code == "larger_input_needs_time")
+    return kept_small(seen)

@@ -19,13 +19,13 @@ from babel import Locale
 
 from vptlib.errors import UserError
 from vptlib.report.fonts import PAGE_FAMILY, subset_face
+from vptlib.report.macros import TEMPLATES
 from vptlib.report.words import ENGLISH, speaking
 from vptlib.report.words import gettext as _
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserType
 
-TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("page.css", "figures.css", "decision.css", "quality.css")
 # Characters that an address in an attribute may hold as they are; blanks and quotes would end it.
 _SAFE = "!$&'()*+,-./:;=?@_~<>|[]{}^`\\"
@@ -171,15 +171,6 @@ def launched(browser_type: "BrowserType", chromium: Path) -> "Browser":
         return start(sandbox=True)
     except Error:
         return start(sandbox=False)
-
-
-def print_pdf(html: Path, pdf: Path, chromium: Path) -> None:
-    """Print a page to A4 with page numbers.
-
-    Raises:
-        UserError: Chromium does not start or does not print.
-    """
-    print_pdfs({html: pdf}, chromium)
 
 
 def print_pdfs(targets: Mapping[Path, Path], chromium: Path) -> None:

@@ -41,7 +41,6 @@ TITLES, COLOURS, MARKERS = _Column("title"), _Column("colour"), _Column("marker"
 
 INK, SOFT, OPEN, LINE, PAPER = "#1b2430", "#5a6675", "#8a939e", "#dde2e8", "#ffffff"
 CELL = "#6ea8dc"  # of a shaded cell, with its share as opacity: ink is legible on it
-ON_PICTURE = "#1b2431"  # text on a picture, which is the same on a dark page: it is not changed
 DARK_PAPER = "#14181e"
 _DARK = {INK: "#e6eaef", SOFT: "#aab4c0", OPEN: "#87919d", LINE: "#39424d", PAPER: DARK_PAPER, CELL: "#24609c"}
 _DARK["#333333"] = "#d5dae0"  # nearly black becomes nearly white: a grey between looks like green to some eyes

@@ -4,22 +4,19 @@ Each function takes results of judgement and gives HTML made by a macro of `part
 """
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vptlib.evidence.recommendation import Recommendation
 from vptlib.report.glossary import guide
+from vptlib.report.macros import filled
 from vptlib.report.style import dark_colour, text_colour
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 from vptlib.tuning.methods import METHODS
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
 # Rows of a long table that are open; the others are folded away.
 MOST_ROWS = 20
 
@@ -29,7 +26,7 @@ MOST_ROWS = 20
 
 def part(name: str, **values: Any) -> HTML:
     """One macro of `parts.html.j2`, filled in; a notebook cell shows it as it is."""
-    return HTML(str(getattr(_parts(), name)(**values)))
+    return filled("parts.html.j2", name, **values)
 
 
 def heading(text: str, level: int = 4, anchor: str = "") -> HTML:
@@ -78,14 +75,6 @@ def points_between(low: float, high: float) -> str:
 def with_range(value: float, low: float, high: float) -> str:
     """A fraction with its interval: "82.3 % (78.0 to 86.1)"."""
     return _("{value} ({interval})").format(value=words.per_cent(value), interval=between(low, high))
-
-
-@cache
-def _parts():
-    folder = FileSystemLoader(TEMPLATES)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals |= {"words": words, "_": _}
-    return environment.get_template("parts.html.j2").module
 
 
 # Where no method is chosen: on light and on dark ground.

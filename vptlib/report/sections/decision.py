@@ -12,14 +12,13 @@ chapters have too; the next step follows the plan in stages (`vptlib.evidence.st
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vptlib.data.tasks import Task, findings_of, load_task
 from vptlib.errors import UserError
@@ -57,15 +56,15 @@ from vptlib.evidence.risks import Known, Risk, risks
 from vptlib.evidence.stages import LABEL_MORE, OPERATE, OUT_OF_SIGHT, PILOT, STUDY_MORE, Plan, chances, plan
 from vptlib.report.decision_charts import decision_figure
 from vptlib.report.figure_html import figure
-from vptlib.report.judged import known_of, report_day
-from vptlib.report.sections.basic import TEMPLATES, colours_of
+from vptlib.report.judged import kept_small, known_of, report_day
+from vptlib.report.macros import filled
+from vptlib.report.sections.basic import colours_of
 from vptlib.report.sections.layers import anchor
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 from vptlib.statement import Statement, statement
 from vptlib.study.input_size import sizes_seen
 from vptlib.study.material import material_of
-from vptlib.study.published_rules import DONE
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
 
@@ -124,7 +123,7 @@ class Judged:
             margin=margin,
             asked=asked,
             audit=known["findings"],
-            larger_input=_kept_small(study),
+            larger_input=kept_small(sizes_seen(study)),
             pixels=preprocessing(material_of(study).vit).size,
             probabilities=study.probabilities,
         )
@@ -246,14 +245,6 @@ class Judged:
     def step(self) -> Statement:
         """The next step."""
         return _next_step(self)
-
-
-def _kept_small(study: Study) -> Statement | None:
-    """The finding that a limit keeps the input of a study too small, or None."""
-    seen = sizes_seen(study) if study.rules == DONE else None
-    if seen is None or seen.without_limit is None:
-        return None
-    return next((found for found in seen.findings() if found.code == "larger_input_needs_time"), None)
 
 
 # ---- 1: the next step -------------------------------------------------------------------------------------------
@@ -593,12 +584,4 @@ def _cost_in_short(one: Judged) -> str:
 
 
 def _part(name: str, **values: Any) -> HTML:
-    return HTML(str(getattr(_parts(), name)(**values)))
-
-
-@cache
-def _parts():
-    folder = FileSystemLoader(TEMPLATES)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.globals |= {"words": words, "_": _}
-    return environment.get_template("decision.html.j2").module
+    return filled("decision.html.j2", name, **values)

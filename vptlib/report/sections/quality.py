@@ -7,19 +7,17 @@ was done. It is a help for finding things, and no judgement of the study.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vptlib.evidence.audit import WARNING
 from vptlib.evidence.limits import NOT_MET, UNDECIDED
 from vptlib.evidence.recommendation import FEWEST_SEEDS, MORE_TEST_IMAGES, NO_ANSWER, Recommendation
 from vptlib.evidence.stages import OPERATE, PILOT
+from vptlib.report.macros import filled
 from vptlib.report.quality_facts import Done, facts_of
 from vptlib.report.quality_map import (
     BY_CLASS,
@@ -38,7 +36,6 @@ from vptlib.report.words import words
 from vptlib.statement import Statement, statement
 from vptlib.study.study import Study
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
 DONE, OPEN, NOT_DONE = STATES = ("done", "open", "not-done")
 _SIGNS = {DONE: "✓", OPEN: "?", NOT_DONE: "✗"}
 _JAPANESE = "ja"
@@ -311,14 +308,4 @@ def _sources(sources: Sequence[Source]) -> HTML:
 
 
 def _macro(name: str, **values: Any) -> HTML:
-    """One macro of `quality.html.j2`, filled in."""
-    return HTML(str(getattr(_macros(), name)(**values)))
-
-
-@cache
-def _macros():
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.globals |= {"words": words, "_": _}
-    return environment.get_template("quality.html.j2").module
+    return filled("quality.html.j2", name, **values)

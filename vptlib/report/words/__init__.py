@@ -30,6 +30,7 @@ def languages() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
+@cache
 def in_language(code: str = ENGLISH) -> ModuleType:
     """The words of a language, such as `in_language().sentence(statement)`.
 

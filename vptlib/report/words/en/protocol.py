@@ -225,9 +225,8 @@ def runs_left_out(runs: int, by_size: list[dict]) -> str:
         f"({'seed' if len(part['seeds']) == 1 else 'seeds'} {in_a_row(part['seeds'])})"
         for part in by_size
     ]
-    are = "is" if runs == 1 else "are"
     return (
-        f"{many(runs, 'run')} {are} missing: {'; '.join(parts)}. There was no time, or the training failed. The same "
+        f"{many(runs, 'run')} not made: {'; '.join(parts)}. There was no time, or the training failed. The same "
         "command with more time goes on."
     )
 
