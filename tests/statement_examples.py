@@ -231,6 +231,9 @@ DATA_CHECK = {
         second=["b.png"],
         more=[True, False],
     ),
+    "doubles_across": _all_of(
+        labelled=[1200], tested=[400], copies=[0, 1, 14], alike=[0, 1, 21], first=["fine/a.png"], second=["fine/b.png"]
+    ),
     "duplicates_of_different_classes": _all_of(
         kind=["exact", "near"], pairs=[1, 14], first=["a.png"], second=["b.png"], more=[True, False]
     ),
@@ -756,7 +759,7 @@ RISKS = {
     "risk_audit": _all_of(finding=_DOUBTED, method=["full"], warnings=[1, 2, 6]),
     "risk_small_input": [{"size": 448, "smaller": 224, "gain": 0.031}],
     "risk_groups_on_both_sides": [{"tested": 40, "test": 300}],
-    "risk_duplicates": _all_of(pairs=[1, 14]),
+    "risk_duplicates": _all_of(copies=[1, 14], tested=[400]),
     "risk_labels_contradict": _all_of(pairs=[1, 14]),
     "risk_images": _all_of(warnings=[1, 4]),
     "risk_unseen_lots": [{}],

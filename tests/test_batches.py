@@ -118,8 +118,9 @@ def test_at_the_end_the_present_batch_is_finished_and_the_rest_is_given_back(com
     first, one, two = put_behind(compute, batches, [1, 2])
     assert batches.close() == [one, two]
     assert not batches.put(3, Future())
+    assert not batches.join(0.01)
     compute.may_go_on.set()
-    assert first.result(SECONDS) == 0
+    assert first.result(SECONDS) == 0 and batches.join(SECONDS)
     assert not one.done() and compute.batches == [[0]]
 
 

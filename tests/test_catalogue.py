@@ -138,6 +138,10 @@ RIGHT_AS_THEY_ARE: dict[str, set[str]] = {
         *("screen and (max-width: ", "drawn half", "drawn tall"),  # CSS
         "}@media screen and (prefers-color-scheme:dark){:root{",
     },
+    "kernels.py": {  # code that kernels run
+        "from vptlib.report.sections import decision, explained, quality",
+        "import os; os.environ[",
+    },
     "sections/field.py": {"- {corruption: blur, severity: 2}"},  # YAML
     "sections/next_steps.py": {  # commands
         "vpt export ",

@@ -33,6 +33,12 @@ MISTAKES = {
     "tasks: [digits]\nlanguage: [ja, en, ja]": ("line 2", "`language` names a language twice"),
     "tasks: [digits]\nlanguage: []": ("line 2", "`language` must be", "a list with at least one value"),
     "tasks: [digits]\nlanguage: 3": ("line 2", "`language` must be text", "or a list such as [en, ja], but is 3"),
+    "tasks: [digits]\ntitle: 3": ("line 2", "`title` must be text", "but is 3"),
+    "tasks: [digits]\ntitle: {ja: あ}": ("line 2", "`title` has none for 'en'", "add it"),
+    "tasks: [digits]\nlanguage: [en, ja]\ntitle: {en: A}": ("line 3", "`title` has none for 'ja'", "add it"),
+    "tasks: [digits]\ntitle: {en: A, de: B}": ("line 2", "there is no language 'de'", "take en or ja"),
+    "tasks: [digits]\ntitle: {en: ''}": ("line 2", "`title` has none for 'en'"),
+    "tasks: [digits]\ntitle: {en: [A]}": ("line 2", "`title`"),
     "tasks: [digits]\nprecision: fp16": ("line 2", "precision is 'fp16'", "auto, fp32", "bf16"),
     "tasks: [digits]\naugmentation: strong": ("line 2", "augmentation is 'strong'", "none, light", "light+mirror"),
     "tasks: [digits]\nprecision: 16": ("line 2", "`precision` must be text", "but is 16"),
@@ -272,6 +278,16 @@ def test_a_folder_that_is_named_like_a_task_is_told_how_to_be_written(tmp_path):
     (tmp_path / "r.yaml").write_text("tasks: [photos]")
     with pytest.raises(UserError, match=r"line 1: there is no task 'photos', but a folder of that name: write folder:"):
         read_config(tmp_path / "r.yaml")
+
+
+def test_a_title_is_one_for_all_languages_or_one_for_each(tmp_path):
+    def titles(text: str) -> list[str]:
+        config = read_config(written(tmp_path, f"tasks: [digits]\nlanguage: [en, ja]\n{text}\n"))
+        return [config.title(code) for code in config.languages]
+
+    assert titles("title: Labels") == ["Labels", "Labels"]
+    assert titles("title: {ja: ラベル, en: Labels}") == ["Labels", "ラベル"]
+    assert titles("") == ["Visual prompt tuning or full fine-tuning?", "視覚プロンプトか、全体の再学習か"]
 
 
 @pytest.mark.parametrize(

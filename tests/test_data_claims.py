@@ -35,7 +35,7 @@ def listing(labels, splits, groups=None, names=("crack", "sound"), **more):
 
 def shown(task):
     """What a report says about a task's images."""
-    return "".join(part.data for part in images_part(task))
+    return "".join(part.data for part in images_part(task, None))
 
 
 def said(findings, *codes):

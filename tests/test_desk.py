@@ -408,10 +408,26 @@ def test_at_the_end_those_that_wait_are_answered_and_new_ones_refused(file, pass
     assert [one.task for one in found] == ["cells"] * 3
 
 
-def test_without_patience_all_that_wait_are_refused(file, passes):
+def test_without_patience_all_that_wait_are_refused(file, passes, monkeypatch):
+    """The pass that is computed then is still computed, and the desk says so."""
+    monkeypatch.setattr(desk_module, "SECONDS_TO_END", 0.1)
+    ended = []
     with running(files=[file]) as desk:
-        found = passes.asked(desk, *[("cells", BODY)] * 3, meanwhile=lambda: desk.stop(0.01))
+        found = passes.asked(desk, *[("cells", BODY)] * 3, meanwhile=lambda: ended.append(desk.stop(0.01)))
+        until(lambda: desk.stop(0))
     assert [type(one) for one in found] == [Stopping] * 3
+    assert ended == [False]
+
+
+def test_no_thread_is_left_when_a_desk_has_stopped(file):
+    """A thread within torch at the interpreter's end would abort the process."""
+    before = set(threading.enumerate())
+    desk = Desk(files=[file])
+    desk.start()
+    answer(desk)
+    assert {thread.name for thread in set(threading.enumerate()) - before} >= {"vpt-poll", "vpt-batches"}
+    assert desk.stop(SECONDS)
+    until(lambda: not set(threading.enumerate()) - before)
 
 
 def test_a_desk_is_ready_from_start_to_stop(file):

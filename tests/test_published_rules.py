@@ -331,9 +331,9 @@ def test_the_whole_experiment_in_miniature(miniature, monkeypatch, tmp_path):
     executed = {"report_overview.ipynb", "report_sun397.ipynb"}
     run = build.run_notebook
 
-    def some(name, parameters, target):
+    def some(kernel, name, parameters, target):
         if target.name in executed:
-            run(name, parameters, target)
+            run(kernel, name, parameters, target)
         else:
             target.write_text('{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}')
 

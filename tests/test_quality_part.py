@@ -87,7 +87,7 @@ def task(monkeypatch):
     """Images in memory, without groups; a test may change it by `give`."""
     images = ImageSet(np.zeros((6, 2, 2, 3), np.uint8), np.arange(6) % 3)
     made = Task("planted", "Planted", images, images, CLASSES, "own images", "classification", "MIT", "the <works>")
-    give = lambda changed: monkeypatch.setattr(quality_facts, "load_task", lambda name: changed)  # noqa: E731
+    give = lambda changed: monkeypatch.setattr(quality_facts, "told_task", lambda name: changed)  # noqa: E731
     give(made)
     return made, give
 

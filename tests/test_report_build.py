@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -15,6 +16,7 @@ from vptlib.computed import FOLDER
 from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.report import build
+from vptlib.report.kernels import Kernels
 from vptlib.study.study import Study
 from vptlib.tuning.training import Diverged
 
@@ -58,7 +60,8 @@ def steps(monkeypatch, **replaced):
     plain = {
         "check_material": lambda config: None,
         "run_studies": lambda studies: None,
-        "write_notebooks": lambda config, draft, shown: None,
+        "begin_notebooks": lambda config, draft, shown, kernels: [],
+        "write_notebooks": lambda config, draft, kernels, begun: None,
         "write_page": write_page,
         "write_summary": lambda config, draft: None,
         "write_pdf": lambda config, draft: "",
@@ -74,7 +77,9 @@ def test_a_report_takes_the_place_of_the_earlier_one_as_a_whole(config, earlier,
     assert hidden(earlier.parent) == []
 
 
-@pytest.mark.parametrize("step", ["check_material", "run_studies", "write_notebooks", "write_page", "write_summary"])
+@pytest.mark.parametrize(
+    "step", ["check_material", "run_studies", "begin_notebooks", "write_summary", "write_notebooks", "write_page"]
+)
 @pytest.mark.parametrize("error", [UserError("wrong"), KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_failure_anywhere_leaves_the_earlier_report(config, earlier, monkeypatch, step, error):
     def fail(*_):
@@ -187,15 +192,15 @@ def timed(monkeypatch, own_store):
     ran = []
     monkeypatch.setattr("vptlib.study.time_budget.forecast", lambda plan, cell, jobs: 1.0)
     monkeypatch.setattr(build, "default_jobs", lambda: 1)
-    monkeypatch.setattr(Study, "run", lambda self, progress, seconds: ran.append((self.task, round(seconds, -1))))
+    monkeypatch.setattr(Study, "run", lambda self, progress, seconds: ran.append((self.task, round(seconds, -3))))
     tiny = {"methods": ("vpt-deep", "full"), "sizes": (40,), "image_size": 14, "depth": 1}
     return [Study(task, **tiny) for task in ("digits", "dsprites-location")], ran
 
 
 def test_each_study_has_its_share_of_the_time(timed, capsys):
     studies, ran = timed
-    build.run_in_time(studies, time.time() + 100)
-    assert ran == [("digits", 50), ("dsprites-location", 100)], "what the first left is there for the second"
+    build.run_in_time(studies, time.time() + 10_000)
+    assert ran == [("digits", 5000), ("dsprites-location", 10_000)], "what the first left is there for the second"
     assert "[2/2] dsprites-location\n  2 of 2 runs fit into the time" in capsys.readouterr().out
 
 
@@ -277,42 +282,74 @@ def notebook(tmp_path, monkeypatch):
     return make
 
 
-def test_a_parameter_that_the_notebook_lacks_is_named(notebook, tmp_path):
+@pytest.fixture
+def run():
+    """Runs notebooks in one kernel."""
+    with Kernels(1, "") as kernels:
+        yield lambda *given: kernels.begin(build.run_notebook, *given).result()
+
+
+def test_a_parameter_that_the_notebook_lacks_is_named(notebook, run, tmp_path):
     notebook("print(a)")
     with pytest.raises(UserError, match=r"tried\.ipynb has no parameter 'b'"):
-        build.run_notebook("tried", {"a": 2, "b": 3}, tmp_path / "done.ipynb")
+        run("tried", {"a": 2, "b": 3}, tmp_path / "done.ipynb")
     with pytest.raises(UserError, match=r"there is no notebook .*gone\.ipynb"):
-        build.run_notebook("gone", {}, tmp_path / "done.ipynb")
+        run("gone", {}, tmp_path / "done.ipynb")
 
 
-def test_a_notebook_runs_with_its_parameters_and_keeps_no_path_of_the_machine(notebook, tmp_path):
+def test_a_notebook_runs_with_its_parameters_and_keeps_no_path_of_the_machine(notebook, run, tmp_path):
     notebook("print(a + 40)")
-    build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+    run("tried", {"a": 2}, tmp_path / "done.ipynb")
     text = (tmp_path / "done.ipynb").read_text()
     assert "42" in text
     assert str(tmp_path) not in text
     assert not list(tmp_path.glob("*.part*"))
 
 
-def test_a_users_mistake_in_a_cell_comes_out_as_it_is(notebook, tmp_path):
+def test_a_users_mistake_in_a_cell_comes_out_as_it_is(notebook, run, tmp_path):
     notebook("from vptlib.errors import UserError\nraise UserError('too few images: label more.')")
     with pytest.raises(UserError, match=r"^too few images: label more\.$"):
-        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        run("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
 
 
-def test_a_cell_that_fails_is_named_and_kept_for_looking(notebook, tmp_path, own_store):
+def test_a_cell_that_fails_is_named_and_kept_for_looking(notebook, run, tmp_path, own_store):
     notebook("1 / 0")
     with pytest.raises(UserError, match=r"tried\.ipynb failed in cell 3 \(ZeroDivisionError: division by zero\)"):
-        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        run("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
     assert "ZeroDivisionError" in (own_store / "failed" / "done.ipynb").read_text()
 
 
-def test_a_kernel_that_dies_is_reported(notebook, tmp_path):
+def test_a_notebook_finds_nothing_of_the_one_before_in_the_same_kernel(notebook, run, tmp_path):
+    for number in (1, 2):
+        notebook(f"import os\nprint(os.getpid(), 'left' in dir(), a)\nleft = {number}")
+        run("tried", {"a": number}, tmp_path / f"{number}.ipynb")
+    ran = [nbformat.read(tmp_path / f"{number}.ipynb", as_version=4).cells[-1] for number in (1, 2)]
+    said = [cell.outputs[0].text.split() for cell in ran]
+    assert [line[1:] for line in said] == [["False", "1"], ["False", "2"]]
+    assert said[0][0] == said[1][0]
+    assert ran[0].execution_count == ran[1].execution_count == 3
+
+
+def test_kernels_end_with_their_block_whatever_happens(notebook, tmp_path):
+    with pytest.raises(UserError), Kernels(2, "import json") as two:
+        notebook("1 / 0")
+        two.begin(build.run_notebook, "tried", {"a": 2}, tmp_path / "done.ipynb").result()
+    assert not [child for child in psutil.Process().children() if "ipykernel" in " ".join(child.cmdline())]
+
+
+def test_code_that_kernels_begin_with_may_fail(notebook, tmp_path):
+    """The notebook then says what is wrong."""
+    notebook("print(a)")
+    with Kernels(1, "import gone_for_good") as one:
+        one.begin(build.run_notebook, "tried", {"a": 2}, tmp_path / "done.ipynb").result()
+
+
+def test_a_kernel_that_dies_is_reported(notebook, run, tmp_path):
     notebook("import os\nos._exit(1)")
     with pytest.raises(UserError, match=r"the kernel of tried\.ipynb stopped .*memory"):
-        build.run_notebook("tried", {"a": 2}, tmp_path / "done.ipynb")
+        run("tried", {"a": 2}, tmp_path / "done.ipynb")
     assert not (tmp_path / "done.ipynb").exists()
 
 
@@ -326,12 +363,14 @@ def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tm
     monkeypatch.setattr(
         build,
         "run_notebook",
-        lambda name, parameters, target: given.update({target.relative_to(tmp_path): (name, parameters)}),
+        lambda _, name, parameters, target: given.update({target.relative_to(tmp_path): (name, parameters)}),
     )
     config.write_text(SETTINGS + "language: [ja, en]\n")
     (tmp_path / "summary.json").write_bytes(b"{}\n")
     settings = build.read_config(config)
-    build.write_notebooks(settings, tmp_path, "reports/x")
+    with Kernels(1, "") as kernels:
+        begun = build.begin_notebooks(settings, tmp_path, "reports/x", kernels)
+        build.write_notebooks(settings, tmp_path, kernels, begun)
     files = {
         Path("notebooks") / place / f"report_{part}.ipynb" for place in ("", "en") for part in ("overview", "digits")
     }

@@ -17,6 +17,7 @@ from vptlib.evidence.recommendation import NOTHING_WORKS, Recommendation
 from vptlib.evidence.risks import Known, risks
 from vptlib.report.words import in_language
 from vptlib.statement import statement
+from vptlib.study.doubles import Doubles
 
 CLEAR = {"vpt-deep": {400: 0.9}, "full": {400: 0.6}}
 EQUAL = {"vpt-deep": {400: 0.82}, "full": {400: 0.8}}
@@ -146,15 +147,14 @@ def test_warnings_of_the_audit_are_a_risk_and_notes_and_the_edge_of_a_solver_are
 
 def test_images_that_flatter_the_figures_come_before_limits():
     shared = statement("groups_on_both_sides", shared=2, groups=9, tested=40, test=100, pair=["a.png", "b.png"])
-    double = statement(
-        "duplicates", kind="exact", where="across train and test", pairs=7, first="a", second="b", more=False
-    )
-    inner = statement("duplicates", kind="exact", where="within train", pairs=7, first="a", second="b", more=False)
+    double = Doubles(labelled=400, tested=100, copies=7, alike=0, example=("a", "b")).finding()
+    alike = Doubles(labelled=400, tested=100, copies=0, alike=3).finding()
     of = answers_with_rate(0.8, images=300)
     limits = limits_tested(of, read_limits({"accuracy": {"at_least": 0.95}}))
-    images = [Finding("warning", shared), Finding("warning", double), Finding("note", inner)]
+    images = [Finding("warning", shared), double]
     found = codes(known(answers=of, limits=limits, images=images))
     assert found[:3] == ["risk_groups_on_both_sides", "risk_duplicates", "risk_limit_not_met"]
+    assert not {"risk_duplicates", "risk_images"} & set(codes(known(answers=of, limits=limits, images=[alike])))
 
 
 def test_what_a_study_cannot_see_is_said_if_it_matters():

@@ -211,18 +211,18 @@ def test_what_was_done_is_not_listed():
 
 
 def test_three_hundred_classes_show_the_rarest_and_fold_the_rest():
-    html = page_of(images_part(task([f"class {k}" for k in range(300)], 900)))
+    html = page_of(images_part(task([f"class {k}" for k in range(300)], 900), None))
     assert "The other rows: 280" in html and html.count('<th scope="row"') == 300
     assert "and 290 more" in html
 
 
 def test_lots_on_both_sides_are_told_and_unknown_lots_too():
-    assert "4 of them are on both sides" in page_of(images_part(task(groups=np.arange(8) // 2)))
-    assert "the images name no lot" in page_of(images_part(task()))
+    assert "4 of them are on both sides" in page_of(images_part(task(groups=np.arange(8) // 2), None))
+    assert "the images name no lot" in page_of(images_part(task(), None))
 
 
 def test_names_in_any_script_and_of_any_length_are_text_with_their_own_direction():
-    html = page_of(images_part(task([ARABIC, LONG, "<b>bold</b>"], 9)))
+    html = page_of(images_part(task([ARABIC, LONG, "<b>bold</b>"], 9), None))
     assert f'dir="auto">{ARABIC}</th>' in html and LONG.strip() in html and "<b>bold</b>" not in html
 
 
@@ -248,7 +248,7 @@ def test_bad_input_breaks_no_section(name, language):
         html = page_of([
             chapter_opening(one.task, one.advice), *alerts_part(study, one), *reasons_part(one.advice),
             *meeting_part(one), *plan_part(runs, {}, one.advice), *accuracy_part(runs, "Tiny"), *cost_part(runs),
-            *images_part(one.task), *audit_part(list(one.audit)), *not_done_part(study, one, []),
+            *images_part(one.task, one.doubles), *audit_part(list(one.audit)), *not_done_part(study, one, []),
         ])  # fmt: skip
     assert not re.search(r"\bnan\b|NaN|None\b(?! (is|were))", re.sub(r"<[^>]*>", " ", html))
 

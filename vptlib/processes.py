@@ -4,7 +4,6 @@ A worker that outlives a killed parent keeps its memory and its core until its r
 children of a process that ends. Elsewhere, and where a thread started the worker, a thread in the worker watches.
 """
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -12,8 +11,6 @@ import sys
 import threading
 import time
 from typing import Any
-
-import psutil
 
 SECONDS_BETWEEN_LOOKS = 0.5
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
@@ -38,14 +35,6 @@ def begin_worker(parent: int, by_signal: bool) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with(parent, by_signal)
-
-
-def end_kernels() -> None:
-    """End the Jupyter kernels that this process has started."""
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):
-            if any("ipykernel" in part for part in child.cmdline()):
-                child.kill()
 
 
 def end_with(parent: int, by_signal: bool) -> None:

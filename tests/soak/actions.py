@@ -142,7 +142,7 @@ def swap(config: str, out: str) -> None:
     """A report whose studies and notebooks are there at once: what is left is the folder that takes its place."""
     from vptlib.report import build
 
-    def write_notebooks(_: Any, draft: Path, shown: str) -> None:
+    def write_notebooks(_: Any, draft: Path, *__: Any) -> None:
         (draft / "notebooks").mkdir()
         (draft / "notebooks" / "report_overview.ipynb").write_text("{}")
 
@@ -155,7 +155,7 @@ def swap(config: str, out: str) -> None:
     def nothing(*_: Any) -> str:
         return ""
 
-    steps = {"check_material": nothing, "run_studies": nothing, "write_pdf": nothing}
+    steps = {"check_material": nothing, "run_studies": nothing, "begin_notebooks": nothing, "write_pdf": nothing}
     steps |= {"write_notebooks": write_notebooks, "write_page": write_page, "write_summary": write_summary}
     for name, step in steps.items():
         setattr(build, name, step)

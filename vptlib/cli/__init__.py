@@ -75,9 +75,12 @@ def report(
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
     typer.echo(f"Checking {config}")
-    from vptlib.report.build import make_report
+    from vptlib.report.kernels import usual_kernels
 
-    page = make_report(expanded(config), out and expanded(out), time)
+    with usual_kernels() as kernels:  # which import while this process does
+        from vptlib.report.build import make_report
+
+        page = make_report(expanded(config), out and expanded(out), time, kernels)
     typer.echo(f"The report is at {page}")
     print_next(page.parent)
 

@@ -1,6 +1,8 @@
 """`vpt serve`: models that answer over HTTP; `vpt tokens`: who may ask them."""
 
+import os
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,7 +69,11 @@ def serve(
         logs.set_up()
         wire.serve(server, listening)
     finally:
-        desk.stop(0)
+        ended = desk.stop(0)
+    if not ended:  # a source does not answer: a thread that is left to the interpreter's end may abort the process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _check_door(access: "Access", host: str) -> None:

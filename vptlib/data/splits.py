@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 from vptlib.errors import UserError
 
@@ -108,6 +107,8 @@ def folds_of_groups(labels: np.ndarray, groups: np.ndarray, folds: int) -> Itera
 
     Stratified if some class has at least `folds` images.
     """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
     enough = np.unique(labels, return_counts=True)[1].max() >= folds
     kind = StratifiedGroupKFold if enough else GroupKFold
     with warnings.catch_warnings():

@@ -37,6 +37,8 @@ from vptlib.statement import Statement, statement
 
 # How right the answers that a model gives by itself may have to be.
 WANTED = (0.9, 0.95, 0.99)
+LEAST_SHARE = 0.1  # of the answers; where fewer are sure, a person may as well check all
+LEAST_CHANCE = 0.05  # that another way is the right one, to be a risk
 # Findings of the audit, the one that changes most first.
 _AUDIT = ("collapsed", "seeds_diverge", "accuracy_falls", "best_at_last_step", "choice_at_edge")
 
@@ -116,7 +118,7 @@ def _another_way(known: Known) -> Iterator[Risk]:
     if not advice.uses or advice.confidence == "high" or advice.seeds < FEWEST_SEEDS:
         return
     rival = rival_of(known.method, list(advice.candidates.values()))
-    if rival is not None and rival.right > 0:
+    if rival is not None and rival.right >= LEAST_CHANCE:
         yield Risk(
             statement("risk_another_way", rival=rival.method, probability=rival.right),
             statement("caught_by_deciding_again", n=advice.decide_again_at),
@@ -216,7 +218,7 @@ def _checked_by_people(known: Known) -> Statement:
         return statement("caught_by_checking_all")
     right = known.answers.right.mean()
     found = [selective(known.answers, wanted) for wanted in WANTED if wanted > right]
-    possible = [one for one in found if one is not None and one.is_possible]
+    possible = [one for one in found if one is not None and one.is_possible and one.share.value >= LEAST_SHARE]
     if not possible:
         return statement("caught_by_checking_all")
     best = possible[-1]
@@ -265,12 +267,13 @@ def _leak(known: Known) -> Iterator[Risk]:
         if found.what.code == "groups_on_both_sides":
             what = statement("risk_groups_on_both_sides", tested=values["tested"], test=values["test"])
             yield Risk(what, statement("caught_by_dividing_anew"))
-        if found.what.code == "duplicates" and values["where"].startswith("across"):
-            yield Risk(statement("risk_duplicates", pairs=values["pairs"]), statement("caught_by_dividing_anew"))
+        if found.what.code == "doubles_across" and values["copies"]:
+            what = statement("risk_duplicates", copies=values["copies"], tested=values["tested"])
+            yield Risk(what, statement("caught_by_dividing_anew"))
 
 
 def _images(known: Known) -> Iterator[Risk]:
-    told = ("groups_on_both_sides", "duplicates", "classes_without_test", "duplicates_of_different_classes")
+    told = ("groups_on_both_sides", "doubles_across", "classes_without_test", "duplicates_of_different_classes")
     for found in known.images:
         if found.what.code == "duplicates_of_different_classes":
             what = statement("risk_labels_contradict", pairs=found.what.values["pairs"])

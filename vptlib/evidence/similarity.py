@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import linalg, stats
-from sklearn.covariance import ledoit_wolf
-from sklearn.neighbors import NearestNeighbors
 
 from vptlib.errors import UserError
 
@@ -93,6 +91,8 @@ def knn_accuracy(features: np.ndarray, labels: np.ndarray, k: int = 5) -> float:
 
     Where two classes have equally many votes, the one with the nearest neighbour wins.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     features, labels = _labelled(features, labels)
     if not 1 <= k < len(labels):
         raise UserError(f"k is {k}, but must be between 1 and {len(labels) - 1}, one less than there are images.")
@@ -159,6 +159,8 @@ def h_score(features: np.ndarray, labels: np.ndarray) -> float:
 
     Higher is better; it is at most the number of classes less one.
     """
+    from sklearn.covariance import ledoit_wolf
+
     features, labels = _labelled(features, labels)
     centred = features - features.mean(axis=0)
     covariance, shrinkage = ledoit_wolf(centred, assume_centered=True)

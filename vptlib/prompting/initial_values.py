@@ -8,7 +8,6 @@ result to `PromptedViT(init=...)`. Take images of the training set only.
 from collections.abc import Sequence
 
 import torch
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor
 
 from vptlib.errors import UserError
@@ -55,6 +54,8 @@ def cluster_centres(vit: ViT, images: Tensor, num_prompts: int, layers: Sequence
 
 def _centres(tokens: Tensor, count: int, seed: int) -> Tensor:
     """Tokens `M D` to centres `P D`."""
+    from sklearn.cluster import MiniBatchKMeans
+
     if not 1 <= count <= len(tokens):
         raise UserError(f"num_prompts is {count}, but must be 1 to {len(tokens)}, the number of patch tokens.")
     drawn = torch.randperm(len(tokens), generator=torch.Generator().manual_seed(seed))[: max(MOST_TOKENS, count)]

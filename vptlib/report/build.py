@@ -16,15 +16,13 @@ import shutil
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
-
-import nbformat
+from typing import TYPE_CHECKING, Any
 
 from vptlib.computed import results_kept
 from vptlib.data.readers import is_spec, short_name
@@ -33,13 +31,14 @@ from vptlib.errors import UserError
 from vptlib.evidence.audit import audit_summary
 from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, lock_alone, repository, store_folder
-from vptlib.processes import end_kernels
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.judged import known_of, report_day, told_apart_before, versions
+from vptlib.report.kernels import OPTIONS, Kernels, make_ready, usual_kernels
 from vptlib.report.pages import find_chromium, join, language_tag, page, print_pdfs
 from vptlib.report.pdf import finish
 from vptlib.report.sections.input_size import input_size_summary
 from vptlib.report.sections.inspection import inspection_summary
+from vptlib.report.told import told_task
 from vptlib.report.words import gettext as _
 from vptlib.report.words import in_language, languages, speaking, words
 from vptlib.statement import Statement, statement
@@ -50,7 +49,13 @@ from vptlib.study.time_budget import affordable_size, check_time, needed_first, 
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.training import Diverged
 
-NOTEBOOKS_AT_ONCE = 2
+if TYPE_CHECKING:
+    from jupyter_client.manager import KernelManager
+    from nbformat import NotebookNode
+
+OVERVIEW = "overview"  # names the notebook of the first page
+Begun = tuple[Path, Future[None]]  # where a notebook goes, and when it is there
+_Job = tuple[str, dict[str, Any], Path]  # a notebook, its parameters, and where it goes
 _LONGEST_NAME = 100  # bytes of a task's name in the name of a file
 # Of the time that a report may take, kept for its pages and explanations, for each task.
 SECONDS_TO_WRITE = 90
@@ -62,7 +67,9 @@ PARTS = (
 )
 
 
-def make_report(config_path: Path, out: Path | None = None, time_given: str | None = None) -> Path:
+def make_report(
+    config_path: Path, out: Path | None = None, time_given: str | None = None, kernels: Kernels | None = None
+) -> Path:
     """Make the report that a YAML file describes, and give the path of its `index.html`.
 
     Runs that are in the store already are not repeated. What it is doing is printed as it goes.
@@ -71,6 +78,7 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         config_path: see `vptlib.report.config`.
         out: the report's folder, by default `reports/<name of the YAML file>`.
         time_given: how long it may take, such as "30m"; by default the file's `time`, if it has one.
+        kernels: for its notebooks, ready or getting ready; they end with this. By default it starts its own.
 
     Raises:
         UserError: anything wrong with the file, the folder, the tasks, the backbone, a notebook or Chromium.
@@ -89,14 +97,17 @@ def make_report(config_path: Path, out: Path | None = None, time_given: str | No
         if deadline is not None:
             config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]
+        if kernels is not None and any(study.missing() for study in studies):
+            kernels.rest()  # the trainings may need the memory
         if deadline is None:
             run_studies(studies)
         else:
             run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
             _check_begun(config.studies())
-        with results_kept(draft / "computed"):
+        with results_kept(draft / "computed"), kernels or usual_kernels() as ready:
+            begun = begin_notebooks(config, draft, _shown(folder), ready)
             write_summary(config, draft)
-            write_notebooks(config, draft, _shown(folder))
+            write_notebooks(config, draft, ready, begun)
         write_page(config, draft)
         complaint = write_pdf(config, draft)
         _publish(draft, folder)
@@ -260,51 +271,63 @@ def _check_begun(studies: list[Study]) -> None:
             )
 
 
-def write_notebooks(config: ReportConfig, draft: Path, shown: str) -> None:
-    """All notebooks of the report, two at a time; those of another language than the first in a folder of their own.
+def begin_notebooks(config: ReportConfig, draft: Path, shown: str, kernels: Kernels) -> list[Begun]:
+    """Let the kernels begin with the notebook of each task in each language; these are the longest.
 
     Args:
-        draft: the folder that gets them; it has the `summary.json`.
+        draft: the folder that gets them; those of another language than the first go into a folder of their own.
         shown: the report's final folder, as its last lines name it.
+        kernels: which run them.
     """
-    jobs = {}
     for language in config.languages:
-        folder = notebooks_in(draft, language, config)
-        folder.mkdir()
-        for part, (notebook, parameters) in _jobs(config, shown, fingerprint(draft / "summary.json")).items():
-            jobs[part, language] = (notebook, parameters | {"language": language}, folder / f"report_{part}.ipynb")
-    # the kernels inherit it: threads of one that wait for cores held by the other cost more than they give
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // NOTEBOOKS_AT_ONCE)))
-    pool = ThreadPoolExecutor(NOTEBOOKS_AT_ONCE)
-    try:
-        running = {name: pool.submit(run_notebook, *job) for name, job in jobs.items()}
-        for (part, language), done in running.items():
-            _say(f"Writing the report: {part}{f' ({language})' if len(config.languages) > 1 else ''}")
-            done.result()
-    except KeyboardInterrupt:  # each notebook has a kernel, which would go on to the end of its cell
-        pool.shutdown(wait=False, cancel_futures=True)
-        end_kernels()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
+        notebooks_in(draft, language, config).mkdir()
+    return [_begun(kernels, job) for job in _task_jobs(config, draft, shown)]
 
 
-def _jobs(config: ReportConfig, shown: str, mark: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Part of the report → its notebook and that one's parameters, but for the language."""
+def write_notebooks(config: ReportConfig, draft: Path, kernels: Kernels, begun: list[Begun]) -> None:
+    """Run the notebooks of the first page, which name the fingerprint of the summary, and wait for all."""
+    first = [_begun(kernels, job) for job in _first_page_jobs(config, draft)]
+    for target, done in [*begun, *first]:
+        _say(f"Writing the report: {target.relative_to(draft / 'notebooks')}")
+        done.result()
+
+
+def _begun(kernels: Kernels, job: _Job) -> Begun:
+    notebook, parameters, target = job
+    return target, kernels.begin(run_notebook, notebook, parameters, target)
+
+
+def _task_jobs(config: ReportConfig, draft: Path, shown: str) -> Iterator[_Job]:
+    """The notebook of each task in each language."""
     settings = config.settings
-    shared = {"settings": config.study_settings, "margin": settings.margin, "asked": config.asked}
-    overview = {"title": settings.title, "tasks": list(settings.tasks), "config": _shown(config.path)}
-    overview |= {"reference": settings.reference, "fingerprint": mark}
-    jobs = {"overview": ("report_overview", overview | shared)}
     for study, name in zip(config.studies(), _names(config), strict=True):
-        own = {"task": study.task} | shared
+        own = {"task": study.task} | _shared(config)
+        notebook = "report_task_so_far"
         if has_answer(study):
-            more = {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
-            after = {"report": shown, "several": len(settings.tasks) > 1}
-            jobs[name] = ("report_task", own | more | after)
-        else:
-            jobs[name] = ("report_task_so_far", own)
-    return jobs
+            notebook = "report_task"
+            own |= {"images_per_cell": settings.images_per_cell, "conditions": list(settings.conditions)}
+            own |= {"report": shown, "several": len(settings.tasks) > 1}
+        for language in config.languages:
+            yield notebook, own | {"language": language}, _notebook_of(name, draft, language, config)
+
+
+def _first_page_jobs(config: ReportConfig, draft: Path) -> Iterator[_Job]:
+    """The notebook of the first page in each language; the summary must be there."""
+    settings = config.settings
+    own = {"tasks": list(settings.tasks), "config": _shown(config.path), "reference": settings.reference}
+    own |= {"fingerprint": fingerprint(draft / "summary.json")} | _shared(config)
+    for language in config.languages:
+        about = {"title": config.title(language), "language": language}
+        yield "report_overview", own | about, _notebook_of(OVERVIEW, draft, language, config)
+
+
+def _shared(config: ReportConfig) -> dict[str, Any]:
+    """Parameters of all notebooks."""
+    return {"settings": config.study_settings, "margin": config.settings.margin, "asked": config.asked}
+
+
+def _notebook_of(name: str, draft: Path, language: str, config: ReportConfig) -> Path:
+    return notebooks_in(draft, language, config) / f"report_{name}.ipynb"
 
 
 def notebooks_in(folder: Path, language: str, config: ReportConfig) -> Path:
@@ -339,7 +362,7 @@ def file_names(names: Iterable[str]) -> list[str]:
 
     A file system may ignore capitals, or take "é" as one character or two for the same.
     """
-    taken, found = {"overview"}, []
+    taken, found = {OVERVIEW}, []
     for name in names:
         plain = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
         short = _of_bytes(plain, _LONGEST_NAME) if re.search(r"\w", plain) else "task"
@@ -376,19 +399,17 @@ def _shown(path: Path) -> str:
 
 def write_page(config: ReportConfig, draft: Path) -> None:
     """Join the executed notebooks to `index.html`, and to a page for each other language."""
+    import nbformat
+
     for language in config.languages:
-        places = [notebooks_in(draft, language, config) / f"report_{name}.ipynb" for name in _part_names(config)]
+        places = [_notebook_of(name, draft, language, config) for name in [OVERVIEW, *_names(config)]]
         notebooks = [nbformat.read(place, as_version=4) for place in places]
         with speaking(language):
-            tasks = words.listed([load_task(task).title for task in config.settings.tasks])
+            tasks = words.listed([told_task(task).title for task in config.settings.tasks])
             about = _("Visual prompt tuning compared with full fine-tuning: {tasks}").format(tasks=tasks)
         others = {code: file_in("index.html", code, config) for code in config.languages if code != language}
-        html = page(join(notebooks, config.settings.title, about), language, others)
+        html = page(join(notebooks, config.title(language), about), language, others)
         (draft / file_in("index.html", language, config)).write_text(html, encoding="utf-8")
-
-
-def _part_names(config: ReportConfig) -> list[str]:
-    return ["overview", *_names(config)]
 
 
 def write_summary(config: ReportConfig, draft: Path) -> None:
@@ -396,7 +417,7 @@ def write_summary(config: ReportConfig, draft: Path) -> None:
     language = config.languages[0]
     with speaking(language):
         parts = [summary(study, config.settings.margin, config.asked) for study in config.studies()]
-    whole = parts[0] if len(parts) == 1 else {"title": config.settings.title, "tasks": parts}
+    whole = parts[0] if len(parts) == 1 else {"title": config.title(language), "tasks": parts}
     text = json.dumps(whole | {"language": language}, indent=2, ensure_ascii=False, allow_nan=False)
     (draft / "summary.json").write_text(text + "\n", encoding="utf-8")
 
@@ -417,17 +438,18 @@ def write_pdf(config: ReportConfig, draft: Path) -> str:
             pdf.unlink(missing_ok=True)
         return str(error)
     for code, (html, pdf) in targets.items():
-        finish(pdf, html, config.settings.title, language_tag(code), report_day())
+        finish(pdf, html, config.title(code), language_tag(code), report_day())
     return ""
 
 
 # ---- a notebook -----------------------------------------------------------------------------------------------
 
 
-def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
+def run_notebook(kernel: "KernelManager", name: str, parameters: dict[str, Any], target: Path) -> None:
     """Execute `notebooks/<name>.ipynb` with papermill.
 
     Args:
+        kernel: runs it, see `vptlib.report.kernels`.
         name: of the notebook, without its ending.
         parameters: for its parameters cell; it must have one of each name.
         target: where the executed notebook goes. It is there only if all cells ran.
@@ -437,11 +459,16 @@ def run_notebook(name: str, parameters: dict[str, Any], target: Path) -> None:
     """
     source = repository() / "notebooks" / f"{name}.ipynb"
     check_parameters(source, parameters)
-    execute(source, parameters, target)
+    execute(source, parameters, target, kernel=kernel)
 
 
 def execute(
-    source: Path, parameters: dict[str, Any], target: Path, progress: bool = False, checks_stop: bool = True
+    source: Path,
+    parameters: dict[str, Any],
+    target: Path,
+    progress: bool = False,
+    checks_stop: bool = True,
+    kernel: "KernelManager | None" = None,
 ) -> list[int]:
     """Execute any notebook with papermill, its parameters checked before.
 
@@ -449,6 +476,7 @@ def execute(
         source, parameters, target: as for `run_notebook`.
         progress: show a bar that counts cells.
         checks_stop: whether an `assert` that fails is a failure like any other; else the notebook goes on.
+        kernel: runs it; by default one of its own.
 
     Returns:
         The numbers of the cells whose `assert` failed.
@@ -456,17 +484,20 @@ def execute(
     Raises:
         UserError: a cell that failed, a kernel that died.
     """
+    import nbformat
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this Python's kernel, whatever the home folder holds
     logging.getLogger("papermill").setLevel(logging.CRITICAL)
     part = target.with_suffix(".part.ipynb")
-    execution = _EXECUTION | ({"progress_bar": _CELL_BAR | {"desc": source.stem}} if progress else {})
+    execution = OPTIONS | {"progress_bar": _CELL_BAR | {"desc": source.stem} if progress else False}
     execution |= {} if checks_stop else {"allow_error_names": ["AssertionError"]}
     failed: list[int] = []
     try:
-        notebook = papermill.execute_notebook(source, part, parameters, **execution)
+        if kernel is not None:
+            make_ready(kernel)
+        notebook = papermill.execute_notebook(source, part, parameters, km=kernel, **execution)
     except PapermillExecutionError as error:
         notebook = nbformat.read(part, as_version=4)
         worst, failed = _errors_in(notebook)
@@ -484,19 +515,21 @@ def execute(
     return failed
 
 
-def _errors_in(notebook: nbformat.NotebookNode) -> tuple[nbformat.NotebookNode | None, list[int]]:
+def _errors_in(notebook: "NotebookNode") -> "tuple[NotebookNode | None, list[int]]":
     """The error that is not a failed `assert`, if there is one, and the numbers of the cells whose `assert` failed."""
+    from nbformat import NotebookNode
+
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     errors = [(cell.execution_count, out) for cell in code for out in cell.outputs if out.output_type == "error"]
     others = [
-        nbformat.NotebookNode(exec_count=count, ename=error.ename, evalue=error.evalue)
+        NotebookNode(exec_count=count, ename=error.ename, evalue=error.evalue)
         for count, error in errors
         if error.ename != "AssertionError"
     ]
     return others[0] if others else None, [count for count, error in errors if error.ename == "AssertionError"]
 
 
-def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def without_widgets(notebook: "NotebookNode") -> "NotebookNode":
     """The notebook without views that need a kernel; the pictures that stand in for them stay."""
     notebook.metadata.pop("widgets", None)
     for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
@@ -505,12 +538,6 @@ def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 _CELL_BAR = {"unit": "cell", "bar_format": "{desc}: cell {n_fmt} of {total_fmt} |{bar:20}| {elapsed}", "leave": True}
-_EXECUTION = {
-    "kernel_name": "python3",
-    "progress_bar": False,
-    "start_timeout": 300,
-    "extra_arguments": ["--log-level=CRITICAL"],
-}
 
 
 def check_parameters(source: Path, parameters: dict[str, Any]) -> None:

@@ -32,12 +32,13 @@ from vptlib.report.init import as_typed, usual_config
 from vptlib.report.settings import (
     MONEY_FIELDS,
     STUDY_FIELDS,
+    TITLE,
     ConditionSettings,
     ReportOnly,
     ReportSettings,
     in_one_line,
 )
-from vptlib.report.words import languages
+from vptlib.report.words import from_catalogue, languages, speaking
 from vptlib.report.yaml_file import Settings, read_settings, read_text, short
 from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
@@ -81,6 +82,14 @@ class ReportConfig:
         """The codes of the report's languages; `summary.json` and `index.html` are in the first."""
         chosen = self.settings.language
         return (chosen,) if isinstance(chosen, str) else tuple(chosen)
+
+    def title(self, language: str) -> str:
+        """The title in one of the report's languages."""
+        given = self.settings.title
+        if not isinstance(given, str):
+            return given[language]
+        with speaking(language):
+            return from_catalogue(TITLE) if given == TITLE else given
 
     def studies(self) -> list[Study]:
         """One study a task, in the order of the file."""
@@ -215,6 +224,7 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     _check_known(_where(path, lines, "tasks"), "task", embedded, TASKS, "`vpt tasks` lists them")
     _check_known(_where(path, lines, "methods"), "method", methods, METHODS, f"choose from {', '.join(METHODS)}")
     _check_languages(config, _where(path, lines, "language"))
+    _check_title(config, _where(path, lines, "title"))
     if len(set(settings.tasks)) < len(settings.tasks):
         raise UserError(f"{_where(path, lines, 'tasks')}: `tasks` names a task twice: delete one of the two.")
     missing = [method for method in COMPARED if method not in methods]
@@ -248,6 +258,17 @@ def _check_languages(config: ReportConfig, where: str) -> None:
         raise UserError(f"{where}: there is no language {short(unknown[0])!r}: take {' or '.join(languages())}.")
     if len(set(config.languages)) < len(config.languages):
         raise UserError(f"{where}: `language` names a language twice: delete one of the two.")
+
+
+def _check_title(config: ReportConfig, where: str) -> None:
+    """A title for each language has one for each of the report's."""
+    given = config.settings.title
+    if isinstance(given, str):
+        return
+    if missing := [code for code in config.languages if not given.get(code, "").strip()]:
+        raise UserError(f"{where}: `title` has none for {missing[0]!r}: add it, or give one text for all languages.")
+    if others := [code for code in given if code not in languages()]:
+        raise UserError(f"{where}: there is no language {short(others[0])!r}: take {' or '.join(languages())}.")
 
 
 def _check_limits(config: ReportConfig, where: str) -> None:

@@ -10,23 +10,29 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from vptlib.report.charts import spread_apart
+from vptlib.report.layout import figure_of
 from vptlib.report.style import COLOURS, MARKERS, SOFT, is_narrow, label, styled_figure, text_colour, type_size
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 
-HEIGHT, NARROW_HEIGHT = 2.6, 2.9  # inches
+HEIGHT, LOW_HEIGHT, NARROW_HEIGHT = 2.6, 1.6, 2.9  # inches
+BOTTOM = 0.52  # inches under the axes
 MOST_LABELS = 6  # methods that are named; the others keep their line
 
 
-def decision_figure(curves: pd.DataFrame, needed: float | None = None, today: float | None = None) -> Figure:
+def decision_figure(
+    curves: pd.DataFrame, needed: float | None = None, today: float | None = None, low: bool = False
+) -> Figure:
     """Accuracy by size: a line and a 95 % band for each method, named at its end; a point each where there is one size.
 
     Args:
         curves: from `vptlib.evidence.curves.learning_curves`.
         needed, today: accuracies, fractions; each a line across, where it is given.
+        low: whether it shares a sheet of paper with others, so that it must not be high.
     """
     lines = {method: rows.sort_values("n") for method, rows in _side_by_side(curves).groupby("method", sort=False)}
-    with styled_figure(NARROW_HEIGHT if is_narrow() else HEIGHT, half=True) as (fig, ax):
+    height = NARROW_HEIGHT if is_narrow() else LOW_HEIGHT if low else HEIGHT
+    with styled_figure(height, half=True) as (fig, ax):
         for method, rows in lines.items():
             _line(ax, rows, method)
         marks = [(mark, text) for mark, text in ((needed, _("needed")), (today, _("today"))) if mark is not None]
@@ -60,7 +66,7 @@ def _axes(ax: Axes, curves: pd.DataFrame, marks: list[float]) -> None:
     values = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([0.0, 1.0])
     pad = max(0.07 * (values.max() - values.min()), 0.01)
     ax.set_ylim(values.min() - pad, values.max() + pad)
-    ax.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(3 if figure_of(ax).get_figheight() < HEIGHT else 5, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _position: words.per_cent(value, 0)))
     sizes = sorted({int(n) for n in curves["n"]})
     beside = max((sizes[-1] / sizes[0]) ** 0.05, 1.15)
@@ -100,7 +106,7 @@ def _name_lines(fig: Figure, ax: Axes, lines: dict[str, pd.DataFrame], marks: li
         ax.text(1, height, text, transform=ax.get_yaxis_transform(), va="center", color=colour, **style)
         for text, height, colour in texts
     ]
-    fig.subplots_adjust(left=0.17 if is_narrow() else 0.11, bottom=0.2, top=0.97)
+    fig.subplots_adjust(left=0.17 if is_narrow() else 0.11, bottom=BOTTOM / fig.get_figheight(), top=0.97)
     if not drawn:
         return
     boxes = [text.get_window_extent() for text in drawn]

@@ -85,7 +85,7 @@ def _harmless(value: object) -> object:
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d+")
 _GLYPH = re.compile(r'<path id="([^"]+)" d="([^"]*)" transform="scale\(0.015625\)"')
-_COARSER = 8  # than matplotlib's units of glyphs: 800 units for the height of the type are plenty
+_COARSER = 20  # than matplotlib's units of glyphs: 320 units for the height of the type are plenty
 _PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 _JPEG_QUALITY, _LEAST_PICTURE = 82, 2000  # bytes of a PNG that is left as it is
 

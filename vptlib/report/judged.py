@@ -17,6 +17,7 @@ from vptlib.evidence.money import costs_of_more, handicaps
 from vptlib.evidence.power import power_before
 from vptlib.evidence.prices import Prices
 from vptlib.statement import Statement, statement
+from vptlib.study.doubles import doubles_across
 from vptlib.study.input_size import InputSizes, sizes_seen
 from vptlib.study.study import Study
 
@@ -34,6 +35,9 @@ def report_day() -> date:
     """The day of a report: today, or that of `SOURCE_DATE_EPOCH`, seconds since 1970, for one that is made again."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
     return datetime.fromtimestamp(int(seconds), UTC).date() if seconds.isdecimal() else date.today()
+
+
+doubles_of = computed_once(doubles_across)
 
 
 @computed_once

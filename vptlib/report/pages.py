@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import nbformat
 from babel import Locale
 
 from vptlib.errors import UserError
-from vptlib.report.fonts import PAGE_FAMILY, subset_face
+from vptlib.report.fonts import subset_face
 from vptlib.report.macros import TEMPLATES
 from vptlib.report.words import ENGLISH, speaking
 from vptlib.report.words import gettext as _
 
 if TYPE_CHECKING:
+    from nbformat import NotebookNode
     from playwright.sync_api import Browser, BrowserType
 
 STYLES = ("page.css", "figures.css", "decision.css", "quality.css")
@@ -35,16 +35,18 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 # ---- the page -------------------------------------------------------------------------------------------------
 
 
-def join(notebooks: list[nbformat.NotebookNode], title: str, description: str = "") -> nbformat.NotebookNode:
+def join(notebooks: "list[NotebookNode]", title: str, description: str = "") -> "NotebookNode":
     """Executed notebooks as one: the cells that show something; those tagged "last-page" come last."""
+    from nbformat.v4 import new_notebook
+
     cells = [cell for notebook in notebooks for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
     cells.sort(key=lambda cell: "last-page" in cell.metadata.get("tags", []))
     for number, cell in enumerate(cells):  # ids of different notebooks may be the same
         cell["id"] = f"part-{number}"
-    return nbformat.v4.new_notebook(cells=cells, metadata={"title": title, "description": description})
+    return new_notebook(cells=cells, metadata={"title": title, "description": description})
 
 
-def page(notebook: nbformat.NotebookNode, language: str = ENGLISH, others: Mapping[str, str] | None = None) -> str:
+def page(notebook: "NotebookNode", language: str = ENGLISH, others: Mapping[str, str] | None = None) -> str:
     """One self-contained HTML page of an executed notebook: code hidden, no scripts, nothing fetched.
 
     The same notebook gives the same page. A page with Japanese in it brings the glyphs that it needs.
@@ -64,6 +66,7 @@ def page(notebook: nbformat.NotebookNode, language: str = ENGLISH, others: Mappi
         exclude_anchor_links=True,
         filters={"without_ids": without_ids},
     )
+    title = notebook.metadata.title
     with speaking(language):
         resources = {
             "language": language_tag(language),
@@ -72,11 +75,20 @@ def page(notebook: nbformat.NotebookNode, language: str = ENGLISH, others: Mappi
             ],
             "languages": _("Other languages"),
             "skip": _("To the content"),
-            "style": "\n".join((TEMPLATES / name).read_text("utf-8") for name in STYLES),
+            "style": "\n".join([*((TEMPLATES / name).read_text("utf-8") for name in STYLES), _foot(title)]),
         }
         html, _resources = exporter.from_notebook_node(notebook, resources=resources)
     html = html.replace("</style>", f"{subset_face(_text_of(html))}\n</style>", 1)
     return re.sub(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)", _drawing_as_text, html)
+
+
+def _foot(title: str) -> str:
+    """The rule that prints title and page number under each sheet; Chromium knows it from 131 on.
+
+    It takes the page's own glyphs. A footer template of Chromium is printed before its font has come.
+    """
+    escaped = "".join(letter if letter.isalnum() else f"\\{ord(letter):x} " for letter in title)
+    return f'@page {{ @bottom-left {{ content: "{escaped}"; }} }}'
 
 
 def language_tag(code: str) -> str:
@@ -146,12 +158,6 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-_FOOTER = (
-    "<style>{face}</style>"
-    '<div style="width:100%;margin:0 15mm;font:8px sans-serif,{family};color:#667;'
-    'display:flex;justify-content:space-between">'
-    '<span class="title"></span><span><span class="pageNumber"></span> / <span class="totalPages"></span></span></div>'
-)
 
 
 def launched(browser_type: "BrowserType", chromium: Path) -> "Browser":
@@ -208,13 +214,11 @@ def _print_one(browser: "Browser", html: Path, pdf: Path) -> None:
     try:
         page = context.new_page()
         page.goto(html.resolve().as_uri())
+        page.evaluate("document.fonts.ready.then(() => null)")
         page.pdf(
             path=str(pdf),
             prefer_css_page_size=True,
             print_background=True,
-            display_header_footer=True,
-            header_template="<span></span>",
-            footer_template=_FOOTER.format(face=subset_face(page.title()), family=PAGE_FAMILY),
             outline=True,
             tagged=True,
         )

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 
 from vptlib.data.files import LazyImages
+from vptlib.data.findings import Finding
 from vptlib.data.listing import Listing
-from vptlib.data.tasks import Task, findings_of, load_task
+from vptlib.data.tasks import Task, findings_of
 from vptlib.evidence.answers import answers_of, best_method
 from vptlib.evidence.audit import NOTE, WARNING
 from vptlib.evidence.curves import learning_curves
@@ -25,6 +26,7 @@ from vptlib.evidence.limits import MET, NOT_MET, UNDECIDED, Tested, limits_teste
 from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import Aims, Recommendation
 from vptlib.evidence.stages import OUT_OF_SIGHT, Plan, plan
+from vptlib.report.told import told_task
 from vptlib.statement import Statement, statement
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import origin
@@ -44,6 +46,7 @@ class Done:
         asked, known: as in `vptlib.report.judged.known_of`.
         conditions: harder ones, as in the YAML file; those whose runs are missing count as not run.
         explained: test images whose maps were examined; None where none were.
+        doubles: what was found of test images among the labelled ones; None where they were not searched.
     """
 
     study: Study
@@ -53,10 +56,11 @@ class Done:
     known: Mapping[str, Any]
     conditions: Sequence[Mapping[str, Any]] = ()
     explained: int | None = None
+    doubles: Finding | None = None
 
     @cached_property
     def task(self) -> Task:
-        return load_task(self.study.task)
+        return told_task(self.study.task)
 
     @cached_property
     def method(self) -> str:
@@ -252,10 +256,11 @@ def _balance(done: Done) -> list[Statement]:
 
 
 def _data_read(done: Done) -> list[Statement]:
+    searched = [] if done.doubles is None else [done.doubles.what]
     if not isinstance(done.task.train, LazyImages):  # images that vptlib has were not read from files of the user
-        return []
+        return searched
     notes = sum(level == "note" for level, _what in done.found_in_data)
-    return [statement("quality_data_read", warnings=len(done.found_in_data) - notes, notes=notes)]
+    return [statement("quality_data_read", warnings=len(done.found_in_data) - notes, notes=notes), *searched]
 
 
 def _accuracy(done: Done) -> list[Statement]:

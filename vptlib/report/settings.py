@@ -23,6 +23,7 @@ from vptlib.study.published_rules import DONE
 _BY_THE_RULES = {"steps": (done_rules.MOST_STEPS, STEPS), "candidates": (done_rules.CANDIDATES, CANDIDATES)}
 _RANGES = RANGES | {"severity": (1, 5), "images_per_cell": (1, 4)}
 _CHOICES = CHOICES | {"language": tuple(languages())}
+_DICTS = {"title": "a text for each language", "conditions": "mappings", "limits": "mappings"}
 _BOUNDS = {
     "accuracy_needed": "above 0, below 1",
     "accuracy_today": "from 0, below 1",
@@ -30,6 +31,9 @@ _BOUNDS = {
     "label_noise": "from 0, below 1",
     "imbalance": "of 1 or more",
 }
+
+
+TITLE = "Visual prompt tuning or full fine-tuning?"
 
 
 class Strict(BaseModel):
@@ -43,7 +47,7 @@ class ReportOnly(Strict):
     """What a report needs beyond the study.
 
     Attributes:
-        title: over the first page.
+        title: over the first page; or one for each language, such as `{en: "Labels", ja: "ラベル"}`.
         language: of the report, or a list of several: the first is index.html, another such as index.ja.html, and the
             pages link to each other. Nothing is computed again for another.
         tasks: embedded tasks, or the place of your own images (`vptlib.data.readers`), one study each; `vtab:ROOT` is
@@ -68,7 +72,7 @@ class ReportOnly(Strict):
             See `vptlib.evidence.limits`.
     """
 
-    title: str = "Visual prompt tuning or full fine-tuning?"
+    title: str | dict[str, str] = TITLE
     language: str | Annotated[tuple[str, ...], Field(min_length=1)] = ENGLISH
     tasks: tuple[str, ...] = Field(min_length=1)
     margin: float = Field(0.01, gt=0, lt=1)
@@ -174,7 +178,7 @@ def _kind_of_part(name: str, part: Any) -> str:
     if get_origin(part) is tuple:
         return f"list: {_kind_of_part(name, get_args(part)[0])}"
     if get_origin(part) is dict:
-        return "mappings"
+        return _DICTS[name]
     if part is int:
         least, most = _RANGES[name]
         return f"whole number from {least:,} to {most:,}"

@@ -23,8 +23,6 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from PIL import ExifTags, Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import KFold, StratifiedKFold
 from timm.models.vision_transformer import VisionTransformer
 from tqdm import tqdm
 
@@ -510,6 +508,8 @@ def _folds(labels: np.ndarray, groups: np.ndarray | None) -> tuple[list[Folds], 
     There are fewer folds if the commonest class has fewer images, or if there are fewer groups. A class of fewer images
     than folds is missing from some folds.
     """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
     if groups is not None and (number := len(np.unique(groups))) > 1:
         return [list(folds_of_groups(labels, groups, min(FOLDS, number)))], "groups"
     commonest = int(np.bincount(labels).max())
@@ -556,6 +556,8 @@ def probe_path(train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> Itera
     Features are standardised. They are then turned into the space of the training images, which has fewer dimensions
     where there are few images, and in which the solution is the same.
     """
+    from sklearn.linear_model import LogisticRegression
+
     if len(np.unique(labels)) == 1:
         yield from (np.ones((len(test), 1)) for _ in STRENGTHS)
         return

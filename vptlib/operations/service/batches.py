@@ -38,7 +38,8 @@ class Batches(Generic[Item, Result]):
         self._waiting: deque[_Waiting[Item]] = deque()
         self._change = threading.Condition()
         self._closed = False
-        threading.Thread(target=self._work, name="vpt-batches", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="vpt-batches", daemon=True)
+        self._thread.start()
 
     def put(self, item: Item, future: Future) -> bool:
         """Let an item wait; its future will have the result. False if the thread has ended, or is to end."""
@@ -57,6 +58,11 @@ class Batches(Generic[Item, Result]):
             self._waiting.clear()
             self._change.notify()
         return left
+
+    def join(self, seconds: float) -> bool:
+        """Wait so long for the end after `close`. Gives whether the thread has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while self._computed():

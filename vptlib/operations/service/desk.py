@@ -36,6 +36,7 @@ __all__ = ["Answer", "Desk", "NoAnswer", "Serving", "Stopping", "TooMuchAtOnce",
 
 BATCH, MOST_WAITING = 16, 64
 POLL_SECONDS = 5.0
+SECONDS_TO_END = 10.0  # for the pass that is computed, or the look at the sources, when it stops
 _AGAIN_SECONDS = 60.0  # after which a version that could not be loaded is tried again
 _LOG = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Desk:
         self._refreshing = threading.Lock()  # held while versions are looked up and loaded
         self._stopping = threading.Event()
         self._stopping.set()
+        self._poller: threading.Thread | None = None
 
     # ---- from start to stop -------------------------------------------------------------------------------------
 
@@ -147,12 +149,17 @@ class Desk:
         except BaseException:
             self.stop(0)
             raise
-        threading.Thread(target=self._poll, name="vpt-poll", daemon=True).start()
+        self._poller = threading.Thread(target=self._poll, name="vpt-poll", daemon=True)
+        self._poller.start()
 
-    def stop(self, patience_s: float) -> None:
-        """Take no more requests, and answer those that wait, for so many seconds; the others end with `Stopping`."""
+    def stop(self, patience_s: float) -> bool:
+        """Take no more requests, and answer those that wait, for so many seconds; the others end with `Stopping`.
+
+        Gives whether its threads have ended. The interpreter must not end before: a thread that is within torch then
+        aborts the process.
+        """
         if self._stopping.is_set():
-            return
+            return self._ended(0)
         with self._change:
             self._stopping.set()
             self._change.wait_for(lambda: not self._requests, patience_s)
@@ -163,6 +170,16 @@ class Desk:
         for future in left:
             settle(future, _stopping())
         self._pictures.close()
+        return self._ended(SECONDS_TO_END)
+
+    def _ended(self, seconds: float) -> bool:
+        """Wait so long for the threads; whether none is left."""
+        until = time.monotonic() + seconds
+        lanes = [lane.join(max(0.0, until - time.monotonic())) for lane in self._lanes.values()]
+        if self._poller is None:
+            return all(lanes)
+        self._poller.join(max(0.0, until - time.monotonic()))
+        return all(lanes) and not self._poller.is_alive()
 
     @property
     def ready(self) -> bool:

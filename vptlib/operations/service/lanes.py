@@ -143,6 +143,10 @@ class Lane:
         """End after the present pass. Gives the futures of those that still waited."""
         return self._batches.close()
 
+    def join(self, seconds: float) -> bool:
+        """Wait so long for the end after `close`. Gives whether no pass is computed any more."""
+        return self._batches.join(seconds)
+
     # ---- a pass -------------------------------------------------------------------------------------------------
 
     def _fetched(self, name: str) -> Artefact:

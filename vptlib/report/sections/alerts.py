@@ -6,7 +6,6 @@ from typing import Any
 
 from IPython.display import HTML
 
-from vptlib.data.tasks import findings_of
 from vptlib.evidence.audit import WARNING
 from vptlib.evidence.limits import MET, NOT_MET, Tested
 from vptlib.evidence.recommendation import FEWEST_SEEDS, Recommendation
@@ -115,7 +114,7 @@ def _of_the_audit(one: Judged) -> list[Alert]:
 
 
 def _of_the_images(one: Judged) -> list[Alert]:
-    found = findings_of(one.task)
+    found = one.images
     levels = {"error": SERIOUS, "warning": WARN}
     said = [(levels[each.level], words.sentence(each.what), DATA) for each in found if each.level in levels]
     notes = len(found) - len(said)

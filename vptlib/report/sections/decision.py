@@ -20,7 +20,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.data.tasks import Task, findings_of, load_task
+from vptlib.data.findings import Finding, worst_first
+from vptlib.data.tasks import Task, findings_of
 from vptlib.errors import UserError
 from vptlib.evidence.answers import Answers, answers_of
 from vptlib.evidence.audit import AuditFinding
@@ -56,10 +57,11 @@ from vptlib.evidence.risks import Known, Risk, risks
 from vptlib.evidence.stages import LABEL_MORE, OPERATE, OUT_OF_SIGHT, PILOT, STUDY_MORE, Plan, chances, plan
 from vptlib.report.decision_charts import decision_figure
 from vptlib.report.figure_html import figure
-from vptlib.report.judged import kept_small, known_of, report_day
+from vptlib.report.judged import doubles_of, kept_small, known_of, report_day
 from vptlib.report.macros import filled
 from vptlib.report.sections.basic import colours_of
 from vptlib.report.sections.layers import anchor
+from vptlib.report.told import told_task
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 from vptlib.statement import Statement, statement
@@ -88,6 +90,7 @@ class Judged:
         asked: settings of the report: `accuracy_needed`, `accuracy_today`, `limits` and prices.
         audit: findings of the audit of the runs.
         larger_input: a finding that a limit keeps the input too small, or None.
+        doubles: what was found of test images among the labelled ones, or None.
         pixels: side of the square that the models see; None if it is not known.
         probabilities: gives those of a run, `I C` or None, from method, seed and n.
     """
@@ -99,6 +102,7 @@ class Judged:
     asked: Mapping[str, Any]
     audit: Sequence[AuditFinding] = ()
     larger_input: Statement | None = None
+    doubles: Finding | None = None
     pixels: int | None = None
     probabilities: Callable[[str, int, int], np.ndarray | None] | None = None
 
@@ -117,13 +121,14 @@ class Judged:
         runs = study.runs()
         known = known_of(study, runs, margin, asked)
         return cls(
-            task=load_task(study.task),
+            task=told_task(study.task),
             runs=runs,
             advice=advice_so_far(runs, margin, **known),
             margin=margin,
             asked=asked,
             audit=known["findings"],
             larger_input=kept_small(sizes_seen(study)),
+            doubles=doubles_of(study).finding(),
             pixels=preprocessing(material_of(study).vit).size,
             probabilities=study.probabilities,
         )
@@ -134,6 +139,11 @@ class Judged:
     def curves(self) -> pd.DataFrame:
         """Accuracy by method and size."""
         return learning_curves(self.runs)
+
+    @cached_property
+    def images(self) -> list[Finding]:
+        """What has to be said of the images, worst first."""
+        return worst_first([*findings_of(self.task), *([] if self.doubles is None else [self.doubles])])
 
     @cached_property
     def method(self) -> str:
@@ -236,7 +246,7 @@ class Judged:
                 bar=self.bar,
                 chance=self.chance(self.bar),
                 audit=self.audit,
-                images=findings_of(self.task),
+                images=self.images,
                 larger_input=self.larger_input,
             )
         )
@@ -439,8 +449,13 @@ def decide_again(one: Judged) -> list[Statement]:
 # ---- 8: the figure ----------------------------------------------------------------------------------------------
 
 
-def curves_of(one: Judged) -> HTML:
-    """Learning curves with the accuracy asked and that of today; the caption says how they stand."""
+def curves_of(one: Judged, low: bool = False) -> HTML:
+    """Learning curves with the accuracy asked and that of today; the caption says how they stand.
+
+    Args:
+        one: a task.
+        low: whether it shares a sheet of paper with those of other tasks.
+    """
     needed, today = one.asked.get("accuracy_needed"), one.asked.get("accuracy_today")
     at = one.curves[one.curves["n"] == one.point["n"]]
     best = at.loc[at["mean"].idxmax()] if at["mean"].notna().any() else one.point
@@ -451,7 +466,7 @@ def curves_of(one: Judged) -> HTML:
     )  # fmt: skip
     caption = words.sentence(said)
     alt = _("Accuracy on the test images against the number of labelled images. {finding}").format(finding=caption)
-    return figure(lambda: decision_figure(one.curves, needed, today), caption, alt, one.curves, "accuracy")
+    return figure(lambda: decision_figure(one.curves, needed, today, low), caption, alt, one.curves, "accuracy")
 
 
 # ---- the page ---------------------------------------------------------------------------------------------------
@@ -465,7 +480,7 @@ def decision_page(title: str, judged: Sequence[Judged], fingerprint: str) -> lis
         judged: the tasks, at least one.
         fingerprint: first 16 hexadecimal digits of the SHA-256 of the report's summary.json; "" if there is none yet.
     """
-    cards = [_card(one, number) for number, one in enumerate(judged)]
+    cards = [_card(one, number, len(judged) > 1) for number, one in enumerate(judged)]
     about = {"version": version("vptlib"), "day": words.day(report_day()), "fingerprint": fingerprint}
     shared = {"title": title, "anchor": DECISION, "scope": _scope(judged), "approval": about}
     if len(judged) == 1:
@@ -478,11 +493,11 @@ def over_tasks(judged: Sequence[Judged]) -> Statement:
     """What is the next step for which tasks, and which share of the answers is expected to be wrong.
 
     That share is the mean of what their probabilities leave (Efron, Large-Scale Inference, 2010, section 2.2): it holds
-    however many tasks are looked at. It is not said where a quick look stands behind an answer.
+    however many tasks are looked at. It is not said of one answer, or where a quick look stands behind one.
     """
     answered = [one.advice for one in judged if one.advice.uses or one.advice.choice == NOTHING_WORKS]
     quick = any(advice.seeds < FEWEST_SEEDS for advice in answered)
-    wrong = float(np.mean([1 - advice.probability for advice in answered])) if answered and not quick else None
+    wrong = float(np.mean([1 - advice.probability for advice in answered])) if len(answered) > 1 and not quick else None
     steps: dict[tuple[str, str | None], list[str]] = {}
     for one in judged:
         steps.setdefault((one.step.code, one.step.values.get("method")), []).append(one.task.title)
@@ -512,7 +527,7 @@ def _scope(judged: Sequence[Judged]) -> list[str]:
     ]
 
 
-def _card(one: Judged, number: int) -> dict[str, Any]:
+def _card(one: Judged, number: int, several: bool) -> dict[str, Any]:
     """All of one task, in sentences."""
     sure, probability = how_sure(one)
     return {
@@ -527,7 +542,7 @@ def _card(one: Judged, number: int) -> dict[str, Any]:
         "costs": costs_of(one),
         "risks": [(words.sentence(risk.what), words.sentence(risk.caught_by)) for risk in one.risks],
         "again": [words.sentence(found) for found in decide_again(one)],
-        "figure": curves_of(one).data if number < MOST_FIGURES else "",
+        "figure": curves_of(one, several).data if number < MOST_FIGURES else "",
     }
 
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pandas as pd
 from IPython.display import HTML
 
-from vptlib.data.tasks import load_task
 from vptlib.evidence.curves import learning_curves, paired_difference
 from vptlib.evidence.similarity import how_well
 from vptlib.report.charts import quadrant_figure
 from vptlib.report.figure_html import figure
 from vptlib.report.sections.basic import heading, paragraph, points_between, table
 from vptlib.report.sections.layers import PRETRAINING, pretraining_title
+from vptlib.report.told import told_task
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 from vptlib.study.study import Study
@@ -93,7 +93,7 @@ def tasks_beside_pretraining(placed: pd.DataFrame, reference: str) -> list[HTML]
         placed: from `vptlib.evidence.pretraining_distance.tasks_and_pretraining`.
         reference: what the distance was measured from, as the user named it.
     """
-    titles = {task: load_task(task).title for task in placed["task"]}
+    titles = {task: told_task(task).title for task in placed["task"]}
     titled = placed.assign(title=placed["task"].map(titles))
     caption = _(
         "Han et al. (arXiv 2401.12902, section 5) find full fine-tuning preferred in the upper left alone. Far means "

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
+from vptlib.data.findings import Finding
 from vptlib.data.tasks import Task, findings_of
 from vptlib.report.judged import commonest_share
 from vptlib.report.sections.basic import facts, folding_table, heading
@@ -13,18 +14,24 @@ from vptlib.report.words import gettext as _
 from vptlib.report.words import words
 
 VTAB_GROUPS = ("natural", "specialised", "structured")
+CHECK = "vpt data check"
 _NAMED = 10  # classes that a line names
 
 
-def images_part(task: Task) -> list[HTML]:
-    """Where the images come from and what their licence allows; classes; lots and leakage; what was left out."""
-    said = remarks(task)
+def images_part(task: Task, doubles: Finding | None) -> list[HTML]:
+    """Where the images come from and what their licence allows; classes; lots and leakage; what was left out.
+
+    Args:
+        task: whose images they are.
+        doubles: what was found of test images among the labelled ones; None if they were not searched.
+    """
+    said, nothing = remarks(task), {_("Left out"): _("Nothing was left out when the images were read.")}
     return [
         facts(about(task)),
         heading(_("Classes and how many images they have")),
         *_classes(task),
         heading(_("Lots, leakage, and what was left out")),
-        facts(_lots(task) | (said or {_("Left out"): _("Nothing was left out when the images were read.")})),
+        facts(_lots(task) | _leakage(doubles) | (said or nothing)),
     ]
 
 
@@ -47,7 +54,17 @@ def _group(task: Task) -> dict[str, str]:
     if task.group not in VTAB_GROUPS:
         return {}
     text = _("{group}, {objective} (the groups of the VTAB benchmark).")
-    return {_("Group"): text.format(group=task.group, objective=task.objective)}
+    names = {
+        "natural": _("Natural images"),
+        "specialised": _("Specialised images"),
+        "structured": _("Structured images"),
+        "classification": _("classification"),
+        "location": _("location"),
+        "orientation": _("orientation"),
+        "counting": _("counting"),
+        "distance": _("distance"),
+    }
+    return {_("Group"): text.format(group=names[task.group], objective=names[task.objective])}
 
 
 def _some(names: Sequence[str]) -> str:
@@ -67,11 +84,10 @@ def _classes(task: Task) -> list[HTML]:
 
 
 def _lots(task: Task) -> dict[str, str]:
-    """What is known of lots and of leakage from training to test images."""
-    doubles = _("Doubles are not searched for here. This does it: {command}").format(command="vpt data check")
+    """What is known of lots, sites or groups."""
     if task.train_groups is None or task.test_groups is None:
         unknown = _("Not known: the images name no lot, site or group, so whether one is on both sides is not known.")
-        return {_("Lots"): unknown, _("Leakage"): doubles}
+        return {_("Lots"): unknown}
     train, test = np.unique(task.train_groups), np.unique(task.test_groups)
     shared = np.intersect1d(train, test)
     apart = (
@@ -82,7 +98,14 @@ def _lots(task: Task) -> dict[str, str]:
     lots = _("{train} to train on, {test} to test on.").format(
         train=words.whole(len(train)), test=words.whole(len(test))
     )
-    return {_("Lots"): words.sentences(lots, apart), _("Leakage"): doubles}
+    return {_("Lots"): words.sentences(lots, apart)}
+
+
+def _leakage(doubles: Finding | None) -> dict[str, str]:
+    """Whether test images were also trained on."""
+    if doubles is None:
+        return {_("Leakage"): _("Doubles were not searched for. This does it: {command}").format(command=CHECK)}
+    return {_("Leakage"): words.sentence(doubles.what)}
 
 
 def remarks(task: Task) -> dict[str, str]:

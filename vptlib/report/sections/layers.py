@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from IPython.display import HTML
 
 from vptlib.data.readers import is_spec, short_name
-from vptlib.data.tasks import Task, load_task
+from vptlib.data.tasks import Task
 from vptlib.data.vtab import vtab_name
 from vptlib.evidence.recommendation import Recommendation
 from vptlib.report.sections.basic import colours_of, heading, part
+from vptlib.report.told import told_task
 from vptlib.report.words import gettext as _
 from vptlib.study.study import Study
 
@@ -87,7 +88,7 @@ def contents(studies: Sequence[Study], placed: bool = False) -> HTML:
         (WORDS_USED, _("Words used here")),
         (AGAIN, _("How to repeat this")),
     ]
-    tasks = [(anchor(study.task), load_task(study.task).title, _layers_of(study.task)) for study in studies]
+    tasks = [(anchor(study.task), told_task(study.task).title, _layers_of(study.task)) for study in studies]
     alone = [[(place, head, []) for place, head in chapters] for chapters in (first, last)]
     return part("contents", chapters=[*alone[0], *tasks, *alone[1]])
 

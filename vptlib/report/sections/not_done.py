@@ -104,9 +104,9 @@ def _beyond(study: Study) -> dict[str, str]:
         _("Other backbones"): _("One backbone was compared: {name}. Another one can change the order.").format(
             name=study.backbone
         ),
-        _("Doubles"): _("Images were not searched for doubles. This does it: {command}").format(
-            command="vpt data check"
-        ),
+        _("Doubles"): _(
+            "Only images that this study used were searched for doubles. This searches all: {command}"
+        ).format(command="vpt data check"),
     }
     if others:
         found[_("Other methods")] = _("Not compared: {methods}.").format(methods=words.listed(others))

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 
+from vptlib.data.findings import Finding
 from vptlib.evidence.audit import WARNING
 from vptlib.evidence.limits import NOT_MET, UNDECIDED
 from vptlib.evidence.recommendation import FEWEST_SEEDS, MORE_TEST_IMAGES, NO_ANSWER, Recommendation
@@ -50,6 +51,7 @@ def quality_part(
     known: Mapping[str, Any],
     conditions: Sequence[Mapping[str, Any]] = (),
     explained: int | None = None,
+    doubles: Finding | None = None,
 ) -> list[HTML]:
     """Heading, what it is and what it is not; then, folded: checklists, maps, a record, and the sources.
 
@@ -61,8 +63,9 @@ def quality_part(
         known: from `vptlib.report.judged.known_of`.
         conditions: harder ones, as in the YAML file; those whose runs are missing count as not run.
         explained: test images whose maps were examined; None where none were.
+        doubles: what was found of test images among the labelled ones; None where they were not searched.
     """
-    done = Done(study, runs, advice, asked, known, conditions, explained)
+    done = Done(study, runs, advice, asked, known, conditions, explained, doubles)
     facts, task = facts_of(done), study.task
     return [
         heading(_("For quality departments"), 3, layer_anchor(task, QUALITY)),

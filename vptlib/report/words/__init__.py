@@ -84,9 +84,12 @@ def speaking(code: str) -> Iterator[None]:
 
 def gettext(message: str) -> str:
     """A fixed text in the language that is spoken now; values are filled in after: `_("{n} images").format(n=3)`."""
-    if words.code == ENGLISH:
-        return message
-    return texts_of(words.code).get(message, message)
+    return from_catalogue(message)
+
+
+def from_catalogue(message: str) -> str:
+    """As `gettext`, of a text that is not written in the call: `catalogue.messages` names those there are."""
+    return texts_of(words.code).get(message, message) if words.code != ENGLISH else message
 
 
 @cache

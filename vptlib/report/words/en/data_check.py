@@ -134,6 +134,19 @@ def duplicates(kind: str, where: str, pairs: int, first: str, second: str, more:
 
 
 @says
+def doubles_across(labelled: int, tested: int, copies: int, alike: int, first: str, second: str) -> str:
+    found = f"None of {many(tested, 'test image')} is a copy of any of {many(labelled, 'labelled image')}."
+    if copies:
+        are = "is a copy" if copies == 1 else "are copies"
+        found = f"{copies:,} of {many(tested, 'test image')} {are} of labelled ones ({labelled:,} in all), such as "
+        found += f"{second} of {first}: test results flatter."
+    if not alike:
+        return found
+    look = "looks" if alike == 1 else "look"
+    return f"{found} {alike:,} more {look} much like a labelled one; vpt data check shows such pairs."
+
+
+@says
 def duplicates_of_different_classes(kind: str, pairs: int, first: str, second: str, more: bool) -> str:
     found = _pairs(kind, "of different classes", pairs, first, second, more)
     return f"{found}: one of the two labels is wrong, or the classes overlap."

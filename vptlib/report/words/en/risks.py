@@ -140,7 +140,9 @@ def risk_not_calibrated(error: float, gap: float) -> str:
 @says
 def risk_audit(finding: str, method: str, warnings: int) -> str:
     more = f" {many(warnings - 1, 'further warning')} about the runs." if warnings > 1 else ""
-    return f"{_AUDIT_RISKS[finding].format(method=title(method))}.{more}"
+    text = _AUDIT_RISKS[finding]
+    name = title(method) if text.startswith("{") else in_prose(method)
+    return f"{text.format(method=name)}.{more}"
 
 
 @says
@@ -156,8 +158,9 @@ def risk_groups_on_both_sides(tested: int, test: int) -> str:
 
 
 @says
-def risk_duplicates(pairs: int) -> str:
-    return f"The figures flatter: {many(pairs, 'test image')} or more were also trained on."
+def risk_duplicates(copies: int, tested: int) -> str:
+    were = "was" if copies == 1 else "were"
+    return f"The figures flatter: {copies:,} of {many(tested, 'test image')} {were} also trained on."
 
 
 @says

@@ -137,6 +137,18 @@ def duplicates(kind: str, where: str, pairs: int, first: str, second: str, more:
 
 
 @says
+def doubles_across(labelled: int, tested: int, copies: int, alike: int, first: str, second: str) -> str:
+    found = f"テスト画像{whole(tested)}枚のうち、ラベル付き画像{whole(labelled)}枚のどれかと同じものは"
+    if copies:
+        found += f"{whole(copies)}枚ある（例：{second}と{first}）。テスト結果は実力より良く見える。"
+    else:
+        found += "ない。"
+    if not alike:
+        return found
+    return f"{found}ほかに、ラベル付き画像とよく似たものが{whole(alike)}枚ある。組はvpt data checkで確認できる。"
+
+
+@says
 def duplicates_of_different_classes(kind: str, pairs: int, first: str, second: str, more: bool) -> str:
     found = _pairs(kind, "異なるクラスの間", pairs, first, second, more)
     return f"{found}どちらかのラベルが誤っているか、クラスが重なっている。"

@@ -143,8 +143,8 @@ def risk_groups_on_both_sides(tested: int, test: int) -> str:
 
 
 @says
-def risk_duplicates(pairs: int) -> str:
-    return f"数値が実力より良く見える。テスト画像の{pairs:,}枚以上が学習にも使われた。"
+def risk_duplicates(copies: int, tested: int) -> str:
+    return f"数値が実力より良く見える。テスト画像{tested:,}枚のうち{copies:,}枚は、学習にも使われた。"
 
 
 @says
