@@ -253,11 +253,15 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
 
 
 def _check_languages(config: ReportConfig, where: str) -> None:
-    unknown = [code for code in config.languages if code not in languages()]
-    if unknown:
-        raise UserError(f"{where}: there is no language {short(unknown[0])!r}: take {' or '.join(languages())}.")
+    _check_spoken(config.languages, where)
     if len(set(config.languages)) < len(config.languages):
         raise UserError(f"{where}: `language` names a language twice: delete one of the two.")
+
+
+def _check_spoken(codes: Collection[str], where: str) -> None:
+    unknown = [code for code in codes if code not in languages()]
+    if unknown:
+        raise UserError(f"{where}: there is no language {short(unknown[0])!r}: take {' or '.join(languages())}.")
 
 
 def _check_title(config: ReportConfig, where: str) -> None:
@@ -267,8 +271,7 @@ def _check_title(config: ReportConfig, where: str) -> None:
         return
     if missing := [code for code in config.languages if not given.get(code, "").strip()]:
         raise UserError(f"{where}: `title` has none for {missing[0]!r}: add it, or give one text for all languages.")
-    if others := [code for code in given if code not in languages()]:
-        raise UserError(f"{where}: there is no language {short(others[0])!r}: take {' or '.join(languages())}.")
+    _check_spoken(given, where)
 
 
 def _check_limits(config: ReportConfig, where: str) -> None:
