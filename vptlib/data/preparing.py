@@ -102,14 +102,20 @@ class LazyPixels:
             return self[positions : positions + 1 or None][0]
         wanted = self._preprocessing
         part = self._images.select(positions if isinstance(positions, slice) else positions.numpy())
-        lazy = isinstance(part, LazyImages)
-        raw = part.pixels(wanted.size, wanted.interpolation, wanted.aspect) if lazy else part.images  # B H W 3
+        raw = pixels_of(part, wanted)  # B H W 3
         return _normalised(raw, wanted).contiguous()  # the layout in memory changes how convolutions round
 
     def split(self, count: int) -> Iterator[Tensor]:
         """All of them in order, `count` at a time, float32 `B 3 S S`."""
         for start in range(0, len(self), count):
             yield self[start : start + count]
+
+
+def pixels_of(images: ImageSet | LazyImages, wanted: Preprocessing) -> np.ndarray:
+    """uint8 `N H W 3`: squares as a backbone expects them, or as they are where they are in memory."""
+    if isinstance(images, LazyImages):
+        return images.pixels(wanted.size, wanted.interpolation, wanted.aspect)
+    return images.images
 
 
 def prepare(images: ImageSet | LazyImages, preprocessing: Preprocessing) -> TensorDataset:

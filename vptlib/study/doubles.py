@@ -16,7 +16,7 @@ from vptlib.data.conditions import Conditions
 from vptlib.data.duplicates import ACROSS, ALIKE, EXACT, duplicates, look, pixel_digest
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.findings import Finding
-from vptlib.data.preparing import ImageSet, Preprocessing
+from vptlib.data.preparing import ImageSet, Preprocessing, pixels_of
 from vptlib.statement import statement
 from vptlib.study.material import material_of
 from vptlib.study.plan import Plan
@@ -87,20 +87,13 @@ def _looked_at(images: ImageSet | LazyImages, numbers: np.ndarray, side: str, wa
     """A row for each image, as `duplicates` takes it."""
     for begin in range(0, len(images), _AT_ONCE):
         some = images.select(np.arange(begin, min(begin + _AT_ONCE, len(images))))
-        pixels = _pixels(some, wanted)
+        pixels = pixels_of(some, wanted)
         for k in range(len(some)):
             name = _name(some, k, side, int(numbers[begin + k]))
             about = {"path": name, "split": side, "class": int(some.labels[k]), "error": ""}
             height, width = pixels[k].shape[:2]
             digest = {"sha256": pixel_digest(pixels[k]), "width": width, "height": height}
             yield about | digest | look(Image.fromarray(pixels[k]))
-
-
-def _pixels(images: ImageSet | LazyImages, wanted: Preprocessing) -> np.ndarray:
-    """uint8 `N S S 3`, or as they are where they are in memory."""
-    if isinstance(images, LazyImages):
-        return images.pixels(wanted.size, wanted.interpolation, wanted.aspect)
-    return images.images
 
 
 def _name(images: ImageSet | LazyImages, k: int, side: str, number: int) -> str:
