@@ -2,10 +2,13 @@
 
 import os
 import signal
+import time
 
 import pytest
 
-from vptlib.paths import exchanged, whole_file, write_whole
+from vptlib import paths
+from vptlib.errors import UserError
+from vptlib.paths import exchanged, lock_alone, whole_file, write_whole
 
 
 def names(folder):
@@ -53,3 +56,27 @@ def test_two_folders_change_their_names_or_none_does(tmp_path):
 def test_a_name_as_long_as_a_disk_allows_can_be_written(tmp_path):
     write_whole(tmp_path / f"{'検' * 83}.json", "all of it")
     assert len(names(tmp_path)) == 1
+
+
+def test_a_lock_that_a_killed_process_left_to_its_child_is_waited_for(tmp_path):
+    """Its child has the lock from the fork until it is another program; here it lives half a second."""
+    told, tell = os.pipe()
+    if (killed := os.fork()) == 0:
+        lock_alone(os.open(tmp_path, os.O_RDONLY), "is held")
+        if os.fork() == 0:
+            os.write(tell, b".")
+            time.sleep(0.5)
+            os._exit(0)
+        os.read(told, 1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    lock_alone(os.open(tmp_path, os.O_RDONLY), "is held")
+
+
+def test_a_lock_that_another_holds_is_refused_with_the_complaint(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "SECONDS_OF_A_DEAD_LOCK", 0.1)
+    lock_alone(held := os.open(tmp_path, os.O_RDONLY), "is held")
+    with pytest.raises(UserError, match="is held"):
+        lock_alone(os.open(tmp_path, os.O_RDONLY), "is held")
+    os.close(held)
+    lock_alone(os.open(tmp_path, os.O_RDONLY), "is held")

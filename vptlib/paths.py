@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from vptlib.errors import UserError
 
 # Weights and predictions of the quickstart and its report take about 200 MB, the converted backbone 100 MB.
 FREE_BYTES_NEEDED = 500_000_000
+SECONDS_OF_A_DEAD_LOCK = 2
 _AT_WORKING_FOLDER, _EXCHANGE = -100, 2  # from linux/fcntl.h and linux/fs.h
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -93,15 +95,21 @@ def write_whole(path: Path, text: str) -> None:
 def lock_alone(opened: int, complaint: str) -> None:
     """Lock an open file or folder until it is closed. Where a file system has no locks, that is up to the user.
 
+    A process that was killed while it began another one leaves its lock to that for a moment: this tries for a while.
+
     Raises:
         UserError: with the complaint, if another process has locked it.
     """
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(complaint) from error
-    except OSError:
-        pass
+    until = time.monotonic() + SECONDS_OF_A_DEAD_LOCK
+    while True:
+        try:
+            return fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise UserError(complaint) from error
+            time.sleep(0.05)
+        except OSError:
+            return None
 
 
 def exchanged(one: Path, other: Path) -> bool:
