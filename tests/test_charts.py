@@ -179,6 +179,19 @@ def test_labels_are_in_the_order_of_their_lines():
     assert [name.split("  ")[0] for name in order] == ["Linear probe", "Full fine-tuning", "VPT-deep"]
 
 
+def test_points_of_one_seed_and_of_several_are_told_as_such():
+    found = curves(LEVEL).assign(seeds=[1, *[3] * (len(curves(LEVEL)) - 1)])
+    shown = " ".join(text for text, _ in texts(learning_curve_figure(found, "Digits")))
+    assert "and 1 to 3 seeds" in shown
+
+
+def test_no_tick_stands_beyond_all_or_none_of_the_answers():
+    figure = learning_curve_figure(curves({"vpt-deep": 1.0, "full": 1.0}).assign(low=1.0, high=1.0), "Digits")
+    low, high = figure.axes[0].get_ylim()
+    shown = [tick for tick in figure.axes[0].get_yticks() if low <= tick <= high]
+    assert max(shown) == pytest.approx(1) and high - low > 0.05
+
+
 def test_one_seed_is_stated_in_the_figure():
     shown = " ".join(text for text, _ in texts(learning_curve_figure(curves(LEVEL, seeds=1), "Digits")))
     assert "one seed" in shown

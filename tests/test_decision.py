@@ -1,6 +1,7 @@
 """Recommendations on tables whose right answer is known."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -133,6 +134,19 @@ def test_with_few_images_a_class_guessing_asks_for_labels_first():
 def test_few_test_images_cannot_show_that_nothing_works():
     advice = recommend(flat(0.6, images=12, random=3), chance=0.5)
     assert advice.choice == "more_test_images"
+
+
+@pytest.mark.parametrize("seeds, reason", [(2, "quick_look"), (3, "at_chance")])
+def test_trainings_too_different_to_beat_guessing_ask_for_seeds_and_not_for_images(seeds, reason):
+    truth = {method: {400: 0.75} for method in ("vpt-deep", "full")}
+    advice = recommend(planted_runs(truth, seeds=seeds, images=5000, seed_spread=0.12, random=1), chance=0.6)
+    assert (advice.choice, codes(advice)[1]) == ("more_seeds", reason)
+
+
+@pytest.mark.parametrize("seeds, told", [(1, False), (2, False), (3, True)])
+def test_a_quick_look_does_not_say_what_it_tells_apart(seeds, told):
+    advice = recommend(table(0.8, 0.82, seeds=seeds))
+    assert ("settles" in codes(advice)) is told and math.isfinite(advice.settles) is told
 
 
 def test_one_method_that_beats_guessing_is_enough():

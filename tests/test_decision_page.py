@@ -271,6 +271,15 @@ def test_without_prices_the_page_has_time_and_storage_and_says_what_gives_money(
 def test_with_prices_the_way_and_its_rival_have_a_range_now_and_in_a_year():
     found = costs_of(judged(asked=PRICES))
     assert len(found.rows) == 2 and all(" to " in span for row in found.rows for _, span in row[1:])
+    assert "the currency of label_price" in found.notes[-1]
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_sums_on_the_page_have_their_currency_by_name_in_each_language(tasks):
+    one = judged(asked=PRICES | {"currency": "JPY"})
+    assert "in Japanese yen" in text(*[one] * tasks)
+    with speaking("ja"):
+        assert "単位：円" in text(*[one] * tasks)
 
 
 def test_prices_on_top_of_missing_times_give_a_reason_instead_of_a_bill():

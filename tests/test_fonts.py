@@ -17,6 +17,7 @@ from vptlib.report import fonts
 from vptlib.report.fonts import families, japanese_file, missing, packages_for, subset_face, width_of, wrapped
 from vptlib.report.style import styled_figure
 from vptlib.report.words import speaking
+from vptlib.wording import apart
 
 JAPANESE = "傷・打痕のある表面（左）"
 
@@ -35,7 +36,9 @@ def test_the_japanese_font_is_found_without_its_package_changing_all_figures():
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("text", [JAPANESE, "Kratzer, größer", "خدش على السطح", "шероховатость", "✓ ✗ → − ×"])
+@pytest.mark.parametrize(
+    "text", [JAPANESE, "Kratzer, größer", "خدش على السطح", "шероховатость", apart("خدش"), "✓ ✗ → − ×"]
+)
 def test_names_in_many_scripts_are_drawn_without_a_warning(text, language):
     with speaking(language), warnings.catch_warnings():
         warnings.simplefilter("error")

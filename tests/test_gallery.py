@@ -2,10 +2,13 @@
 
 import json
 import re
+import shutil
+import subprocess
 from html import unescape
 
 import pytest
 
+from vptlib import doctor
 from vptlib.paths import repository
 from vptlib.report.build import PARTS
 from vptlib.report.words import in_language
@@ -66,8 +69,16 @@ def test_page_1_alone_answers_the_questions_of_a_reader_with_two_minutes(languag
         shown = largest[advice["method"] or "vpt-deep"]
         assert plain(said.per_cent(shown["mean"])) in page
         assert f"{advice['decide_again_at']}" in page
+    assert plain(said.currency("USD")) in page and plain(said.who_decides()) in page
     assert page.count(caught) == 3 * len(summary())
     assert len(re.findall(r"in a year|年間", page)) == len(summary())
+
+
+@pytest.mark.skipif(not shutil.which("pdftotext"), reason=doctor.NO_PDFINFO)
+@pytest.mark.parametrize("name", ["report.pdf", "report.ja.pdf"])
+def test_the_sheet_to_be_signed_is_the_first_one(name):
+    sheet = subprocess.check_output(["pdftotext", "-f", "1", "-l", "1", EVIDENCE / name, "-"], text=True)
+    assert "sha256sum" in sheet and ("Approved" in sheet or "承認" in sheet)
 
 
 def test_the_first_page_of_the_readme_is_that_of_the_report():

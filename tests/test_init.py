@@ -238,7 +238,7 @@ def test_a_name_that_no_text_can_hold_is_named(here):
 def test_every_line_behind_a_hash_can_be_switched_on_and_changes_no_run(photos):
     text = config_text(check_data("photos", (), progress=False), "photos", photos.with_suffix(".yaml"))
     switched = re.findall(r"^# ([a-z_]+): (.+)$", text, flags=re.MULTILINE)
-    asked = ["accuracy_needed", "accuracy_today", "limits", "label_price", "point_value", "tasks_planned"]
+    asked = ["accuracy_needed", "accuracy_today", "limits", "label_price", "currency", "point_value", "tasks_planned"]
     keys = [*asked, "time", "image_size", "aspect", "precision", "augmentation", "steps", "candidates", "methods"]
     assert [key for key, _ in switched] == keys
     for name, changed in (("off", text), ("on", re.sub(r"^# ([a-z_]+: )", r"\1", text, flags=re.MULTILINE))):

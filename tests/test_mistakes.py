@@ -253,6 +253,17 @@ def test_too_few_defects_choose_no_threshold_and_all_is_stopped():
     assert found.misses.value == 0.0 and found.false_alarms.value == 1.0
 
 
+def test_what_is_measured_is_never_told_of_a_threshold_that_the_parts_could_not_choose():
+    """Ten defects choose one that misses a tenth; the eight of them in four of five parts do not."""
+    answers = planted_answers(100, 1, classes=2)
+    few = Answers(
+        answers.predictions, np.arange(100) // 10, tuple("abcdefghij"), np.eye(10)[np.arange(100) // 10][None]
+    )
+    found = operating_point(few, ("a",), 0.1)
+    assert found.false_alarms.value == 1.0 and not np.isfinite(found.threshold)
+    assert found.finding().code == "too_few_defects" and found.needed == 12
+
+
 def test_the_curve_of_misses_falls_from_all_to_none():
     curve = operating_curve(planted_answers(400), ("class 0", "class 1"))
     assert curve["misses"].iloc[-1] == 0.0 and (curve["misses"].diff().dropna() <= 1e-9).all()

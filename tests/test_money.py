@@ -151,6 +151,7 @@ def test_nothing_is_priced_without_the_price_of_a_label(level):
         ("tasks_planned: 0.5", "tasks_planned is 0.5, but must be a number of 1 or more"),
         ("discount_rate: .inf", "discount_rate is inf, but must be a number of 0 or more, at most 1"),
         ("horizon_years: [3, 2, 1]", "horizon_years is [3, 2, 1], but must rise"),
+        ("currency: Yen", "`currency` is 'Yen': take the three letters of ISO 4217, such as JPY or USD"),
         ("label_pice: 2", "`label_pice` is not a setting: did you mean 'label_price'?"),
     ],
 )

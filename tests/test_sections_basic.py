@@ -1,10 +1,13 @@
 """The parts of a report show what is in their tables, in words and figures that people read."""
 
+import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from planted import planted_runs
 
 from vptlib.data.preparing import ImageSet
 from vptlib.data.tasks import Task
@@ -12,9 +15,13 @@ from vptlib.evidence.curves import learning_curves
 from vptlib.evidence.decision import advice_so_far
 from vptlib.report.sections import basic
 from vptlib.report.sections.curves import accuracy_table
-from vptlib.report.sections.fairness import fairness_part
+from vptlib.report.sections.fairness import fairness_part, power_of
 from vptlib.report.sections.layers import chapter_opening
+from vptlib.report.words import words
 from vptlib.study.study import Study
+from vptlib.wording import in_points
+
+TRUTH = {"vpt-deep": {400: 0.8}, "full": {400: 0.78}}
 
 
 @pytest.fixture
@@ -50,12 +57,26 @@ def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
 
 
 def test_the_equal_terms_stand_open_and_the_other_rules_are_folded_away():
-    terms, shown, others = (
-        part.data for part in fairness_part(Study("digits", test_images=30, image_size=28, depth=1))
+    study, advice = (
+        Study("digits", test_images=30, image_size=28, depth=1),
+        advice_so_far(planted_runs({"vpt-deep": {400: 0.8}, "full": {400: 0.78}}, seeds=3)),
     )
+    terms, shown, others = (part.data for part in fairness_part(study, advice))
     assert "the same for all methods" in terms
     assert "<dt>Tuning</dt>" in shown and "<dt>Test</dt>" in shown and "What this study can show" in shown
     assert others.startswith("<details") and "<dt>Training</dt>" in others and "<dt>Tuning</dt>" not in others
+
+
+def test_what_the_study_tells_apart_is_one_number_everywhere_as_its_runs_vary():
+    study, advice = (
+        Study("digits", test_images=30, image_size=28, depth=1),
+        advice_so_far(planted_runs({"vpt-deep": {400: 0.8}, "full": {400: 0.78}}, seeds=3)),
+    )
+    said = words.sentence(power_of(study, advice))
+    reason = next(reason for reason in advice.reasons if reason.code == "settles")
+    assert in_points(reason.values["difference"]) in said and "were expected" in said
+    quick = power_of(study, replace(advice, settles=math.nan))
+    assert quick.code == "told_apart_before"
 
 
 def test_a_long_table_folds_its_end_and_says_so_on_paper():

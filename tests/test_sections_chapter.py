@@ -21,6 +21,7 @@ from vptlib.explanations.checklist import NO, OPEN, YES, Row
 from vptlib.report.sections import alerts as findings_first
 from vptlib.report.sections.alerts import FINE, NOTED, SERIOUS, WARN, alerts, alerts_part, reasons_part
 from vptlib.report.sections.audit import audit_part
+from vptlib.report.sections.basic import facts
 from vptlib.report.sections.curves import accuracy_part, cost_part, difference_part, lead_in_words
 from vptlib.report.sections.decision import Judged
 from vptlib.report.sections.images import images_part
@@ -28,7 +29,7 @@ from vptlib.report.sections.layers import DATA, EXPLANATIONS, MISTAKES, NOT_DONE
 from vptlib.report.sections.meeting import meeting_part, sentences
 from vptlib.report.sections.not_done import not_done_part
 from vptlib.report.sections.stages import plan_part
-from vptlib.report.words import speaking
+from vptlib.report.words import languages, speaking, words
 from vptlib.statement import statement
 from vptlib.study.plan import Cell
 
@@ -224,6 +225,14 @@ def test_lots_on_both_sides_are_told_and_unknown_lots_too():
 def test_names_in_any_script_and_of_any_length_are_text_with_their_own_direction():
     html = page_of(images_part(task([ARABIC, LONG, "<b>bold</b>"], 9), None))
     assert f'dir="auto">{ARABIC}</th>' in html and LONG.strip() in html and "<b>bold</b>" not in html
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_sentence_keeps_its_direction_whatever_class_it_begins_with(language):
+    with speaking(language):
+        said = words.quoted([ARABIC])
+        shown = page_of([facts({"Weakest": f"{said} is recognised least"})])
+    assert f"\u2068{ARABIC}\u2069" in shown and 'dir="auto"' not in shown
 
 
 # ---- bad input, in both languages -------------------------------------------------------------------------------

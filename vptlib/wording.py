@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from unicodedata import bidirectional
 
 _MINUS = "\u2212"
 
@@ -79,6 +80,15 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f}\u202fs"
     return f"{seconds / 60:.0f}\u202fmin" if seconds < 7200 else f"{seconds / 3600:.1f}\u202fh"
+
+
+def apart(name: str | int) -> str:
+    """A name within a sentence: one that is written from right to left does not change the order of the rest.
+
+    It stands between the marks that isolate it (Unicode Annex 9, section 2.4.2); other names stay as they are.
+    """
+    text = str(name)
+    return f"\u2068{text}\u2069" if any(bidirectional(letter) in ("R", "AL") for letter in text) else text
 
 
 def printable(text: str) -> str:

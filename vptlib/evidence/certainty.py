@@ -255,7 +255,7 @@ class OperatingPoint:
     Attributes:
         wanted: share of the defects that may be missed.
         misses, false_alarms: on images that did not choose the threshold.
-        threshold: chosen on all test images; minus infinity if there are too few defects to choose one.
+        threshold: chosen on all test images; minus infinity if there are too few defects to choose and test one.
         needed: test images of defects that are needed to choose one, at least.
         classes: the names of those that count as a defect.
     """
@@ -314,13 +314,16 @@ def operating_point(answers: Answers, classes: tuple[str, ...], wanted: float) -
     if sure is None or is_defect.all() or not is_defect.any() or answers.images < FOLDS:
         return None
     score = _score(sure, classes)
-    stopped = np.zeros(score.shape, dtype=bool)
+    stopped, of_folds = np.zeros(score.shape, dtype=bool), []
     for others, part in _folds(sure):
         for seed in range(sure.trainings):
-            stopped[seed, part] = score[seed, part] >= _lowest_score(score[seed, others], is_defect[others], wanted)
+            of_folds.append(_lowest_score(score[seed, others], is_defect[others], wanted))
+            stopped[seed, part] = score[seed, part] >= of_folds[-1]
     thresholds = [_lowest_score(one, is_defect, wanted) for one in score]
+    # Where a fold has too few defects, what was measured is not the threshold that all of them would choose.
+    threshold = _mean_threshold(thresholds) if np.isfinite(of_folds).all() else -math.inf
     misses, alarms = sure.rate(~stopped, is_defect), sure.rate(stopped, ~is_defect)
-    return OperatingPoint(wanted, misses, alarms, _mean_threshold(thresholds), _images_to_choose(wanted), classes)
+    return OperatingPoint(wanted, misses, alarms, threshold, _images_to_choose(wanted), classes)
 
 
 def operating_curve(answers: Answers, classes: tuple[str, ...]) -> pd.DataFrame | None:

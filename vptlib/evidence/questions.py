@@ -1,9 +1,11 @@
 """The rule: questions in a fixed order. The first one that is not settled gives the next step.
 
-    1  Have at least three seeds been run?                      no   more_seeds (a quick look advises nothing)
+    1  Have at least three seeds been run?                      no   more_seeds (a quick look advises nothing), unless
+                                                                     they show that 3 is settled
     2  Was training long enough, the input large enough?        no   train_longer, larger_input
     3  Does anything beat always naming the commonest class     no   nothing_works; more_labels with fewer than ten
-       by an amount that is of use?                                  images a class; more_test_images where it is open
+       by an amount that is of use?                                  images a class; more_seeds or more_test_images
+                                                                     where it is open, whichever leaves more open
     4  Does one training of anything reach the accuracy that    no   more_labels where they may help, more_seeds
        is needed, and that of the present way of working?            or more_test_images where it is open, nothing_works
        Does anything keep the limits that were set beforehand?  no   more_test_images or more_seeds where it is open,
@@ -135,7 +137,7 @@ class Questions:
     # ---- the questions, in their order ----
 
     def _enough_seeds(self) -> Recommendation | None:
-        if self._is_quick and not self._no_use:
+        if self._is_quick and not self._is_settled_as_useless:
             seconds = (FEWEST_SEEDS - self._seeds) * seconds_of_a_seed(self.runs)
             why = statement("quick_look", seeds=self._seeds, fewest=FEWEST_SEEDS, seconds=seconds)
             return self._step(MORE_SEEDS, why)
@@ -157,8 +159,9 @@ class Questions:
         why = statement("at_chance", **seen) if self._at_chance else statement("little_above_chance", **seen)
         if self._per_class < FEW_PER_CLASS:
             return self._step(MORE_LABELS, why)
-        hopeless = self._hopeless
-        return self._nothing_works(why, hopeless) if hopeless >= 0.5 else self._step(MORE_TEST_IMAGES, why)
+        if self._is_settled_as_useless:
+            return self._nothing_works(why, self._hopeless)
+        return self._step(self._larger_share(accuracies(self._at_n, best.method)), why)
 
     def _within_limits(self) -> Recommendation | None:
         if not self._tested or self._permitted is not self.contest:
@@ -270,6 +273,11 @@ class Questions:
         if self.aims.chance is None or self._at_chance:
             return self._at_chance
         return self.aims.bar is None and not self._tested and self._hopeless >= HIGH
+
+    @property
+    def _is_settled_as_useless(self) -> bool:
+        """Whether further trainings or test images would hardly change that nothing is of use so far."""
+        return self._no_use and (self._per_class < FEW_PER_CLASS or self._hopeless >= 0.5)
 
     @property
     def _per_class(self) -> float:
@@ -410,7 +418,9 @@ class Questions:
     @cached_property
     def _settles(self) -> float:
         rival = self.contest.rival
-        return smallest_difference(self._at_n, self.contest.choice.method, rival.method) if rival else float("nan")
+        if rival is None or self._seeds < FEWEST_SEEDS:
+            return math.nan
+        return smallest_difference(self._at_n, self.contest.choice.method, rival.method)
 
     def _made(
         self, choice: str, method: str | None, level: str, probability: float, why: Statement, sure: Statement

@@ -76,7 +76,7 @@ class Reasons:
             *([] if choice in STEPS else [self._found.unseen]),
             *self._methods_left_out(),
             *self._two_ways(),
-            self._what_it_settles(),
+            *self._what_it_settles(),
             *self._lead(),
             *self._weight(),
             *self._last_labels(method),
@@ -130,8 +130,11 @@ class Reasons:
         """VPT-deep against full fine-tuning, which every report is about."""
         return [statement("two_ways", **self._ahead(PROMPT, FULL), n=self._found.n)]
 
-    def _what_it_settles(self) -> Statement:
-        return statement("settles", difference=self._settles, seeds=len(self._found.seeds), images=self._found.images)
+    def _what_it_settles(self) -> list[Statement]:
+        seeds = len(self._found.seeds)
+        if seeds < FEWEST_SEEDS:  # they do not show how much trainings differ
+            return []
+        return [statement("settles", difference=self._settles, seeds=seeds, images=self._found.images)]
 
     def _lead(self) -> list[Statement]:
         crossing = crossover(self._runs, PROMPT, FULL)

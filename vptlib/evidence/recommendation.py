@@ -89,7 +89,7 @@ class Recommendation:
         difference, low, high: VPT-deep less full fine-tuning there, with its 95 % interval; NaN for "no_answer".
         candidates: all methods that were judged, the lightest first.
         settles: the smallest true difference that a study like this tells apart in four of five cases, a fraction; NaN
-            for "no_answer".
+            for "no_answer" and for a quick look.
     """
 
     choice: str

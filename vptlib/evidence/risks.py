@@ -10,9 +10,9 @@ The order is a rule of this house, by codes and numbers of what is known; no ris
     limit_open           a limit is not shown to be met
     lot, class           one is clearly worse than all together; or a class was never tested
     another_way          another way may be the right one (where confidence is not high)
+    small_input          a larger input was better
     wrong_answers        the share of answers that is wrong
     audit                warnings of the audit about these runs
-    small_input          a larger input was better
     labels, images       labels that contradict each other; further warnings about the images
     not_calibrated       probabilities that promise too much or too little
     unseen_lots          no lots or sites are known, so nothing is known of new ones
@@ -256,9 +256,8 @@ def _audit(known: Known) -> Iterator[Risk]:
 def _small_input(known: Known) -> Iterator[Risk]:
     if known.larger_input is not None:
         values = known.larger_input.values
-        sizes = {"size": values["size"], "smaller": values["smaller"]}
-        gain = values["accuracy"] - values["smaller_accuracy"]
-        yield Risk(statement("risk_small_input", **sizes, gain=gain), statement("caught_by_a_larger_input"))
+        seen = {name: values[name] for name in ("size", "accuracy", "smaller", "smaller_accuracy")}
+        yield Risk(statement("risk_small_input", **seen), statement("caught_by_a_larger_input"))
 
 
 def _leak(known: Known) -> Iterator[Risk]:
@@ -298,9 +297,9 @@ _QUESTIONS = (
     _weak_lot,
     _weak_class,
     _another_way,
+    _small_input,
     _wrong_answers,
     _audit,
-    _small_input,
     _images,
     _not_calibrated,
     _unseen_lots,

@@ -18,7 +18,7 @@ from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po, write_po
 
 from vptlib.report.settings import TITLE
-from vptlib.report.told import texts_of_tasks
+from vptlib.report.told import texts_told
 from vptlib.report.words import CATALOGUES, ENGLISH, languages
 
 # Reports, and the widgets and figures of the course.
@@ -27,7 +27,7 @@ KEYWORDS = {"_": None, "gettext": None}
 # Kind of file → how Babel finds the messages in it.
 _EXTRACTORS = {".py": "python", ".j2": "jinja2.ext:babel_extract"}
 _OPTIONS = {"silent": "false"}  # a template that cannot be read is an error
-_SETTINGS, _TASKS = "settings.py", "data/tasks.py"  # whose texts are not written in a call
+_SETTINGS, _TOLD = "settings.py", "told.py"  # whose texts are not written in a call
 _HEADER = 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset=utf-8\\n"\n"Language: {code}\\n"\n\n'
 _WIDTH = 120
 
@@ -40,14 +40,14 @@ def messages(*folders: Path) -> dict[str, list[str]]:
 
     Returns:
         message → the files that have it, relative to their folder; in the order of the files, and of the text in each.
-        The usual title and what the embedded tasks say of themselves come first, unless folders are given.
+        The usual title and what embedded tasks and backbones say of themselves come first, unless folders are given.
 
     Raises:
         SyntaxError, jinja2.TemplateSyntaxError: a file cannot be read.
     """
     found: dict[str, list[str]] = {}
     if not folders:
-        found |= {TITLE: [_SETTINGS]} | {text: [_TASKS] for text in texts_of_tasks()}
+        found |= {TITLE: [_SETTINGS]} | {text: [_TOLD] for text in texts_told()}
     for folder in folders or FOLDERS:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in _EXTRACTORS):
             place = path.relative_to(folder).as_posix()

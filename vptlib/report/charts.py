@@ -91,18 +91,23 @@ def _end_of_line(method: str, accuracy: float) -> str:
 
 def _of_bands(curves: pd.DataFrame) -> str:
     """What the bands of curves stand for; methods at one size have lines in their place."""
-    seeds = int(curves["seeds"].min())
     if curves["n"].nunique() == 1:
-        return _of_lines(seeds)
-    if seeds == 1:
+        return _of_lines(curves)
+    if curves["seeds"].max() == 1:
         return _("Bands: 95\u202f% intervals for the choice of test images; one seed.")
-    return _("Bands: 95\u202f% intervals for the choice of test images and {n} seeds.").format(n=seeds)
+    return _("Bands: 95\u202f% intervals for the choice of test images and {n} seeds.").format(n=_seeds(curves))
 
 
-def _of_lines(seeds: int) -> str:
-    if seeds == 1:
+def _of_lines(found: pd.DataFrame) -> str:
+    if found["seeds"].max() == 1:
         return _("Lines: 95\u202f% intervals for the choice of test images; one seed.")
-    return _("Lines: 95\u202f% intervals for the choice of test images and {n} seeds.").format(n=seeds)
+    return _("Lines: 95\u202f% intervals for the choice of test images and {n} seeds.").format(n=_seeds(found))
+
+
+def _seeds(found: pd.DataFrame) -> str:
+    """How many seeds stand behind the points, such as "3", or "1 to 3" where they differ."""
+    fewest, most = (words.whole(int(number)) for number in (found["seeds"].min(), found["seeds"].max()))
+    return fewest if fewest == most else words.span(fewest, most)
 
 
 def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-deep", b: str = "full") -> Figure:
@@ -132,7 +137,7 @@ def difference_figure(differences: pd.DataFrame, margin: float, a: str = "vpt-de
         ax.yaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: words.short_points(value)))
         title = _("{one} against {other}, on the same test images").format(one=words.title(a), other=words.in_prose(b))
-        lines = _of_lines(int(differences["seeds"].min()))
+        lines = _of_lines(differences)
         heads = head(ax, title, words.sentences(_("Points of accuracy."), lines, _("Grey: open.")))
         fit(fig, heads, right=label_width(texts))
         thin_out(ax)

@@ -16,6 +16,7 @@ from json import dumps
 from pathlib import Path
 from typing import Any
 
+from babel.numbers import list_currencies
 from pydantic import ValidationError
 
 from vptlib.data.conditions import Conditions
@@ -47,7 +48,7 @@ from vptlib.tuning.methods import METHODS
 from vptlib.wording import did_you_mean
 
 # The settings that are for judging the runs.
-ASKED = ("accuracy_needed", "accuracy_today", "limits", *MONEY_FIELDS)
+ASKED = ("accuracy_needed", "accuracy_today", "limits", "currency", *MONEY_FIELDS)
 # What the report sets side by side; the other methods are there for comparison.
 COMPARED = (PROMPT, FULL)
 
@@ -239,6 +240,7 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
             raise UserError(f"{_where(path, lines, 'tasks')}: task {task!r} cannot be had here: {why}")
     _check_conditions(config, _where(path, lines, "conditions"))
     _check_limits(config, _where(path, lines, "limits"))
+    _check_currency(config, _where(path, lines, "currency"))
     if settings.reference and not is_spec(settings.reference):
         where, known = _where(path, lines, "reference"), (PHOTOGRAPHS, *TASKS)
         _check_known(where, "reference", (settings.reference,), known, f"take {PHOTOGRAPHS!r} or a task")
@@ -250,6 +252,12 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
     except UserError as error:
         key = str(error).partition(" ")[0]  # what `Study` says of a setting begins with its name
         raise UserError(f"{_where(path, lines, key)}: {error}") from error
+
+
+def _check_currency(config: ReportConfig, where: str) -> None:
+    code = config.settings.currency
+    if code and code not in list_currencies("en"):
+        raise UserError(f"{where}: `currency` is {code!r}: take the three letters of ISO 4217, such as JPY or USD.")
 
 
 def _check_languages(config: ReportConfig, where: str) -> None:

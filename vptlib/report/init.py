@@ -277,6 +277,7 @@ _ASKED = (
         "{accuracy: {at_least: 0.8}}",
     ),
     ("Price of one labelled image; with it the report has a bill", "label_price", "1"),
+    ("The currency of all prices, by ISO 4217", "currency", "USD"),
     (
         "What a point of accuracy is worth, for a task and year; with both, cost takes part in the choice",
         "point_value",

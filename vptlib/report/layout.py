@@ -160,10 +160,11 @@ def per_cent_text(value: float) -> str:
 
 
 def per_cent_axis(ax: Axes, low: float, high: float) -> None:
-    """Shares upwards, with a little room at the ends."""
-    pad = max(0.06 * (high - low), 0.005)
+    """Shares upwards, with a little room at the ends; no number stands beyond 0 and 100 %."""
+    pad = max(0.06 * (high - low), 0.005) if high > low else 0.05
     ax.set_ylim(low - pad, high + pad)
-    ax.yaxis.set_major_locator(MaxNLocator(5 if is_narrow() else 6, steps=[1, 2, 5, 10]))
+    ticks = MaxNLocator(5 if is_narrow() else 6, steps=[1, 2, 5, 10]).tick_values(low - pad, high + pad)
+    ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if -1e-9 < tick < 1 + 1e-9]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _at: per_cent_text(value)))
 
 

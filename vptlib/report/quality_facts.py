@@ -26,10 +26,9 @@ from vptlib.evidence.limits import MET, NOT_MET, UNDECIDED, Tested, limits_teste
 from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import Aims, Recommendation
 from vptlib.evidence.stages import OUT_OF_SIGHT, Plan, plan
-from vptlib.report.told import told_task
+from vptlib.report.told import told_origin, told_task
 from vptlib.statement import Statement, statement
 from vptlib.study.study import Study
-from vptlib.tuning.backbones import origin
 
 FILE = "file:"  # before the path of a backbone of one's own
 _SHOWN = 12  # characters of a fingerprint
@@ -310,7 +309,7 @@ def _versions(done: Done) -> list[Statement]:
 
 
 def _backbone(done: Done) -> list[Statement]:
-    source, licence = origin(done.study.backbone)
+    source, licence = told_origin(done.study.backbone)
     return [statement("quality_backbone", backbone=done.backbone, source=source, licence=licence)]
 
 

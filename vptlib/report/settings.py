@@ -70,6 +70,7 @@ class ReportOnly(Strict):
             of accuracy; `calibration_error` with `at_most`, a fraction; `latency` with `at_most`, milliseconds for one
             image; `robustness` with `corruption`, `severity` and `at_least`; `explanations` with `maps` and `checks`.
             See `vptlib.evidence.limits`.
+        currency: of all prices, the three letters of ISO 4217, such as "JPY" or "USD"; "" names none.
     """
 
     title: str | dict[str, str] = TITLE
@@ -83,6 +84,7 @@ class ReportOnly(Strict):
     reference: str = ""
     time: str = ""
     limits: dict[str, Any] = {}
+    currency: str = ""
 
 
 def _fields_of(kind: type) -> dict[str, Any]:

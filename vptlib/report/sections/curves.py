@@ -11,6 +11,7 @@ from vptlib.report.figure_html import figure
 from vptlib.report.sections.basic import heading, points_between, table, with_range
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
+from vptlib.statement import statement
 
 
 def accuracy_part(runs: pd.DataFrame, title: str) -> list[HTML]:
@@ -94,7 +95,8 @@ def difference_part(runs: pd.DataFrame, margin: float) -> list[HTML]:
         margin: the smallest difference in accuracy that matters, a fraction.
     """
     differences = paired_difference(runs)
-    finding = words.sentence(crossover(runs).note)
+    alone = [statement("one_seed")] if differences["seeds"].min() == 1 else []
+    finding = words.sentences(*map(words.sentence, [crossover(runs).note, *alone]))
     alt = _("Accuracy of VPT-deep less that of full fine-tuning at each size. {finding}").format(finding=finding)
     return [
         heading(_("VPT-deep against full fine-tuning")),

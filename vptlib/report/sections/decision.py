@@ -397,7 +397,8 @@ def costs_of(one: Judged) -> Costs:
     heads = (_("Way"), _("Now, once"), _("In a year"))
     rows = [(words.short_way(way), _amount(found[way].once), _amount(found[way].yearly)) for way in ways]
     assumed = sum(not one.prices.given(name) for name in one.prices.known())
-    note = statement("costs_in_money", tasks=one.prices.of("tasks_planned").likely, assumed=assumed)
+    planned, unit = one.prices.of("tasks_planned").likely, one.asked.get("currency", "")
+    note = statement("costs_in_money", tasks=planned, assumed=assumed, unit=unit)
     return Costs(heads, rows, [*step, words.sentence(note)])
 
 
@@ -486,7 +487,10 @@ def decision_page(title: str, judged: Sequence[Judged], fingerprint: str) -> lis
     if len(judged) == 1:
         return [_part("one_task", card=cards[0], **shared)]
     overall = words.sentence(over_tasks(judged))
-    return [_part("several_tasks", overall=overall, rows=[_row(one) for one in judged], cards=cards, **shared)]
+    costs = [card["costs"].notes[-1] for card in cards if card["costs"].rows]  # what the sums are is the same for all
+    shared["approval"] = about | {"who": words.sentence(statement("who_decides"))}
+    rows = [_row(one) for one in judged]
+    return [_part("several_tasks", overall=overall, rows=rows, money="".join(costs[:1]), cards=cards, **shared)]
 
 
 def over_tasks(judged: Sequence[Judged]) -> Statement:

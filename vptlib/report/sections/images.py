@@ -12,6 +12,7 @@ from vptlib.report.judged import commonest_share
 from vptlib.report.sections.basic import facts, folding_table, heading
 from vptlib.report.words import gettext as _
 from vptlib.report.words import words
+from vptlib.wording import apart
 
 VTAB_GROUPS = ("natural", "specialised", "structured")
 CHECK = "vpt data check"
@@ -40,7 +41,7 @@ def about(task: Task) -> dict[str, str]:
     numbers = _("{train} images to train on, {test} to test on.")
     floor = _("{share} accuracy, by always naming the commonest class.")
     return {
-        _("Classes"): f"{words.whole(task.num_classes)} ({_some(task.class_names)})",
+        _("Classes"): _("{n} ({names})").format(n=words.whole(task.num_classes), names=_some(task.class_names)),
         **_group(task),
         _("To draw from"): numbers.format(train=words.whole(len(task.train)), test=words.whole(len(task.test))),
         _("Without looking"): floor.format(share=words.per_cent(commonest_share(task))),
@@ -68,7 +69,7 @@ def _group(task: Task) -> dict[str, str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = words.series(names[:_NAMED])
+    shown = words.series(map(apart, names[:_NAMED]))
     if len(names) <= _NAMED:
         return shown
     return _("{names} and {n} more").format(names=shown, n=words.whole(len(names) - _NAMED))

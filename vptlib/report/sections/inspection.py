@@ -67,6 +67,7 @@ from vptlib.statement import Statement, statement
 from vptlib.study.material import material_of
 from vptlib.study.study import Study
 from vptlib.tuning.backbones import preprocessing
+from vptlib.wording import apart
 
 # How right the answers that a model gives by itself may have to be; those above its accuracy are looked at.
 WANTED = (0.9, 0.95, 0.99)
@@ -335,7 +336,8 @@ def _confusion(found: Looked) -> list[HTML]:
 def _pairs_in_words(pairs: pd.DataFrame) -> str:
     one = _("{truth} called {called}: {images}")
     each = [
-        one.format(truth=row.truth, called=row.prediction, images=words.plain(row.images)) for row in pairs.itertuples()
+        one.format(truth=apart(row.truth), called=apart(row.prediction), images=words.plain(row.images))
+        for row in pairs.itertuples()
     ]
     return (
         _("The commonest mistakes, images per training: {each}.").format(each=words.series(each, ";")) if each else ""

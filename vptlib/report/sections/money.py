@@ -55,6 +55,7 @@ def money_part(
         facts(
             {
                 _("Money"): first,
+                _("Currency"): words.currency(asked.get("currency", "")),
                 _("Labels"): words.sentence(further_labels(found[method], prices)),
                 **_asking(_worth(runs, prices, advice, margin)),
             }

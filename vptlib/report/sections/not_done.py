@@ -95,7 +95,7 @@ def _explanations(rows: Sequence[Row] | None) -> dict[str, str]:
     if not failed:
         return {}
     text = _("Not shown, so the pictures are no proof: {questions}")
-    return {_("Explanations"): text.format(questions=words.sentences(*failed))}
+    return {_("Explanations"): text.format(questions=words.questions(failed))}
 
 
 def _beyond(study: Study) -> dict[str, str]:

@@ -33,6 +33,11 @@ def sentences(*texts: str) -> str:
     return " ".join(text for text in texts if text)
 
 
+def questions(texts: Iterable[str]) -> str:
+    """Questions one after the other; each ends with its mark."""
+    return " ".join(texts)
+
+
 def series(texts: Iterable[str], mark: str = ",") -> str:
     """Names or phrases one after the other, without an "and": "a, b, c", or with `mark=";"` "a; b; c"."""
     return f"{mark} ".join(texts)

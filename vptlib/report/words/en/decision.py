@@ -2,7 +2,7 @@
 
 from vptlib.report.words.en.base import in_prose, says, share, title
 from vptlib.report.words.en.choices import LEVELS
-from vptlib.report.words.en.money import money
+from vptlib.report.words.en.money import currency, money
 from vptlib.report.words.en.risks import named
 from vptlib.wording import decimals, duration, listed, many, per_cent, plain
 
@@ -248,9 +248,9 @@ def step_takes_images(images: int, price: float | None, training: bool) -> str:
 
 
 @says
-def costs_in_money(tasks: float, assumed: int) -> str:
+def costs_in_money(tasks: float, assumed: int, unit: str) -> str:
     guessed = f" {many(assumed, 'figure')} behind it {'is' if assumed == 1 else 'are'} assumed." if assumed else ""
-    return f"For {many(f'{tasks:,.0f}', 'task')}, in the currency of label_price; ranges hold 95\u202f%.{guessed}"
+    return f"For {many(f'{tasks:,.0f}', 'task')}, in {currency(unit)}; ranges hold 95\u202f%.{guessed}"
 
 
 @says

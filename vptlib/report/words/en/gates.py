@@ -3,7 +3,7 @@
 from vptlib.report.words.en.base import ahead, says, sentence
 from vptlib.report.words.en.mistakes import limit_in_words, limit_share, quoted
 from vptlib.statement import Statement
-from vptlib.wording import decimals, exact_points, in_points, listed, many, per_cent
+from vptlib.wording import apart, decimals, exact_points, in_points, listed, many, per_cent
 
 # ---- limits in groups and at promotion (vptlib.evidence.limits) ------------------------------------------------------
 
@@ -13,7 +13,7 @@ def limit_in_groups(group: str, groups: int, not_shown: int, finding: Statement,
     only = "the only group" if groups == 1 else f"the worst of {groups:,} groups"
     takes = "" if needed is None else f" It takes at least {needed:,} of that group."
     others = f" It is not shown in {not_shown:,} of the {groups:,} groups." if not_shown > 1 else ""
-    return f"Group {group} is {only}. {sentence(finding)}{takes}{others}"
+    return f"Group {apart(group)} is {only}. {sentence(finding)}{takes}{others}"
 
 
 @says

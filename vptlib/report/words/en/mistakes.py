@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from vptlib.report.words.en.audit import capitalised
 from vptlib.report.words.en.base import interval, says
-from vptlib.wording import decimals, in_points, listed, many, per_cent, plain
+from vptlib.wording import apart, decimals, in_points, listed, many, per_cent, plain
 
 # ---- what a method gets wrong (vptlib.evidence.mistakes, certainty, limits) ----------------------------------------
 
@@ -22,7 +22,7 @@ LIMIT_VERDICTS = {"met": "met", "not_met": "not met", "undecided": "open"}
 def quoted(names: Iterable[str], most: int = 5) -> str:
     """Names of classes within a sentence: “scratch” and “dent”; of many, the first ones."""
     names = list(names)
-    shown = [f"“{name}”" for name in names[:most]]
+    shown = [f"“{apart(name)}”" for name in names[:most]]
     return listed([*shown, f"{len(names) - most:,} more"] if len(names) > most else shown)
 
 
@@ -77,8 +77,8 @@ def worst_group(
 ) -> str:
     so = "It is clearly below all test images together" if clear else "It is not clearly below all test images together"
     return (
-        f"Group {group} does worst: {per_cent(accuracy)} of its {many(images, 'test image')} are right (95\u202f% "
-        f"interval: {rate_interval(low, high)}, corrected for a choice among {groups:,} groups). {so} "
+        f"Group {apart(group)} does worst: {per_cent(accuracy)} of its {many(images, 'test image')} are right "
+        f"(95\u202f% interval: {rate_interval(low, high)}, corrected for a choice among {groups:,} groups). {so} "
         f"({per_cent(overall)})."
     )
 

@@ -1,5 +1,7 @@
 """Sentences on money (`vptlib.evidence.money`)."""
 
+from babel.numbers import get_currency_name
+
 from vptlib.report.words.en.audit import capitalised
 from vptlib.report.words.en.base import in_prose, says, share
 from vptlib.report.words.en.recommendations import the_method
@@ -51,6 +53,11 @@ def money_span(low: float, likely: float, high: float) -> str:
     """ "34,000 (21,000 to 60,000)", or one figure where there is no range."""
     ends = money(low), money(high)
     return money(likely) if ends[0] == ends[1] else f"{money(likely)} ({ends[0]} to {ends[1]})"
+
+
+def currency(code: str) -> str:
+    """ "USD" → "US dollars"; without a code, the currency that a price was given in."""
+    return get_currency_name(code, count=2, locale="en") if code else "the currency of label_price"
 
 
 def tasks(number: float) -> str:

@@ -290,6 +290,18 @@ def told_apart_before(seeds: int, images: int, difference: float, groups: int | 
 
 
 @says
+def told_apart(seeds: int, images: int, difference: float, expected: float) -> str:
+    seen = (
+        f"With {many(seeds, 'seed')} and {images:,} test images this study tells apart {in_points(difference)} "
+        "(in four of five cases)."
+    )
+    if in_points(difference) == in_points(expected):
+        return f"{seen} So much was expected before it ran."
+    more = "more" if difference > expected else "less"
+    return f"{seen} Before it ran, {in_points(expected)} were expected: its results vary {more} than usual ones."
+
+
+@says
 def lead_changes(n: float, low: float, high: float, leader: str) -> str:
     return (
         f"Between VPT-deep and full fine-tuning the lead changes at about {rounded(n)} labelled images "

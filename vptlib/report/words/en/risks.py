@@ -1,7 +1,7 @@
 """Sentences on what can go wrong, and what would catch it (`vptlib.evidence.risks`)."""
 
 from vptlib.report.words.en.base import in_prose, says, share, title
-from vptlib.wording import in_points, many, per_cent, plain
+from vptlib.wording import apart, in_points, many, per_cent, plain
 
 _LONGEST_NAME = 40
 _RATES = {
@@ -35,7 +35,7 @@ _CURES = {
 def named(name: str) -> str:
     """A name within a sentence, kept short, and apart from it where it is written from right to left."""
     short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-    return f"“\u2068{short}\u2069”"
+    return f"“{apart(short)}”"
 
 
 def _limit_of(kind: str, names: list[str], limit: float, group: str) -> str:
@@ -146,8 +146,11 @@ def risk_audit(finding: str, method: str, warnings: int) -> str:
 
 
 @says
-def risk_small_input(size: int, smaller: int, gain: float) -> str:
-    return f"The pictures were made too small ({smaller} px): at {size} px about {in_points(gain)} more are right."
+def risk_small_input(size: int, accuracy: float, smaller: int, smaller_accuracy: float) -> str:
+    return (
+        f"The pictures were made too small ({smaller} px): in a quick check the untrained model is right on "
+        f"{per_cent(accuracy, 0)} at {size} px and on {per_cent(smaller_accuracy, 0)} at {smaller} px."
+    )
 
 
 @says

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from vptlib.report.words.en.base import says
 from vptlib.report.words.en.mistakes import limit_in_words, quoted, with_interval
-from vptlib.wording import decimals, listed, many, per_cent, plain
+from vptlib.wording import apart, decimals, listed, many, per_cent, plain
 
 # ---- drift (vptlib.evidence.drift) ------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ def watch_not_drawn(answers: int, of: int) -> str:
 
 
 def _watched_limit(kind: str, names: list[str], limit: float, group: str | int | None) -> str:
-    return limit_in_words(kind, names, limit) + ("" if group is None else f" (group {group})")
+    return limit_in_words(kind, names, limit) + ("" if group is None else f" (group {apart(group)})")
 
 
 def _ordinal(number: int) -> str:

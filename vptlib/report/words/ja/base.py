@@ -44,6 +44,11 @@ def sentences(*texts: str) -> str:
     return "".join(text for text in texts if text)
 
 
+def questions(texts: Iterable[str]) -> str:
+    """Questions one after the other: 「aか」「bか」. They end with no mark, so each has brackets."""
+    return "".join(f"「{text}」" for text in texts)
+
+
 def series(texts: Iterable[str], mark: str = ",") -> str:
     """Names or phrases one after the other: 「a、b、c」, or with `mark=";"` 「a；b；c」."""
     return {",": "、", ";": "；"}[mark].join(texts)

@@ -3,7 +3,7 @@
 from vptlib.report.words.en.decision import ADD_ON, HEAD, LAST_PART, LOOK_UP, WHOLE, kind_of_way
 from vptlib.report.words.ja.base import says, share, title
 from vptlib.report.words.ja.choices import LEVELS
-from vptlib.report.words.ja.money import money
+from vptlib.report.words.ja.money import currency, money
 from vptlib.report.words.ja.numbers import duration, listed, per_cent, plain, span
 from vptlib.report.words.ja.risks import named
 
@@ -225,9 +225,9 @@ def step_takes_images(images: int, price: float | None, training: bool) -> str:
 
 
 @says
-def costs_in_money(tasks: float, assumed: int) -> str:
+def costs_in_money(tasks: float, assumed: int, unit: str) -> str:
     guessed = f"前提のうち{assumed}件は想定値である。" if assumed else ""
-    return f"タスク{tasks:,.0f}件分。通貨はlabel_priceと同じで、範囲は95%が入る幅である。{guessed}"
+    return f"タスク{tasks:,.0f}件分（単位：{currency(unit)}）。範囲は95%が入る幅である。{guessed}"
 
 
 @says

@@ -5,13 +5,16 @@ from vptlib.report.words.ja.mistakes import limit_in_words, limit_share, quoted
 from vptlib.report.words.ja.numbers import decimals, exact_points, in_points, listed, per_cent, whole
 from vptlib.report.words.ja.protocol import CORRUPTIONS
 from vptlib.statement import Statement
+from vptlib.wording import apart
 
 # ---- limits in groups and at promotion (vptlib.evidence.limits) ------------------------------------------------------
 
 
 @says
 def limit_in_groups(group: str, groups: int, not_shown: int, finding: Statement, needed: int | None) -> str:
-    which = f"グループは{group}だけ" if groups == 1 else f"グループ{whole(groups)}個のうち最も悪いのは{group}"
+    which = (
+        f"グループは{apart(group)}だけ" if groups == 1 else f"グループ{whole(groups)}個のうち最も悪いのは{apart(group)}"
+    )
     takes = "" if needed is None else f"このグループの画像が少なくとも{whole(needed)}枚必要である。"
     others = (
         f"グループ{whole(groups)}個のうち{whole(not_shown)}個で、限度を満たすことを示せていない。"

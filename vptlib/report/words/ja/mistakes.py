@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from vptlib.report.words.ja.base import interval, says
 from vptlib.report.words.ja.numbers import decimals, in_points, per_cent, plain, span, whole
+from vptlib.wording import apart
 
 # ---- what a method gets wrong (vptlib.evidence.mistakes, certainty, limits) ----------------------------------------
 
@@ -21,7 +22,7 @@ LIMIT_VERDICTS = {"met": "達成", "not_met": "未達", "undecided": "未確定"
 def quoted(names: Iterable[str], most: int = 5) -> str:
     """Names of classes within a sentence: 「傷」「打痕」; of many, the first ones."""
     names = list(names)
-    shown = "".join(f"「{name}」" for name in names[:most])
+    shown = "".join(f"「{apart(name)}」" for name in names[:most])
     return f"{shown}ほか{whole(len(names) - most)}種類" if len(names) > most else shown
 
 
@@ -76,7 +77,7 @@ def worst_group(
 ) -> str:
     so = "明らかに下回る" if clear else "明らかに下回るとはいえない"
     return (
-        f"最も成績が悪いのはグループ{group}である。そのテスト画像{whole(images)}枚の正解率は{per_cent(accuracy)}"
+        f"最も成績が悪いのはグループ{apart(group)}である。そのテスト画像{whole(images)}枚の正解率は{per_cent(accuracy)}"
         f"（{interval(decimals(100 * low, 1), per_cent(high))}、グループ{whole(groups)}個から選んだことを補正済み）"
         f"である。テスト画像全体（{per_cent(overall)}）を{so}。"
     )

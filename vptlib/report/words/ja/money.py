@@ -1,5 +1,7 @@
 """Sentences on money (`vptlib.evidence.money`)."""
 
+from babel.numbers import get_currency_name
+
 from vptlib.report.words.ja.base import in_prose, says, share
 from vptlib.report.words.ja.numbers import in_points, listed, many, per_cent, plain, rounded, span
 from vptlib.report.words.ja.recommendations import the_method
@@ -51,6 +53,11 @@ def money_span(low: float, likely: float, high: float) -> str:
     """ "3.4万（2.1万〜6万）", or one figure where there is no range."""
     ends = money(low), money(high)
     return money(likely) if ends[0] == ends[1] else f"{money(likely)}（{span(*ends)}）"
+
+
+def currency(code: str) -> str:
+    """ "USD" → "米ドル"; without a code, the currency that a price was given in."""
+    return get_currency_name(code, count=2, locale="ja") if code else "label_priceと同じ通貨"
 
 
 def tasks(number: float) -> str:

@@ -112,8 +112,7 @@ def quality_versions(fingerprint: str, backbone: str, vptlib: str) -> str:
 
 @says
 def quality_backbone(backbone: str, source: str, licence: str) -> str:
-    stated = "記載なし" if licence == "not stated" else licence
-    return f"バックボーン{backbone}。出所：{source}。ライセンス：{stated}。"
+    return f"バックボーン{backbone}。出所：{source}。ライセンス：{licence}。"
 
 
 @says

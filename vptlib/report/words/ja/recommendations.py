@@ -288,6 +288,18 @@ def told_apart_before(seeds: int, images: int, difference: float, groups: int | 
 
 
 @says
+def told_apart(seeds: int, images: int, difference: float, expected: float) -> str:
+    seen = (
+        f"{many(seeds, 'シード')}、テスト画像{images:,}枚のこの試験は、5回中4回の割合で{in_points(difference)}の差を"
+        "見分ける。"
+    )
+    if in_points(difference) == in_points(expected):
+        return f"{seen}実行前の見込みと同じである。"
+    more = "大きい" if difference > expected else "小さい"
+    return f"{seen}実行前の見込みは{in_points(expected)}で、結果のばらつきは通常より{more}。"
+
+
+@says
 def lead_changes(n: float, low: float, high: float, leader: str) -> str:
     return (
         f"{in_prose(PROMPT)}と{in_prose(FULL)}の優劣は、ラベル付き画像が約{rounded(n)}枚のところで逆転する"

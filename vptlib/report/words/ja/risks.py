@@ -2,6 +2,7 @@
 
 from vptlib.report.words.ja.base import says, share, title
 from vptlib.report.words.ja.numbers import in_points, per_cent, plain
+from vptlib.wording import apart
 
 _LONGEST_NAME = 40
 _RATES = {
@@ -35,7 +36,7 @@ _CURES = {
 def named(name: str) -> str:
     """A name within a sentence, kept short, and apart from it where it is written from right to left."""
     short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
-    return f"「\u2068{short}\u2069」"
+    return f"「{apart(short)}」"
 
 
 def _limit_of(kind: str, names: list[str], limit: float, group: str) -> str:
@@ -133,8 +134,11 @@ def risk_audit(finding: str, method: str, warnings: int) -> str:
 
 
 @says
-def risk_small_input(size: int, smaller: int, gain: float) -> str:
-    return f"入力サイズ{smaller} pxは小さすぎる。{size} pxなら正解率が約{in_points(gain)}高い。"
+def risk_small_input(size: int, accuracy: float, smaller: int, smaller_accuracy: float) -> str:
+    return (
+        f"入力サイズ{smaller} pxは小さすぎる。学習前のモデルによる簡易確認では、{size} pxで"
+        f"{per_cent(accuracy, 0)}、{smaller} pxで{per_cent(smaller_accuracy, 0)}を正解する。"
+    )
 
 
 @says

@@ -5,6 +5,7 @@ from datetime import datetime
 from vptlib.report.words.ja.base import says
 from vptlib.report.words.ja.mistakes import LIMITS, limit_in_words, quoted, with_interval
 from vptlib.report.words.ja.numbers import day, decimals, listed, per_cent, plain, whole
+from vptlib.wording import apart
 
 # ---- drift (vptlib.evidence.drift) ------------------------------------------------------------------------------
 
@@ -179,7 +180,7 @@ def watch_not_drawn(answers: int, of: int) -> str:
 
 
 def _watched_limit(kind: str, names: list[str], limit: float, group: str | int | None) -> str:
-    return limit_in_words(kind, names, limit) + ("" if group is None else f"（グループ{group}）")
+    return limit_in_words(kind, names, limit) + ("" if group is None else f"（グループ{apart(group)}）")
 
 
 # ---- prompts in production (vptlib.operations.watch) ---------------------------------------------------------------
