@@ -57,10 +57,7 @@ def test_a_method_that_was_not_run_at_a_size_gets_a_dash(runs):
 
 
 def test_the_equal_terms_stand_open_and_the_other_rules_are_folded_away():
-    study, advice = (
-        Study("digits", test_images=30, image_size=28, depth=1),
-        advice_so_far(planted_runs({"vpt-deep": {400: 0.8}, "full": {400: 0.78}}, seeds=3)),
-    )
+    study, advice = Study("digits", test_images=30, image_size=28, depth=1), advice_so_far(planted_runs(TRUTH))
     terms, shown, others = (part.data for part in fairness_part(study, advice))
     assert "the same for all methods" in terms
     assert "<dt>Tuning</dt>" in shown and "<dt>Test</dt>" in shown and "What this study can show" in shown
@@ -68,10 +65,7 @@ def test_the_equal_terms_stand_open_and_the_other_rules_are_folded_away():
 
 
 def test_what_the_study_tells_apart_is_one_number_everywhere_as_its_runs_vary():
-    study, advice = (
-        Study("digits", test_images=30, image_size=28, depth=1),
-        advice_so_far(planted_runs({"vpt-deep": {400: 0.8}, "full": {400: 0.78}}, seeds=3)),
-    )
+    study, advice = Study("digits", test_images=30, image_size=28, depth=1), advice_so_far(planted_runs(TRUTH))
     said = words.sentence(power_of(study, advice))
     reason = next(reason for reason in advice.reasons if reason.code == "settles")
     assert in_points(reason.values["difference"]) in said and "were expected" in said

@@ -418,7 +418,7 @@ class Questions:
     @cached_property
     def _settles(self) -> float:
         rival = self.contest.rival
-        if rival is None or self._seeds < FEWEST_SEEDS:
+        if rival is None or self._is_quick:  # few seeds do not show how much trainings differ
             return math.nan
         return smallest_difference(self._at_n, self.contest.choice.method, rival.method)
 

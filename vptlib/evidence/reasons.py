@@ -1,5 +1,6 @@
 """The reasons behind a recommendation: each a code with its numbers. `vptlib.report.words` makes sentences of them."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -23,7 +24,7 @@ class Reasons:
         found: the accuracies at the size that is judged.
         contest: of the same methods.
         aims: what the reader asks.
-        settles: the smallest difference that the study tells apart, a fraction.
+        settles: the smallest difference that the study tells apart, a fraction; NaN where that is not known.
         findings: of the audit, about contenders.
     """
 
@@ -131,10 +132,10 @@ class Reasons:
         return [statement("two_ways", **self._ahead(PROMPT, FULL), n=self._found.n)]
 
     def _what_it_settles(self) -> list[Statement]:
-        seeds = len(self._found.seeds)
-        if seeds < FEWEST_SEEDS:  # they do not show how much trainings differ
+        if math.isnan(self._settles):
             return []
-        return [statement("settles", difference=self._settles, seeds=seeds, images=self._found.images)]
+        seeds, images = len(self._found.seeds), self._found.images
+        return [statement("settles", difference=self._settles, seeds=seeds, images=images)]
 
     def _lead(self) -> list[Statement]:
         crossing = crossover(self._runs, PROMPT, FULL)
