@@ -253,6 +253,7 @@ def clone(tmp_path):
 
 def test_what_cannot_be_tested_here_is_named_with_its_fix(monkeypatch, clone):
     monkeypatch.setattr("vptlib.report.pages.find_chromium", lambda: None)
+    monkeypatch.setattr("vptlib.bench.servers.postgres_programs", lambda: None)
     monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (False, "fetch it"))
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: None)
@@ -267,6 +268,7 @@ def test_what_cannot_be_tested_here_is_named_with_its_fix(monkeypatch, clone):
 
 def test_a_machine_with_everything_leaves_no_test_out(monkeypatch, clone):
     monkeypatch.setattr("vptlib.report.pages.find_chromium", lambda: "/usr/bin/chromium")
+    monkeypatch.setattr("vptlib.bench.servers.postgres_programs", lambda: "/usr/bin")
     monkeypatch.setattr("vptlib.data.tasks.task_is_available", lambda name: (True, ""))
     monkeypatch.setattr(doctor, "find_spec", lambda name: "a module")
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")

@@ -26,6 +26,7 @@ NO_PDFINFO = "no pdfinfo: apt-get install poppler-utils"
 NO_DATASETS = "no library datasets: pip install datasets"
 NO_FULL_FASHION = "no full Fashion-MNIST: `vpt tasks` says where it comes from"
 NO_CLONE = "no clone of the repository: git clone"
+NO_POSTGRES = "no PostgreSQL: apt-get install postgresql"
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def ready(backbone: str = "", task: str = "", **numbers: tuple[float, float, flo
 
 def left_out_of_the_tests() -> list[str]:
     """The reasons why `make test` cannot test everything on this machine, each with its fix."""
+    from vptlib.bench.servers import postgres_programs
     from vptlib.data.tasks import task_is_available
     from vptlib.report.pages import find_chromium
 
@@ -95,6 +97,7 @@ def left_out_of_the_tests() -> list[str]:
         NO_DATASETS: find_spec("datasets") is not None,
         NO_FULL_FASHION: task_is_available("fashion-mnist-full")[0],
         NO_CLONE: shutil.which("git") is not None and (repository() / ".git").exists(),
+        NO_POSTGRES: postgres_programs() is not None,
     }
     return [reason for reason, here in is_here.items() if not here]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from vptlib.errors import UserError
 from vptlib.paths import store_folder, whole_file
 from vptlib.study.connection import Store, open_store
-from vptlib.study.failures import explained
+from vptlib.study.failures import NoAnswer, explained
 from vptlib.study.temporary import temporary_folder
 
 RESULTS, TRIED, WEIGHTS = "test.json", "tried.json", "weights.safetensors"
@@ -76,8 +76,11 @@ def read_probabilities(run_id: str) -> np.ndarray | None:
     return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
-def artefact(run_id: str, name: str) -> Path:
+def artefact(run_id: str, name: str, at: str = "") -> Path:
     """A file of a run. What comes from a server is fetched once and kept in the store folder.
+
+    Args:
+        at: the address of the run's files on a server, where it is known; else it is asked for.
 
     Raises:
         FileNotFoundError: there is none.
@@ -88,7 +91,7 @@ def artefact(run_id: str, name: str) -> Path:
         return _local(store.folder, run_id, name)
     kept = store_folder() / "fetched" / run_id / name
     if not kept.is_file():
-        _fetch(store, run_id, name, kept)
+        _fetch(store, run_id, name, at, kept)
     return kept
 
 
@@ -99,15 +102,15 @@ def fault_of(run, items: int | None = None) -> str:
         run: as MLflow gives it.
         items: number of test images, where it is known.
     """
-    run_id, metrics, params = run.info.run_id, run.data.metrics, run.data.params
+    run_id, metrics, params, at = run.info.run_id, run.data.metrics, run.data.params, run.info.artifact_uri
     if "learning_rate" not in params or not all(name in metrics for name in _METRICS):
         return "its figures are not complete"
     try:
-        if not _are_results(test_results(run_id), items, metrics["accuracy"]):
+        if not _are_results(_content(run_id, RESULTS, at), items, metrics["accuracy"]):
             return f"{RESULTS} does not fit its figures"
         if "rates_tried" not in params:  # then they are in a file, because they are many
-            _ = _content(run_id, TRIED)
-        if "weights" in run.data.tags and (fault := _fault_of_tensors(artefact(run_id, WEIGHTS))):
+            _ = _content(run_id, TRIED, at)
+        if "weights" in run.data.tags and (fault := _fault_of_tensors(artefact(run_id, WEIGHTS, at))):
             return fault
         return _fault_of_probabilities(run_id)
     except FileNotFoundError as error:
@@ -142,8 +145,8 @@ def results_are_whole(folder: Path, run_id: str) -> bool:
 # ---- helpers --------------------------------------------------------------------------------------------------
 
 
-def _content(run_id: str, name: str) -> dict:
-    path = artefact(run_id, name)
+def _content(run_id: str, name: str, at: str = "") -> dict:
+    path = artefact(run_id, name, at)
     return _parsed(path, path.stat().st_mtime_ns)
 
 
@@ -204,12 +207,19 @@ def _write(store: Store, run_id: str, name: str, write: Callable[[Path], object]
         store.client.log_artifact(run_id, str(folder / name))
 
 
-def _fetch(store: Store, run_id: str, name: str, kept: Path) -> None:
+def _fetch(store: Store, run_id: str, name: str, at: str, kept: Path) -> None:
     """Fetch a file of a server's run, and give it its name when all of it is there."""
-    if name not in {entry.path for entry in store.client.list_artifacts(run_id)}:
-        raise FileNotFoundError(ENOENT, "no such file on the server", name)
+    at = at or store.client.get_run(run_id).info.artifact_uri
     with temporary_folder() as folder, whole_file(kept) as part:
-        shutil.move(store.client.download_artifacts(run_id, name, str(folder)), part)
+        try:
+            fetched = store.fetch(f"{at}/{name}", folder)
+        except NoAnswer:
+            raise
+        except UserError as error:
+            if name in {entry.path for entry in store.client.list_artifacts(run_id)}:
+                raise
+            raise FileNotFoundError(ENOENT, "no such file on the server", name) from error
+        shutil.move(fetched, part)
 
 
 @contextmanager

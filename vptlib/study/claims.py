@@ -3,7 +3,7 @@
 A claim is a file in the store folder, or a run on an MLflow server. A thread of the process that has claimed something
 shows that it lives, every `BEAT` seconds. On the same machine the end of a process is seen at once. Elsewhere a claim
 is void when it has shown no life for `EXPIRY` seconds, as the clock of the one who waits counts them: clocks of two
-machines are never compared.
+machines are never compared. Time in which the board does not answer is not counted: then nobody can show life there.
 
 A process that was suspended for longer may find its claim taken. Then it may not store what it has made.
 """
@@ -20,13 +20,22 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+from vptlib.paths import write_whole
+from vptlib.study.failures import NoAnswer
+from vptlib.study.outages import outlasting
 
 BEAT = 10.0
 # Network folders may show what others wrote up to a minute late.
 EXPIRY = 120.0
+# So many beats without an answer of the board are an outage.
+_BEATS_MISSED = 3
+# Claims on a server that have not changed for so long are removed, also if nobody wants their runs.
+_STALE = 3600.0
+_OLDEST = 100  # claims that one process looks at for this
 
 
 @dataclass(frozen=True)
@@ -64,18 +73,27 @@ class Board(Protocol):
         ...
 
     def remove(self, key: str) -> None:
-        """Take down the claim of this process."""
+        """Take down the claim of this process; again, if that was cut off."""
+        ...
+
+    def ask(self) -> None:
+        """Ask for nothing; an error, if the board does not answer."""
         ...
 
 
 class Claims:
-    """The claims of one study. As a context it takes all of them down at its end, whatever ends it."""
+    """The claims of one study. As a context it takes all of them down at its end, whatever ends it.
+
+    While a server does not answer, its methods wait (`vptlib.study.outages`).
+    """
 
     def __init__(self, board: Board, beat: float = BEAT, expiry: float = EXPIRY):
         self._board, self._beat, self._expiry = board, beat, expiry
         self._who = f"process {os.getpid()} on {platform.node()}"
         self._mine: set[str] = set()
+        self._to_remove: set[str] = set()  # given back while the board did not answer
         self._seen: dict[str, tuple[Notice, float]] = {}  # of others: the last sign of life, and when it was new
+        self._answered = self._answering_since = time.monotonic()  # the board: last, and since its last outage
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._show_life, daemon=True)
 
@@ -88,53 +106,93 @@ class Claims:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._over.set()
-        for key in list(self._mine):
+        for key in [*self._mine, *self._to_remove]:
             with contextlib.suppress(Exception):  # of what stopped the study the user hears; this claim will expire
-                self.release(key)
+                if kind is None:
+                    outlasting(partial(self._remove, key))
+                else:
+                    self._remove(key)
 
     def take(self, key: str) -> bool:
         """Claim a run; False if another process has it. Who has claimed must then ask the store if it is made."""
+        return outlasting(lambda: self._take(key))
+
+    def holder(self, key: str) -> str:
+        """The living process that has claimed a run, in words, or ""."""
+        return outlasting(lambda: self._holder(key))
+
+    def has(self, key: str) -> bool:
+        """Whether a claim of this process still holds: only then may its run be stored."""
+        return outlasting(lambda: self._has(key))
+
+    def release(self, key: str) -> None:
+        """Give a claim back; later, if the board does not answer."""
+        with contextlib.suppress(NoAnswer):
+            self._remove(key)
+
+    def _take(self, key: str) -> bool:
         with self._lock:
             found = self._board.look(key)
             if found is not None and not self._is_void(key, found):
                 return False
             if self._board.put(key, self._who, instead_of=found):
+                self._to_remove.discard(key)
                 self._mine.add(key)
                 return True
             return False
 
-    def holder(self, key: str) -> str:
-        """The living process that has claimed a run, in words, or ""."""
+    def _holder(self, key: str) -> str:
         found = self._board.look(key)
         return "" if found is None or self._is_void(key, found) else found.who
 
-    def has(self, key: str) -> bool:
-        """Whether a claim of this process still holds: only then may its run be stored."""
+    def _has(self, key: str) -> bool:
         with self._lock:
             return self._shows_life(key)
 
-    def release(self, key: str) -> None:
-        """Give a claim back."""
+    def _remove(self, key: str) -> None:
         with self._lock:
             if key in self._mine:
                 self._mine.discard(key)
+                self._to_remove.add(key)
+            if key in self._to_remove:
                 self._board.remove(key)
+                self._to_remove.discard(key)
 
     def _is_void(self, key: str, found: Notice) -> bool:
         """Whether the process of a claim has ended, or has shown no life for too long."""
+        if found.ended:
+            return True
         last, since = self._seen.get(key, (None, 0.0))
+        now = time.monotonic()
         if last != found:
-            self._seen[key] = found, time.monotonic()
-            return found.ended
-        return found.ended or time.monotonic() - since > self._expiry
+            self._seen[key] = found, now
+            return False
+        if now - self._answered > _BEATS_MISSED * self._beat:  # there may be an outage, or this process was suspended
+            return False
+        return now - max(since, self._answering_since) > self._expiry
 
     def _show_life(self) -> None:
         while not self._over.wait(self._beat):
-            for key in list(self._mine):
-                with self._lock, contextlib.suppress(Exception):  # a network that fails for a moment
-                    self._shows_life(key)
+            with contextlib.suppress(Exception):  # a network that fails for a moment
+                self._show_life_once()
+                self._note_answer()
+
+    def _show_life_once(self) -> None:
+        for key in list(self._to_remove):
+            self._remove(key)
+        for key in list(self._mine):
+            with self._lock:
+                self._shows_life(key)
+        if not self._mine:
+            self._board.ask()
+
+    def _note_answer(self) -> None:
+        now = time.monotonic()
+        if now - self._answered > _BEATS_MISSED * self._beat:
+            self._answering_since = now
+        self._answered = now
 
     def _shows_life(self, key: str) -> bool:
         held = key in self._mine and self._board.beat(key)
@@ -204,6 +262,9 @@ class FolderBoard:
         os.close(self._open.pop(key))
         if there:
             self._path(key).unlink(missing_ok=True)
+
+    def ask(self) -> None:
+        pass
 
     def tidy(self) -> None:
         """Take down the claims of processes on this machine that have ended, and what they have not finished."""
@@ -309,7 +370,8 @@ class ServerBoard:
     """Claims as unfinished MLflow runs in an experiment of their own: for studies that share a server and no folder.
 
     A server has no step "put up if there is none". So a claim is put up first. If another one is there then, it is
-    taken down again: of two processes at least one sees the other.
+    taken down again: of two processes at least one sees the other. What the server has done although its answer was
+    lost is known by the mark of the board.
     """
 
     seconds_between_looks = 2.0
@@ -321,13 +383,18 @@ class ServerBoard:
             experiment: its number, see `claims_experiment`.
         """
         self._client, self._experiment = client, experiment
+        self._mark = secrets.token_hex(8)
         self._runs: dict[str, str] = {}  # key → number of the run that is this process's claim
         self._beats = 0
 
     def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
-        tags = {"key": key, "who": who, "beat": "0"}
+        tags = {"key": key, "who": who, "beat": "0", "board": self._mark}
         mine = self._client.create_run(self._experiment, tags=tags, run_name=f"claim of {who}").info.run_id
-        others = [notice for notice in self._notices(key) if notice.token != mine]
+        there = self._claims_of(key)
+        for run in there:
+            if self._is_mine(run) and run.info.run_id != mine:  # of an attempt whose answer was lost
+                self._client.delete_run(run.info.run_id)
+        others = [_notice(run) for run in there if not self._is_mine(run)]
         void = [notice.token for notice in others if instead_of is not None and notice == instead_of]
         if len(void) < len(others):
             self._client.delete_run(mine)
@@ -338,31 +405,72 @@ class ServerBoard:
         return True
 
     def look(self, key: str) -> Notice | None:
-        others = [notice for notice in self._notices(key) if notice.token != self._runs.get(key)]
+        others = [_notice(run) for run in self._claims_of(key) if not self._is_mine(run)]
         return others[0] if others else None
 
     def beat(self, key: str) -> bool:
-        run = self._client.get_run(self._runs[key])
-        if run.info.lifecycle_stage != "active":
+        run_id = self._runs[key]
+        if not self._client.search_runs([self._experiment], f"attributes.run_id = '{run_id}'"):  # deleted, or lost
             del self._runs[key]
             return False
         self._beats += 1
-        self._client.set_tag(run.info.run_id, "beat", str(self._beats))
+        self._client.set_tag(run_id, "beat", str(self._beats))
         return True
 
     def remove(self, key: str) -> None:
-        self._client.delete_run(self._runs.pop(key))
+        if key in self._runs:
+            self._client.delete_run(self._runs[key])
+            del self._runs[key]
 
-    def _notices(self, key: str) -> list[Notice]:
-        found = self._client.search_runs([self._experiment], f"tags.key = '{key}'", order_by=["start_time ASC"])
-        return [Notice(run.info.run_id, run.data.tags["who"], run.data.tags["beat"]) for run in found]
+    def ask(self) -> None:
+        self._client.get_experiment(self._experiment)
+
+    def tidy(self, seen: Path) -> None:
+        """Remove claims of killed processes whose runs nobody wants: those that have not changed for an hour.
+
+        Args:
+            seen: a file in which this machine remembers the oldest claims, and when it has first seen them so.
+        """
+        now, known = time.monotonic(), _remembered(seen)
+        found = self._client.search_runs([self._experiment], max_results=_OLDEST, order_by=["start_time ASC"])
+        still = {}
+        for notice in map(_notice, found):
+            since = known.get(f"{notice.token} {notice.beat}", now)
+            if now - since > _STALE:
+                self._client.delete_run(notice.token)
+            else:
+                still[f"{notice.token} {notice.beat}"] = since
+        write_whole(seen, json.dumps({"machine": machine(), "seen": still}))
+
+    def _claims_of(self, key: str) -> list:
+        return list(self._client.search_runs([self._experiment], f"tags.key = '{key}'", order_by=["start_time ASC"]))
+
+    def _is_mine(self, run: Any) -> bool:
+        return run.data.tags.get("board") == self._mark
 
 
-def claims_experiment(client: Any) -> str | None:
-    """The number of the experiment that holds the claims, made if it is missing; None if the server refuses it."""
+def _notice(run: Any) -> Notice:
+    return Notice(run.info.run_id, run.data.tags["who"], run.data.tags["beat"])
+
+
+def _remembered(seen: Path) -> dict[str, float]:
+    """What `ServerBoard.tidy` has written since this machine was started: its clock begins anew then."""
+    try:
+        found = json.loads(seen.read_text())
+        return found["seen"] if found["machine"] == machine() else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def claims_experiment(client: Any, make: bool = True) -> str | None:
+    """The number of the experiment that holds the claims; None if there is none.
+
+    Args:
+        make: whether it is made if it is missing, and the server does not refuse that.
+    """
     name = "vptlib claims"
     found = client.get_experiment_by_name(name)
-    if found is None:
+    if found is None and make:
         with contextlib.suppress(Exception):  # another process has just made it, or this one may not
             return client.create_experiment(name)
         found = client.get_experiment_by_name(name)

@@ -15,7 +15,7 @@ from vptlib.errors import UserError
 from vptlib.redaction import redacted
 from vptlib.study.address import Address, store_address
 from vptlib.study.database import EXPERIMENT, address_of, finished_ids, is_ours, made_ready
-from vptlib.study.failures import deleted_experiment, explained
+from vptlib.study.failures import NoAnswer, deleted_experiment, explained
 
 SECONDS_FOR_AN_ANSWER = 5  # of a server, before it is called dead
 
@@ -28,6 +28,7 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # some 15 seconds; the 7 of MLflow are four minutes without a word
 }
 _IDS_AT_ONCE = 200
+_REQUESTS_AT_ONCE = 8
 _DATABASES = ("postgresql", "mysql", "mssql")
 
 
@@ -47,17 +48,34 @@ class Store:
     address: Address
     folder: Path | None
 
+    def of_each(self, function: Callable, items: Sequence) -> list:
+        """What a function gives for each item; several are asked at the same time where each has to ask a server."""
+        if self.address.file or len(items) < 2:
+            return list(map(function, items))
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as threads:
+            return list(threads.map(function, items))
+
     def finished(self, keys: Sequence[str]) -> list:
         """The finished MLflow runs that have one of these keys, the earliest of a key first."""
         if self.address.file is None:
-            with ThreadPoolExecutor(8) as threads:
-                return [run for runs in threads.map(self._finished_on_server, keys) for run in runs]
+            return [run for runs in self.of_each(self._finished_on_server, keys) for run in runs]
         ids = finished_ids(self.address.file, self.experiment, keys)
         found = []
         for start in range(0, len(ids), _IDS_AT_ONCE):
             wanted = ", ".join(f"'{run_id}'" for run_id in ids[start : start + _IDS_AT_ONCE])
             found += self._search(f"attributes.run_id IN ({wanted})")
         return found
+
+    def fetch(self, address: str, folder: Path) -> Path:
+        """Fetch a file of a run from a server into a folder.
+
+        Raises:
+            UserError: it is not there, or cannot be fetched.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        with _explained(self.address):
+            return Path(download_artifacts(artifact_uri=address, dst_path=str(folder), tracking_uri=self.address.uri))
 
     def _finished_on_server(self, key: str) -> list:
         return self._search(f"attributes.status = 'FINISHED' AND tags.key = '{key}'")
@@ -76,6 +94,21 @@ def open_store() -> Store:
     if connection.store is None:
         connection.store = _store_of(connection)
     return connection.store
+
+
+def answers() -> bool:
+    """Whether the store of this process answers just now; a dead server is found in seconds.
+
+    Raises:
+        UserError: it answers, but cannot be used.
+    """
+    try:
+        with _impatient():
+            store = open_store()
+            store.client.get_experiment(store.experiment)
+    except NoAnswer:
+        return False
+    return True
 
 
 def mlflow_client():
@@ -111,7 +144,12 @@ _replaced: dict[str, str | None] = {}  # what these settings were before an addr
 
 
 def _log_in(address: Address) -> None:
-    """Give MLflow the user and password of this address, in the settings where it looks; those of no other one."""
+    """Give MLflow the user and password of this address, in the settings where it looks; those of no other one.
+
+    What is set already is not touched: another thread may be asking just now.
+    """
+    if address.login and _replaced and tuple(os.environ.get(name) for name in _LOGIN) == address.login:
+        return
     for name, value in _replaced.items():
         if value is None:
             os.environ.pop(name, None)
@@ -178,22 +216,26 @@ def _make_folders(file: Path) -> None:
         ) from error
 
 
+_settings = threading.RLock()
+
+
 @contextlib.contextmanager
 def _impatient() -> Iterator[None]:
-    """Ask a server once: a dead one is to be named in seconds."""
+    """Ask a server once: a dead one is to be named in seconds. One thread at a time may ask so."""
     asked = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    if "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ:
-        asked["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(SECONDS_FOR_AN_ANSWER)
-    before = {name: os.environ.get(name) for name in asked}
-    os.environ.update(asked)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with _settings:
+        if "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ:
+            asked["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(SECONDS_FOR_AN_ANSWER)
+        before = {name: os.environ.get(name) for name in asked}
+        os.environ.update(asked)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
 def _probe_database(uri: str) -> None:

@@ -24,18 +24,34 @@ _OF_FILES = {
         "copy, or move it away to begin a new one."
     ),
 }
+# What comes and goes by itself: nobody listens, or the connection broke off.
 _DOES_NOT_ANSWER = (
     r"Failed to resolve|NameResolution|getaddrinfo|Name or service|Connection refused|NewConnection|Connection aborted"
     r"|Connection reset|RemoteDisconnected|unreachable|could not connect|Can't connect|timed? ?out|No route|ProxyError"
-    r"|connection failed|IncompleteRead|BadStatusLine|Broken pipe"
+    r"|connection failed|IncompleteRead|BadStatusLine|Broken pipe|EOF occurred|UNEXPECTED_EOF|ZeroReturn"
 )
+# The same of the database behind a server, whatever code the server gives with it.
+_DATABASE_IS_GONE = (
+    r"terminating connection|server closed the connection|SSL SYSCALL|database system is|connection is (?:closed|lost)"
+    r"|consuming input failed|could not receive data|too many clients|connection slots|QueuePool limit"
+)
+_PASSING_CODES = (429, 500, 502, 503, 504)
 _START_IT = "start it, or unset MLFLOW_TRACKING_URI to keep runs in a local file; finished runs are kept"
 
 
+class NoAnswer(UserError):
+    """A server or its database does not answer just now. It may come back, so what was asked may be asked again."""
+
+    @property
+    def fact(self) -> str:
+        """What is the matter, without what to do about it."""
+        return str(self).partition(": ")[0]
+
+
 def explained(error: BaseException, address: Address) -> UserError:
-    """The failure of a store in one sentence."""
+    """The failure of a store in one sentence; `NoAnswer`, if it may pass."""
     text = " ".join(_messages(error))
-    return UserError(_of_file(text, error, address) if address.file else _of_server(text, error, address))
+    return UserError(_of_file(text, error, address)) if address.file else _of_server(text, error, address)
 
 
 def newer_schema(where: str) -> str:
@@ -63,9 +79,27 @@ def _of_file(text: str, error: BaseException, address: Address) -> str:
     return _unforeseen(error, f"the store of runs {address.shown}")
 
 
-def _of_server(text: str, error: BaseException, address: Address) -> str:
+def _of_server(text: str, error: BaseException, address: Address) -> UserError:
     where = f"the MLflow server {address.shown}"
+    if re.search(_DATABASE_IS_GONE, text):
+        return NoAnswer(f"{where} has lost its database: look at the server's log, then try again.")
     code = _status(text, error, address)
+    if sentence := _that_stays(text, error, address, code):
+        return UserError(sentence)
+    if code in _PASSING_CODES:
+        return NoAnswer(f"{where} fails or is overloaded (code {code}): look at the server's log, then try again.")
+    if code is None and re.search(_DOES_NOT_ANSWER, text, re.IGNORECASE):
+        return NoAnswer(f"{where} does not answer: {_START_IT}.")
+    if "RESOURCE_DOES_NOT_EXIST" in text:
+        return UserError(_unforeseen(error, where))
+    if code in (200, 404) or "valid JSON" in text or "DecodeError" in text or re.search(r"<html|<!doctype", text, re.I):
+        return UserError(f"{address.shown} answers, but is no MLflow server: correct MLFLOW_TRACKING_URI.")
+    return UserError(_unforeseen(error, where))
+
+
+def _that_stays(text: str, error: BaseException, address: Address, code: int | None) -> str:
+    """The sentence for what stays wrong until somebody corrects it, or ""."""
+    where = f"the MLflow server {address.shown}"
     if isinstance(error, ModuleNotFoundError):
         return f"{where} needs the Python package {error.name!r}: install it."
     if re.search(r"unsupported URI|load plugin|Could not parse|maintenance mode|no dialect", text, re.IGNORECASE):
@@ -77,20 +111,19 @@ def _of_server(text: str, error: BaseException, address: Address) -> str:
         return f"{where} has an older schema: make a copy of it, then run `mlflow db upgrade` with its address."
     if "t locate revision" in text:
         return newer_schema(address.shown)
-    if code in (401, 403):
+    if code == 403:
+        return (
+            f"{where} does not let us in (code 403): this account needs EDIT on the experiment 'vptlib' and MANAGE on "
+            "'vptlib claims', or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD must name another one."
+        )
+    if code == 401:
         return (
             f"{where} does not let us in (code {code}): set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN."
         )
-    if re.search(r"certificate|SSL", text):
+    if re.search(r"certificate|SSL", text) and not re.search(r"EOF|ZeroReturn", text):
         return f"{where} cannot be trusted, because its certificate or its https fails: correct that, or the address."
-    if code in (429, 500, 502, 503, 504):
-        return f"{where} fails or is overloaded (code {code}): look at the server's log, then try again."
-    if code is None and re.search(_DOES_NOT_ANSWER, text, re.IGNORECASE):
-        return f"{where} does not answer: {_START_IT}."
-    if code in (200, 404) or "valid JSON" in text or "DecodeError" in text or re.search(r"<html|<!doctype", text, re.I):
-        return f"{address.shown} answers, but is no MLflow server: correct MLFLOW_TRACKING_URI."
-    return _unforeseen(error, where)
+    return ""
 
 
 def _unforeseen(error: BaseException, where: str) -> str:

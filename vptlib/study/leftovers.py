@@ -12,9 +12,10 @@ from pathlib import Path
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.study.artefacts import fault_of, remove_artefacts, results_are_whole
-from vptlib.study.claims import FolderBoard
+from vptlib.study.claims import FolderBoard, ServerBoard, claims_experiment
 from vptlib.study.connection import Store
 from vptlib.study.database import all_ids, alone, left_parts, repeated_keys, unfinished_ids
+from vptlib.study.failures import NoAnswer
 from vptlib.study.temporary import left_folders, remove_folder
 
 
@@ -44,8 +45,10 @@ def clean_once(store: Store) -> None:
     FolderBoard(claims_folder(store)).tidy()
     try:
         with alone(lock_of(store), seconds=0):
+            if store.address.file is None and (experiment := claims_experiment(store.client, make=False)):
+                ServerBoard(store.client, experiment).tidy(claims_folder(store).with_name("claims-seen.json"))
             _clean(store, leftovers_of(store))
-    except UserError:  # another process stores a run just now: the next start will do
+    except UserError:  # another process stores a run just now, or a server has died: the next start will do
         return
 
 
@@ -65,7 +68,7 @@ def leftovers_of(store: Store) -> Leftovers:
     left = Leftovers(files=_checkpoints_of_finished(store), temporary=left_folders())
     file = store.address.file
     if file is None:
-        left.runs = {run.info.run_id: True for folder in left.temporary for run in _made_in(store, folder)}
+        left.runs = {run.info.run_id: True for folder in left.temporary for run in unfinished_of(store, folder.name)}
         return left
     left.files += left_parts(file)
     left.runs = {
@@ -80,11 +83,24 @@ def leftovers_of(store: Store) -> Leftovers:
 
 
 def discard(store: Store, run_id: str) -> None:
-    """Take a run out of the store, with its files. A kill in between leaves an unfinished run."""
+    """Take a run out of the store, with its files. A kill in between leaves an unfinished run.
+
+    So does a server whose account may write runs, but not delete them.
+    """
     store.client.set_terminated(run_id, "KILLED")
-    store.client.delete_run(run_id)
+    try:
+        store.client.delete_run(run_id)
+    except UserError as error:
+        if store.folder or isinstance(error, NoAnswer):
+            raise
     if store.folder:
         remove_artefacts(store.folder, run_id)
+
+
+def unfinished_of(store: Store, mark: str) -> list:
+    """Unfinished MLflow runs of a server that were begun under this mark, the name of a temporary folder."""
+    condition = f"attributes.status != 'FINISHED' AND tags.made_in = '{mark}'"
+    return list(store.client.search_runs([store.experiment], condition))
 
 
 def checkpoints_of(key: str) -> list[Path]:
@@ -117,12 +133,6 @@ def _replaced(store: Store, file: Path) -> list[str]:
     for runs in of_key.values():
         runs.sort(key=lambda run: (not fault_of(run), "weights" in run.data.tags, run.info.start_time))
     return [run.info.run_id for runs in of_key.values() for run in runs[:-1]]
-
-
-def _made_in(store: Store, folder: Path) -> list:
-    """Unfinished runs of a server that the process of a temporary folder was writing."""
-    condition = f"attributes.status = 'RUNNING' AND tags.made_in = '{folder.name}'"
-    return store.client.search_runs([store.experiment], condition)
 
 
 def _without_a_run(folder: Path, runs: set[str]) -> list[Path]:

@@ -12,15 +12,22 @@ from vptlib.paths import store_folder
 
 
 @contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is removed at the end. What a killed process leaves is found by `left_folders`."""
+def temporary_folder(stays_on_failure: bool = False) -> Iterator[Path]:
+    """A folder that is removed at the end. What a killed process leaves is found by `left_folders`.
+
+    Args:
+        stays_on_failure: whether an error leaves it like a kill, because something elsewhere has its name.
+    """
     folder = _parent() / uuid4().hex
     with FileLock(_lock_of(folder)):
         folder.mkdir(parents=True)
         try:
             yield folder
-        finally:
-            remove_folder(folder)
+        except BaseException:
+            if not stays_on_failure:
+                remove_folder(folder)
+            raise
+        remove_folder(folder)
 
 
 def left_folders() -> list[Path]:

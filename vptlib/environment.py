@@ -1,0 +1,22 @@
+"""Settings that come from environment variables: those of a machine, not of a study."""
+
+import math
+import os
+
+from vptlib.errors import UserError
+
+
+def seconds_set(name: str, default: float) -> float:
+    """The seconds that an environment variable gives, or a default.
+
+    Raises:
+        UserError: it is no number of seconds.
+    """
+    given = os.environ.get(name, "").strip()
+    try:
+        seconds = float(given) if given else default
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"{name} is {given!r}, but must be a number of seconds, such as {default:g}.")
+    return seconds
