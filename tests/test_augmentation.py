@@ -253,9 +253,9 @@ def test_a_race_trains_on_augmented_images_and_solves_the_head_of_lp_ft_on_plain
     calls, solved_on = [], []
     solve = runner.SOLVERS["linear"]
 
-    def noted(images, kind, seed, step, black):
+    def noted(images, kind, seed, step, black, *share):
         calls.append((kind, seed, step))
-        return augmented(images, kind, seed, step, black)
+        return augmented(images, kind, seed, step, black, *share)
 
     def solving(model, train, val):
         solved_on.append(train.tensors[0].clone())

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -22,6 +22,7 @@ from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, EQUAL, VTAB, Setting, published_recipe
 from vptlib.study.store import Result, finished_run, run_key, tried_file
 from vptlib.study.time_budget import OutOfTime
+from vptlib.tuning.devices import in_use
 from vptlib.tuning.methods import AdaptedModel, find_method
 from vptlib.tuning.precision import frozen_in_bfloat16, resolved
 from vptlib.tuning.solved import SOLVERS
@@ -191,7 +192,7 @@ class _Race:
         self._bf16 = resolved(plan.precision) == "bf16"
         self._file = tried_file(plan, cell)
         self._scores: dict[str, dict[str, tuple[float, float]]] = (  # round → rate → validation accuracy and loss
-            json.loads(self._file.read_text()) if self._file.is_file() else {}
+            _scores_before(self._file)
         )
         self._running: dict[float, Training] = {}
         self._failure = Diverged("training has not diverged")
@@ -308,7 +309,7 @@ class _Race:
 
     def _note(self, rate: float, steps: int, score: tuple[float, float]) -> None:
         self._scores.setdefault(str(steps), {})[f"{rate:g}"] = score
-        write_whole(self._file, json.dumps(self._scores))
+        _keep_scores(self._file, self._scores)
 
     def _all_rates(self) -> list[float]:
         return sorted({float(rate) for scores in self._scores.values() for rate in scores})
@@ -336,7 +337,8 @@ def run_published(
     if tuned:
         val_accuracy = tuned.scores[setting.label][0]
     else:
-        val_accuracy = finished_run(plan, plan.tuning_cell(cell)).data.metrics["val_accuracy"]
+        metrics = in_use().from_first(lambda: dict(finished_run(plan, plan.tuning_cell(cell)).data.metrics))
+        val_accuracy = metrics["val_accuracy"]
     whole, test = material.whole(*about), material.test_under(plan.conditions)
     model = build_model(plan, cell.method, cell.seed, setting.num_prompts)
     if model.features_are_frozen:
@@ -371,12 +373,9 @@ class _Tuned:
 
     def __init__(self, plan: Plan, cell: Cell, data: tuple[TensorDataset, TensorDataset], settings: list[Setting]):
         self._plan, self._cell, self._settings = plan, cell, settings
-        self._train, self._val = data
-        probe = build_model(plan, cell.method)
-        if probe.features_are_frozen:
-            self._train, self._val = (frozen_features(probe, part) for part in data)
+        self._train, self._val = _for_tuning(plan, cell, data)
         self._file = tried_file(plan, cell)
-        self.scores = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        self.scores = _scores_before(self._file)
 
     def best(self, progress: bool) -> Setting:
         """The setting of the highest validation accuracy; where two are equal, of the lower loss. Tries untried ones.
@@ -391,21 +390,69 @@ class _Tuned:
                 try:
                     self.scores[setting.label] = self._try(setting)
                 except Diverged as error:
-                    self.scores[setting.label], failure = (0.0, float("inf")), error
+                    self.scores[setting.label], failure = SCORE_OF_DIVERGED, error
                 self._keep()
         if all(math.isinf(loss) for _, loss in self.scores.values()):
             raise failure or Diverged(f"training of {cell.method!r} diverged with every setting: raise `candidates`.")
         return max(self._settings, key=lambda s: (self.scores[s.label][0], -self.scores[s.label][1]))
 
     def _try(self, setting: Setting) -> tuple[float, float]:
-        plan, cell = self._plan, self._cell
-        model = build_model(plan, cell.method, cell.seed, setting.num_prompts)
-        recipe = published_recipe(cell.method, setting, len(self._train), plan.epochs, plan.batch_size, cell.seed)
-        history = fit(model, self._train, self._val, recipe)
-        return history.best_val_accuracy, history.best_val_loss
+        return _score_of(self._plan, self._cell, setting, self._train, self._val)
 
     def _keep(self) -> None:
-        write_whole(self._file, json.dumps(self.scores))
+        _keep_scores(self._file, self.scores)
+
+
+SCORE_OF_DIVERGED = (0.0, math.inf)  # validation accuracy and loss of a published setting that diverges
+
+
+def score_of_setting(plan: Plan, cell: Cell, setting: Setting) -> tuple[float, float]:
+    """One published setting by itself, for runs whose settings are tried on many machines.
+
+    Returns:
+        Validation accuracy (a fraction) and loss after the last step; `SCORE_OF_DIVERGED` where training diverges.
+    """
+    try:
+        return _score_of(plan, cell, setting, *_data_for_tuning(plan, cell))
+    except Diverged:
+        return SCORE_OF_DIVERGED
+
+
+@lru_cache(maxsize=1)  # a worker gets many settings of one run, one after the other
+def _data_for_tuning(plan: Plan, cell: Cell) -> tuple[TensorDataset, TensorDataset]:
+    labelled = material_of(plan).labelled(cell.n, cell.seed, plan.conditions, plan.rules)
+    return _for_tuning(plan, cell, labelled)
+
+
+def _for_tuning(
+    plan: Plan, cell: Cell, data: tuple[TensorDataset, TensorDataset]
+) -> tuple[TensorDataset, TensorDataset]:
+    """Training and validation images as a setting needs them: for a linear head, their features."""
+    probe = build_model(plan, cell.method)
+    if not probe.features_are_frozen:
+        return data
+    train, val = data
+    return frozen_features(probe, train), frozen_features(probe, val)
+
+
+def _score_of(
+    plan: Plan, cell: Cell, setting: Setting, train: TensorDataset, val: TensorDataset
+) -> tuple[float, float]:
+    """Validation accuracy and loss of one published setting."""
+    model = build_model(plan, cell.method, cell.seed, setting.num_prompts)
+    recipe = published_recipe(cell.method, setting, len(train), plan.epochs, plan.batch_size, cell.seed)
+    history = fit(model, train, val, recipe)
+    return history.best_val_accuracy, history.best_val_loss
+
+
+def _scores_before(file: Path) -> dict:
+    """What has been tried before the run was stopped; the same on all devices."""
+    return in_use().from_first(lambda: json.loads(file.read_text()) if file.is_file() else {})
+
+
+def _keep_scores(file: Path, scores: dict) -> None:
+    if in_use().is_first:
+        write_whole(file, json.dumps(scores))
 
 
 def _score(history: History) -> tuple[float, float]:

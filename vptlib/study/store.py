@@ -31,9 +31,11 @@ from vptlib.study.artefacts import (
 )
 from vptlib.study.connection import Store, open_store
 from vptlib.study.connection import mlflow_client as mlflow_client
-from vptlib.study.database import alone
-from vptlib.study.leftovers import checkpoints_of, clean_once, discard, lock_of
+from vptlib.study.database import SECONDS_TO_MAKE, alone
+from vptlib.study.failures import NoAnswer
+from vptlib.study.leftovers import checkpoints_of, clean_once, discard, lock_of, unfinished_of
 from vptlib.study.material import is_solved, material_of
+from vptlib.study.outages import outlasting, seconds_to_wait
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import ALL, DONE, VTAB, Setting, published_settings
 from vptlib.study.temporary import temporary_folder
@@ -61,6 +63,7 @@ class Result:
     weights: dict[str, Tensor] | None  # if the run's model is kept
     setting: Setting | None = None  # that the published rules chose
     val_accuracy: float = float("nan")  # of that setting, before the final run
+    devices: int = 1  # that have trained side by side (`vptlib.tuning.devices`)
 
 
 def tried_file(plan: Plan, cell: Cell) -> Path:
@@ -123,12 +126,13 @@ def _published_facts(plan: Plan, cell: Cell) -> dict:
 def finished_runs(plan: Plan, cells: Sequence[Cell] | None = None) -> dict:
     """Finished MLflow runs of the study, by key; where two have the same key, one with stored weights.
 
-    A run whose figures or files are not whole counts as missing, with a sentence on stderr.
+    A run whose figures or files are not whole counts as missing, with a sentence on stderr. If a server dies that this
+    process has used before, it is waited for (`vptlib.study.outages`).
 
     Args:
         cells: the runs to look for, by default all of the plan.
     """
-    return _whole_runs(plan, [run_key(plan, cell) for cell in (plan.cells() if cells is None else cells)])
+    return _awaited_runs(plan, [run_key(plan, cell) for cell in (plan.cells() if cells is None else cells)])
 
 
 def finished_run(plan: Plan, cell: Cell):
@@ -138,7 +142,7 @@ def finished_run(plan: Plan, cell: Cell):
         UserError: it has not been run.
     """
     key = run_key(plan, cell)
-    run = _whole_runs(plan, [key]).get(key)
+    run = _awaited_runs(plan, [key]).get(key)
     if run is None:
         raise UserError(
             f"{cell.method} on {plan.task} with {cell.n} images and seed {cell.seed} has not been run: "
@@ -147,15 +151,23 @@ def finished_run(plan: Plan, cell: Cell):
     return run
 
 
+def _awaited_runs(plan: Plan, keys: list[str]) -> dict:
+    """`_whole_runs`. A server that this process has not used yet is not waited for: its address may be wrong."""
+    open_store()
+    return outlasting(lambda: _whole_runs(plan, keys))
+
+
 def _whole_runs(plan: Plan, keys: list[str]) -> dict:
     store, items = open_store(), len(material_of(plan).test_items)
     clean_once(store)
     found, damaged = {}, []
-    for run in store.finished(keys):
+    runs = store.finished(keys)
+    faults = store.of_each(lambda run: fault_of(run, items), runs)
+    for run, fault in zip(runs, faults, strict=True):
         key = run.data.tags["key"]
         if key in found and "weights" not in run.data.tags:
             continue
-        if fault := fault_of(run, items):
+        if fault:
             damaged.append((key, f"{run.info.run_name} ({run.info.run_id[:8]})", fault))
         else:
             found[key] = run
@@ -173,50 +185,80 @@ def _tell_once(sentence: str) -> None:
 def log_run(plan: Plan, cell: Cell, result: Result) -> None:
     """Write a result as one MLflow run, which is marked finished only when all of it is written.
 
-    A run that the store already has is not written again, unless only this one has weights. The checkpoints of a run
-    stay until it is stored: if its server dies just now, the training goes on from there.
+    A run that the store already has is not written again, unless only this one has weights. If the server or its
+    database dies just now, it is waited for (`vptlib.study.outages`), and the run is written from its beginning. The
+    checkpoints of a run stay until it is stored: from there a training goes on that could not be stored.
+
+    Raises:
+        UserError: the store cannot be written, or does not answer for too long.
     """
-    store, key = open_store(), run_key(plan, cell)
-    with alone(lock_of(store)):
-        known = _whole_runs(plan, [key]).get(key)
-        if known is None or (result.weights and "weights" not in known.data.tags):
-            before = store.finished([key])
-            _write(store, plan, cell, result)
-            if store.folder:
-                for run in before:
-                    discard(store, run.info.run_id)
-    for path in checkpoints_of(key):
+    with temporary_folder(stays_on_failure=True) as mark:  # shows others that this process lives
+        outlasting(lambda: _store(plan, cell, result, mark.name))
+    for path in checkpoints_of(run_key(plan, cell)):
         path.unlink(missing_ok=True)
 
 
-def _write(store: Store, plan: Plan, cell: Cell, result: Result) -> None:
+def _store(plan: Plan, cell: Cell, result: Result, mark: str) -> None:
+    """Write a result if it is not in the store; nothing is left of earlier attempts with the same mark."""
+    store, key = open_store(), run_key(plan, cell)
+    with alone(lock_of(store), seconds=SECONDS_TO_MAKE if store.address.file else SECONDS_TO_MAKE + seconds_to_wait()):
+        known = _whole_runs(plan, [key]).get(key)
+        if known is None or (result.weights and "weights" not in known.data.tags):
+            before = store.finished([key]) if store.folder else []
+            _write(store, plan, cell, result, mark)
+            for run in before:
+                discard(store, run.info.run_id)
+        if store.address.file is None:
+            _keep_one(store, key, mark)
+
+
+def _keep_one(store: Store, key: str, mark: str) -> None:
+    """Let a server keep one run of a key.
+
+    It may have done a request although its answer was lost; and in a network that was cut in two, two processes may
+    have made one run.
+    """
+    for run in unfinished_of(store, mark):
+        discard(store, run.info.run_id)
+    runs = store.finished([key])
+    whole = [run for run in runs if len(runs) > 1 and not fault_of(run)]
+    whole.sort(key=lambda run: ("weights" not in run.data.tags, run.info.start_time, run.info.run_id))
+    for run in whole[1:]:
+        try:
+            discard(store, run.info.run_id)
+        except NoAnswer:
+            raise
+        except UserError:  # another process has removed it just now
+            continue
+
+
+def _write(store: Store, plan: Plan, cell: Cell, result: Result, mark: str) -> None:
     from mlflow.entities import Param, RunTag
 
     client, now = store.client, int(time.time() * 1000)
-    with temporary_folder() as mark:  # shows others that this process lives
-        tags = {
-            "key": run_key(plan, cell),
-            "task": _storable(plan.task),
-            "backbone_sha256": material_of(plan).fingerprint,
-            "made_in": mark.name,
-        }
-        name = _storable(f"{plan.task} {cell.method} n={cell.n} s={cell.seed}")
-        run_id = client.create_run(store.experiment, tags=tags, run_name=name).info.run_id
-        series = _series(result, now)
-        for start in range(0, len(series), 1000):  # MLflow's limit for one batch
-            client.log_batch(run_id, metrics=series[start : start + 1000])
-        params = [Param(k, _storable(str(v))) for k, v in _params(plan, cell, result).items()]
-        client.log_batch(run_id, params=params, tags=[RunTag("seed", str(cell.seed))])
-        if result.setting is not None:  # hundreds of settings are too long for a parameter of MLflow
-            write_json(store, run_id, TRIED, result.tried)
-        correct = result.test.correct.astype(int).tolist()
-        write_json(store, run_id, RESULTS, {"predictions": result.test.predictions.tolist(), "correct": correct})
-        if result.test.probabilities is not None:
-            write_probabilities(store, run_id, result.test.probabilities)
-        if result.weights:
-            write_weights(store, run_id, result.weights)
-            client.set_tag(run_id, "weights", WEIGHTS)
-        client.set_terminated(run_id, "FINISHED")
+    tags = {
+        "key": run_key(plan, cell),
+        "task": _storable(plan.task),
+        "backbone_sha256": material_of(plan).fingerprint,
+        "made_in": mark,
+    }
+    name = _storable(f"{plan.task} {cell.method} n={cell.n} s={cell.seed}")
+    run_id = client.create_run(store.experiment, tags=tags, run_name=name).info.run_id
+    series = _series(result, now)
+    for start in range(0, len(series), 1000):  # MLflow's limit for one batch
+        client.log_batch(run_id, metrics=series[start : start + 1000])
+    params = [Param(k, _storable(str(v))) for k, v in _params(plan, cell, result).items()]
+    client.log_batch(run_id, params=params, tags=[RunTag("seed", str(cell.seed))])
+    if result.setting is not None:  # hundreds of settings are too long for a parameter of MLflow
+        write_json(store, run_id, TRIED, result.tried)
+    correct = result.test.correct.astype(int).tolist()
+    write_json(store, run_id, RESULTS, {"predictions": result.test.predictions.tolist(), "correct": correct})
+    if result.test.probabilities is not None:
+        write_probabilities(store, run_id, result.test.probabilities)
+    if result.weights:
+        write_weights(store, run_id, result.weights)
+        client.set_tag(run_id, "weights", WEIGHTS)
+    client.set_terminated(run_id, "FINISHED")
 
 
 def _params(plan: Plan, cell: Cell, result: Result) -> dict:
@@ -225,6 +267,7 @@ def _params(plan: Plan, cell: Cell, result: Result) -> dict:
         **{k: v for k, v in asdict(plan).items() if k not in ("methods", "sizes", "seeds")},
         **asdict(cell),
         "learning_rate": repr(result.learning_rate),
+        "devices": result.devices,
     }
     if result.setting is None:
         return params | {"rates_tried": json.dumps(result.tried), "stopped": result.history.stopped}
@@ -270,7 +313,7 @@ def _storable(text: str) -> str:
 def table_row(plan: Plan, cell: Cell, run) -> dict:
     """The row of a finished run in `vptlib.study.study.Study.runs`."""
     metrics, params = run.data.metrics, run.data.params
-    items = test_results(run.info.run_id)
+    items, devices = test_results(run.info.run_id), int(params.get("devices", 1))
     row = {
         "task": plan.task,
         **asdict(cell),
@@ -281,8 +324,8 @@ def table_row(plan: Plan, cell: Cell, run) -> dict:
         "best_step": int(metrics["best_step"]),
         "last_step": int(metrics.get("last_step", metrics["best_step"] if plan.rules == VTAB else params["steps"])),
         "stopped": params.get("stopped", LIMIT),
-        "train_seconds": metrics["train_seconds"],
-        "tuning_seconds": metrics["tuning_seconds"],
+        "train_seconds": metrics["train_seconds"] * devices,  # as one device would take, for fair costs
+        "tuning_seconds": metrics["tuning_seconds"] * devices,
         "trainable_parameters": int(metrics["trainable_parameters"]),
         "bytes_per_task": int(metrics["bytes_per_task"]),
         "correct": np.array(items["correct"], dtype=bool),

@@ -15,7 +15,15 @@ SHIFT = 16  # an image is shifted by up to 1/16 of its side
 CHANGE = 0.1  # its brightness and its contrast are changed by up to this share
 
 
-def augmented(images: Tensor, kind: str, seed: int, step: int, black: Tensor) -> Tensor:
+def augmented(
+    images: Tensor,
+    kind: str,
+    seed: int,
+    step: int,
+    black: Tensor,
+    batch: int | None = None,
+    share: slice = slice(None),
+) -> Tensor:
     """The images `B 3 H W` as step number `step` of a training with this seed sees them, `B 3 H W`.
 
     - Each image is shifted by up to `1/SHIFT` of its side in x and in y, by whole pixels, so that none is blurred. What
@@ -32,15 +40,17 @@ def augmented(images: Tensor, kind: str, seed: int, step: int, black: Tensor) ->
         seed: of the training, 0 or more.
         step: 0, 1, ...
         black: the normalised value of black in each channel, `3`.
+        batch, share: where `images` are a share of the step's images: how many those are, and which ones are given.
+            They change in the same way as they would among all.
     """
     if kind == NONE:
         return images
-    count, _, height, width = images.shape
-    draw = np.random.default_rng((seed, step))
-    rows, columns = (_shifted(side, draw, count).to(images.device) for side in (height, width))  # B H, B W
-    brightness, contrast = (_factors(draw, count).to(images) for _ in range(2))  # B 1 1 1
+    height, width = images.shape[2:]
+    count, draw = len(images) if batch is None else batch, np.random.default_rng((seed, step))
+    rows, columns = (_shifted(side, draw, count)[share].to(images.device) for side in (height, width))  # B H, B W
+    brightness, contrast = (_factors(draw, count)[share].to(images) for _ in range(2))  # B 1 1 1
     if kind == MIRROR:  # drawn last: all else is as in "light"
-        mirrored = torch.from_numpy(draw.random(count) < 0.5).to(images.device)
+        mirrored = torch.from_numpy(draw.random(count) < 0.5)[share].to(images.device)
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     moved = _picked(images, rows, columns)
     black = black.to(images).view(1, 3, 1, 1)

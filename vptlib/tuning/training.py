@@ -8,6 +8,8 @@ AdamW (or SGD, for the published rules) with linear warm-up. Then there are two 
 
 The weights that did best on validation data are kept. Layers below everything that trains (the whole backbone of a
 linear probe, the blocks before the first late prompt) are computed once per image.
+
+The same loop trains on several devices, inside `vptlib.tuning.devices.many_devices`.
 """
 
 import math
@@ -16,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +29,10 @@ from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
 from vptlib.paths import whole_file
+from vptlib.signs_of_life import moved
 from vptlib.tuning.augmentation import AUGMENTATIONS, NONE, augmented
 from vptlib.tuning.backbones import preprocessing
+from vptlib.tuning.devices import ONE_DEVICE, Devices, in_use
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.precision import frozen_in_bfloat16
 
@@ -192,8 +196,8 @@ class FrozenFeatures(TensorDataset):
 
 
 def best_device() -> torch.device:
-    """The first CUDA device, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The first CUDA device, or the CPU; among many devices, that of this process."""
+    return in_use().device
 
 
 def fit(
@@ -251,24 +255,28 @@ class Training:
             raise UserError("training with patience needs validation images: give val, or patience=None.")
         self.model, self.recipe = model, recipe
         self._checkpoint = checkpoint
-        self._device = best_device()
-        model.to(self._device)
-        model.vit.set_grad_checkpointing(recipe.checkpointing)
+        self._devices = in_use()
+        self._device = self._devices.device
+        self._share = self._devices.share_of(min(recipe.batch_size, len(train)))
+        self._trained = self._devices.placed(model)  # `model` itself, unless its weights are shared out
+        self._trained.vit.set_grad_checkpointing(recipe.checkpointing)
         self._augmented = _augmentation(model, train, recipe)
-        net, self._train, self._val = _what_trains(model, train, val)
-        self._net = torch.compile(net) if recipe.compile else net
-        self._at_once = recipe.batch_size  # fewer where the GPU has no memory for so many images
+        net, self._train, self._val = _what_trains(self._trained, train, val)
+        net = torch.compile(net) if recipe.compile else net
+        self._net = self._devices.network(self._trained, net, self._train.tensors[0])
+        # fewer where the GPU has no memory for so many images
+        self._at_once = min(recipe.batch_size, self._devices.at_once or recipe.batch_size)
         self._random: Tensor | None = None  # the state of torch's random numbers between two parts
-        self._first = _copies(model) if recipe.autocast else {}, torch.get_rng_state()
+        self._first = _copies(self._trained) if recipe.autocast else {}, torch.get_rng_state()
         self._begin("bf16" if recipe.autocast else "fp32")
-        if checkpoint and checkpoint.is_file():
+        if checkpoint and self._devices.from_first(checkpoint.is_file):
             self._run.read(checkpoint)
         for _ in self.history.steps:
             next(self._batches)
 
     def _begin(self, precision: str) -> None:
-        self._optimiser = _optimiser(self.model, self.recipe)
-        self._run = _Run(self.model, self._optimiser, self.recipe)
+        self._optimiser = _optimiser(self._trained, self.recipe)
+        self._run = _Run(self._trained, self._optimiser, self.recipe, self._devices)
         self._run.history.precision = precision
         self._batches = _batches(len(self._train), self.recipe.batch_size, self.recipe.seed)
 
@@ -312,23 +320,27 @@ class Training:
     def _steps(
         self, until: int, progress: Callable[[int], None] | None, watch: Callable[[History], bool] | None
     ) -> None:
-        run, history = self._run, self.history
+        run, history, agreed = self._run, self.history, self._devices.from_first
         start, saved = time.perf_counter() - history.seconds, time.perf_counter()
-        self.model.train()
+        self._trained.train()
         while len(history.train_loss) < min(until, run.last_step):
             step = len(history.train_loss)
             history.train_loss.append(self._one_step(step))
             if self._val is not None and run.evaluates_after(step + 1):
-                with self._arithmetic():
-                    run.note_validation(step + 1, evaluate(self.model, self._val))
+                run.note_validation(step + 1, self._validated(self._val))
             history.seconds = time.perf_counter() - start
-            if self._checkpoint and time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            if self._checkpoint and agreed(partial(_is_old, saved)):
                 run.write(self._checkpoint)
                 saved = time.perf_counter()
             if progress:
                 progress(1)
-            if watch and watch(history):
+            if watch and agreed(partial(watch, history)):
                 break
+
+    def _validated(self, val: TensorDataset) -> Evaluation:
+        with self._arithmetic():
+            found = evaluate(self._trained, val)
+        return self._devices.from_first(lambda: found)
 
     def save(self) -> None:
         """Write the checkpoint now, if there is a file for it."""
@@ -338,16 +350,20 @@ class Training:
     def finish(self) -> History:
         """Put the weights that did best on validation data into the model, without a further step."""
         self._run.keep_best()
+        self._devices.take_back(self._trained, self.model)
         self.history.stopped = self._run.reason
         self.model.eval()
         return self.history
 
     def _one_step(self, step: int) -> float:
+        moved()
         rate = self._run.enter_phase(step)
-        inputs, labels = (t[next_].to(self._device) for t, next_ in _pair(self._train, self._batches))
+        batch = next(self._batches)
+        inputs, labels = (tensor[batch[self._share]].to(self._device) for tensor in self._train.tensors)
         for group in self._optimiser.param_groups:
             group["lr"] = rate * group["share"]
-        loss = self._loss(self._augmented(inputs, step), labels)
+        self._devices.begin_step(self.recipe.seed, step)
+        loss = self._loss(self._augmented(inputs, step, len(batch), self._share), labels, len(batch))
         self._optimiser.step()
         loss = loss.item()
         if not math.isfinite(loss):
@@ -357,23 +373,29 @@ class Training:
             )
         return loss
 
-    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss of a batch, and its gradients; of fewer images at once where memory is too small for all."""
+    def _loss(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor:
+        """Mean loss of a batch of so many images, and its gradients, from the share of this device.
+
+        Fewer images are taken at once where memory is too small for all.
+        """
         try:
-            return self._loss_in_parts(inputs, labels)
+            return self._loss_in_parts(inputs, labels, batch)
         except torch.OutOfMemoryError:
             pass  # what the failed attempt holds is freed only after this block
-        self._at_once = _fewer(min(self._at_once, len(inputs)))
-        return self._loss(inputs, labels)
+        self._at_once = _fewer(min(self._at_once, len(inputs)), self._devices, training=True)
+        return self._loss(inputs, labels, batch)
 
-    def _loss_in_parts(self, inputs: Tensor, labels: Tensor) -> Tensor:
+    def _loss_in_parts(self, inputs: Tensor, labels: Tensor, batch: int) -> Tensor:
         self._optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self._device)
-        for part, wanted in zip(inputs.split(self._at_once), labels.split(self._at_once), strict=True):
-            loss = F.cross_entropy(self._logits(part), wanted) * (len(part) / len(inputs))
-            loss.backward()
+        parts, devices = self._devices.parts(inputs, labels, self._at_once, batch), self._devices.count
+        for number, (part, wanted, images) in enumerate(parts, start=1):
+            with self._net.part(last=number == len(parts)):
+                # gradients become the mean over the devices
+                loss = F.cross_entropy(self._logits(part), wanted) * (images * devices / batch)
+                loss.backward()
             total = total + loss.detach()
-        return total
+        return self._devices.mean(total)
 
     def _logits(self, inputs: Tensor) -> Tensor:
         with self._arithmetic():
@@ -390,14 +412,19 @@ class Training:
     def _weights_in_use(self) -> AbstractContextManager:
         if not self._uses_bf16:
             return nullcontext()
-        return frozen_in_bfloat16(self.model, frozenset(self.model.trained_state()))
+        return frozen_in_bfloat16(self._trained, frozenset(self._trained.trained_state()))
 
     def _begin_again_in_fp32(self) -> None:
         _report_once(f"The loss of {self.model.method!r} is not finite in bfloat16: the run starts again in float32.")
         weights, random = self._first
-        self.model.load_state_dict(weights, strict=False)
+        self._trained.load_state_dict(weights, strict=False)
         torch.set_rng_state(random)
         self._begin("fp32")
+
+
+def _is_old(saved: float) -> bool:
+    """Whether the checkpoint of that moment (as `time.perf_counter` counts) is to be replaced."""
+    return time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS
 
 
 def _copies(model: AdaptedModel) -> dict[str, Tensor]:
@@ -405,12 +432,13 @@ def _copies(model: AdaptedModel) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.trained_state().items()}
 
 
-def _fewer(images: int) -> int:
+def _fewer(images: int, devices: Devices, training: bool = False) -> int:
     """Half as many images, after the GPU had no memory for so many.
 
     Raises:
-        UserError: one image is too much.
+        UserError: one image is too much, or other devices would not follow.
     """
+    devices.note_lack_of_memory(images, training)
     if images == 1:
         raise UserError("the memory of the GPU is too small for one image: take a smaller image_size or backbone.")
     half = -(-images // 2)
@@ -421,7 +449,8 @@ def _fewer(images: int) -> int:
 
 @cache
 def _report_once(text: str) -> None:
-    print(text, file=sys.stderr)
+    if in_use().is_first:
+        print(text, file=sys.stderr)
 
 
 @torch.inference_mode()
@@ -429,10 +458,12 @@ def evaluate(model: AdaptedModel, data: TensorDataset, batch_size: int = 100) ->
     """Accuracy and loss of `model` on images `N 3 H W` (or `FrozenFeatures` `N F`) and labels `N`."""
     was_training = model.training
     model.eval()
-    net = model.rest if isinstance(data, FrozenFeatures) else model
+    kept = isinstance(data, FrozenFeatures)
+    net = model.rest if kept else model
     device = next(model.parameters()).device
+    devices = ONE_DEVICE if kept and model.features_are_frozen else in_use()  # a head alone is not worth sharing
     inputs, labels = data.tensors
-    logits = _in_batches(lambda part: net(part.to(device)).float().cpu(), inputs, batch_size)  # N C
+    logits = _in_batches(lambda part: net(part.to(device)).float().cpu(), inputs, batch_size, devices)  # N C
     model.train(was_training)
     predictions = logits.argmax(dim=1)
     correct = predictions == labels
@@ -450,17 +481,22 @@ def frozen_features(model: AdaptedModel, data: TensorDataset, batch_size: int = 
     """Images `N 3 H W` to the output of `model.stem`: features `N F` for a linear probe, else tokens `N T D`."""
     model.to(best_device()).eval()
     inputs, labels = data.tensors
-    features = _in_batches(lambda part: model.stem(part.to(best_device())).cpu(), inputs, batch_size)
+    features = _in_batches(lambda part: model.stem(part.to(best_device())).cpu(), inputs, batch_size, in_use())
     return FrozenFeatures(features, labels)
 
 
-def _in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int) -> Tensor:
+def _in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor, batch_size: int, devices: Devices) -> Tensor:
     """`run` on all inputs, a batch at once, or less where the GPU has no memory for it."""
+
+    def alive(part: Tensor) -> Tensor:
+        moved()
+        return run(part)
+
     try:
-        return torch.cat([run(part) for part in inputs.split(batch_size)])
+        return devices.outputs(alive, inputs, batch_size)
     except torch.OutOfMemoryError:
         pass
-    return _in_batches(run, inputs, _fewer(min(batch_size, len(inputs))))
+    return _in_batches(run, inputs, _fewer(min(batch_size, len(inputs)), devices), devices)
 
 
 def _what_trains(
@@ -473,17 +509,21 @@ def _what_trains(
     return model.rest, _on_stem(model, train), None if val is None else _on_stem(model, val)
 
 
-def _augmentation(model: AdaptedModel, train: TensorDataset, recipe: Recipe) -> Callable[[Tensor, int], Tensor]:
-    """What makes of the images of a step, `B 3 H W`, those that the model sees.
+def _augmentation(
+    model: AdaptedModel, train: TensorDataset, recipe: Recipe
+) -> Callable[[Tensor, int, int, slice], Tensor]:
+    """What makes of the images of a step, `B 3 H W`, those that the model sees; they may be a share of its batch.
 
     A frozen stem sees each image once, so a model that has one trains on the images as they are. The same holds where
     memory is too small to keep the stem's output: the result must not depend on memory.
     """
     if recipe.augmentation == NONE or model.stem_is_frozen or isinstance(train, FrozenFeatures):
-        return lambda images, _: images
+        return lambda images, *_: images
     expected = preprocessing(model.vit)
     black = -torch.tensor(expected.mean) / torch.tensor(expected.std)  # 3
-    return lambda images, step: augmented(images, recipe.augmentation, recipe.seed, step, black)
+    return lambda images, step, batch, share: augmented(
+        images, recipe.augmentation, recipe.seed, step, black, batch, share
+    )
 
 
 def _on_stem(model: AdaptedModel, data: TensorDataset) -> FrozenFeatures:
@@ -523,16 +563,11 @@ def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
         rest = rest[size:]
 
 
-def _pair(data: TensorDataset, batches: Iterator[Tensor]) -> list[tuple[Tensor, Tensor]]:
-    indices = next(batches)
-    return [(tensor, indices) for tensor in data.tensors]
-
-
 class _Run:
     """The state of one training run: everything that a checkpoint needs so that the run continues unchanged."""
 
-    def __init__(self, model: AdaptedModel, optimiser: torch.optim.Optimizer, recipe: Recipe):
-        self.model, self.optimiser, self.recipe = model, optimiser, recipe
+    def __init__(self, model: AdaptedModel, optimiser: torch.optim.Optimizer, recipe: Recipe, devices: Devices):
+        self.model, self.optimiser, self.recipe, self._devices = model, optimiser, recipe, devices
         self.history = History()
         self.best: dict[str, Tensor] | None = None
         self.phase_start = 0
@@ -602,28 +637,45 @@ class _Run:
             self.history.best_step = len(self.history.train_loss)
 
     def write(self, path: Path) -> None:
-        stored = {
-            "recipe": asdict(self.recipe),
-            "history": asdict(self.history),
-            "trained": self.model.trained_state(),
-            "best": self.best,
-            "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
-        }
-        with whole_file(path) as part:
-            torch.save(stored, part)
+        stored = self._devices.whole(
+            {
+                "recipe": asdict(self.recipe),
+                "history": asdict(self.history),
+                "trained": self.model.trained_state(),
+                "best": self.best,
+                "optimiser": self.optimiser.state_dict(),
+                "random": torch.get_rng_state(),
+            }
+        )
+        if self._devices.is_first:
+            with whole_file(path) as part:
+                torch.save(stored, part)
 
     def read(self, path: Path) -> None:
         try:
-            stored = torch.load(path, weights_only=True)
+            stored = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises what its reader, zip or pickle raise
             raise UserError(f"checkpoint {path} cannot be read ({error}): delete it to start the run again.") from error
         if Recipe(**stored["recipe"]) != self.recipe:
             raise UserError(f"checkpoint {path} belongs to another recipe: delete it, or give its recipe.")
         self.history = History(**stored["history"])
         self._first_step = len(self.history.train_loss)
-        self.model.load_state_dict(stored["trained"], strict=False)
-        self.best = stored["best"]
-        self.optimiser.load_state_dict(stored["optimiser"])
+        self.model.load_state_dict(self._held(stored["trained"]), strict=False)
+        self.best = stored["best"] and self._held(stored["best"])
+        self.optimiser.load_state_dict(self._held_moments(stored["optimiser"]))
         torch.set_rng_state(stored["random"])
         self.look_for_fall()
+
+    def _held(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Whole weights as this process holds them."""
+        like = dict(self.model.named_parameters())
+        return {name: self._devices.shared_out(tensor, like[name]) for name, tensor in weights.items()}
+
+    def _held_moments(self, stored: dict) -> dict:
+        """The state of the optimiser with its tensors as this process holds them."""
+        like = [p for group in self.optimiser.param_groups for p in group["params"]]
+        states = {
+            number: {name: self._devices.shared_out(value, like[number]) for name, value in state.items()}
+            for number, state in stored["state"].items()
+        }
+        return stored | {"state": states}
