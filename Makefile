@@ -7,7 +7,7 @@ CONFIG ?= reports/configs/quickstart.yaml
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint style types docs lab bench record soak clean
+.PHONY: help report test lint style types docs lab bench record soak supply clean
 
 help:  ## Show what can be made
 	@echo "vptlib: prompt tuning or full fine-tuning? Find out on your own images."
@@ -50,6 +50,9 @@ record: $(READY)  ## How often the rule is right (a quarter of an hour); writes 
 
 soak: $(READY)  ## Random kills, strange inputs, large amounts (about an hour); writes reports/benchmarks/reliability*.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak
+
+supply: $(READY)  ## List the packages with licences, and look for known weaknesses; writes reports/supply/
+	$(BIN)/python tests/supply.py
 
 clean:  ## Remove the environment and caches; runs and reports stay
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
