@@ -59,7 +59,7 @@ def steps(monkeypatch, **replaced):
 
     plain = {
         "check_material": lambda config: None,
-        "run_studies": lambda studies: None,
+        "run_studies": lambda *_: None,
         "begin_notebooks": lambda config, draft, shown, kernels: [],
         "write_notebooks": lambda config, draft, kernels, begun: None,
         "write_page": write_page,
@@ -149,7 +149,7 @@ def test_a_place_that_cannot_be_written_is_named(config, earlier, monkeypatch):
 
 
 def test_too_little_space_is_reported_before_training(config, earlier, monkeypatch):
-    steps(monkeypatch, run_studies=lambda studies: pytest.fail("trained all the same"))
+    steps(monkeypatch, run_studies=lambda *_: pytest.fail("trained all the same"))
     monkeypatch.setattr(build, "free_bytes", lambda folder: 10e6)
     with pytest.raises(UserError, match=r"only 10 MB are free at .* MB are needed: free some"):
         build.make_report(config, earlier)
@@ -192,7 +192,9 @@ def timed(monkeypatch, own_store):
     ran = []
     monkeypatch.setattr("vptlib.study.time_budget.forecast", lambda plan, cell, jobs: 1.0)
     monkeypatch.setattr(build, "default_jobs", lambda: 1)
-    monkeypatch.setattr(Study, "run", lambda self, progress, seconds: ran.append((self.task, round(seconds, -3))))
+    monkeypatch.setattr(
+        Study, "run", lambda self, progress, seconds, cluster: ran.append((self.task, round(seconds, -3)))
+    )
     tiny = {"methods": ("vpt-deep", "full"), "sizes": (40,), "image_size": 14, "depth": 1}
     return [Study(task, **tiny) for task in ("digits", "dsprites-location")], ran
 
@@ -215,7 +217,7 @@ def test_a_later_study_without_time_is_begun_all_the_same(timed, monkeypatch):
     """What it finishes is in the report, and what it begins is kept."""
     studies, ran = timed
 
-    def late(self, progress, seconds):
+    def late(self, progress, seconds, cluster):
         ran.append(self.task)
         monkeypatch.setattr(build.time, "time", lambda: 1e12)
 
@@ -225,7 +227,7 @@ def test_a_later_study_without_time_is_begun_all_the_same(timed, monkeypatch):
 
 
 def test_a_report_without_a_single_run_says_what_to_do(config, tmp_path, monkeypatch, own_store):
-    steps(monkeypatch, _affordable=lambda config, deadline: config, run_in_time=lambda studies, deadline: None)
+    steps(monkeypatch, _affordable=lambda config, deadline: config, run_in_time=lambda *_: None)
     with pytest.raises(UserError, match="before any run of 'digits' was finished: give more time"):
         build.make_report(config, tmp_path / "out", time_given="5m")
 
@@ -238,7 +240,7 @@ def diverging(monkeypatch, own_store):
     """A study, the methods whose training diverges, and those that were run to their end by themselves."""
     bad, ran = set(), []
 
-    def run(self, progress):
+    def run(self, progress, cluster):
         if bad & set(self.methods):
             raise Diverged("training of 'x' diverged: raise `candidates`.")
         ran.append(self.methods)
@@ -387,7 +389,7 @@ def test_the_report_notebooks_take_the_parameters_that_a_report_gives(config, tm
 
 def test_fewer_test_images_than_asked_for_are_said_before_training(config, tmp_path, monkeypatch, capsys):
     said = []
-    steps(monkeypatch, run_studies=lambda studies: said.append(capsys.readouterr().out))
+    steps(monkeypatch, run_studies=lambda *_: said.append(capsys.readouterr().out))
     there = len(load_task("digits").test)
     config.write_text(re.sub("test_images: .*", f"test_images: {there + 1}", config.read_text()))
     build.make_report(config, tmp_path / "out")

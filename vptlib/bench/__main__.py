@@ -1,6 +1,7 @@
 """`make bench`: costs on this machine, as ratios within one run, and the measurement behind the embedded default.
 
-`python -m vptlib.bench parity` also trains in both precisions; `make bench` leaves it out.
+`python -m vptlib.bench parity` also trains in both precisions, and `python -m vptlib.bench store` fills databases with
+100,000 runs; `make bench` leaves both out.
 
 The cases that are compared are timed in turn, round after round, so that a machine that slows down slows all of them.
 Tables are written to `reports/benchmarks/`. No test measures time.
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.bench import arithmetic, operations, parity, prompting, service
+from vptlib.bench import arithmetic, cluster, operations, parity, prompting, servers, service, store
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.preparing import LazyPixels, prepare
 from vptlib.data.splits import few_shot, fixed_test
@@ -43,7 +44,7 @@ from vptlib.tuning.training import best_device
 TASKS = ("fashion-mnist", "digits", "dsprites-location", "object-count")
 IMAGE_SIZES, DEPTHS = (56, 84, 98), (9, 12)
 START_SECONDS = 1.0
-ON_REQUEST = ("parity",)  # half an hour
+ON_REQUEST = ("parity", "store")  # half an hour; a quarter of an hour, and PostgreSQL
 
 
 def main() -> None:
@@ -59,7 +60,9 @@ def main() -> None:
         "operations": _operations,
         "service": _service,
         "start": _start,
+        "cluster": _cluster,
         "parity": _parity,
+        "store": _stores,
     }
     wanted = sys.argv[1:] or [name for name in tables if name not in ON_REQUEST]
     for name in wanted:
@@ -88,6 +91,18 @@ def _prompting(folder: Path) -> tuple[str, list]:
 def _arithmetic(_: Path) -> tuple[str, list]:
     ratios, milliseconds = arithmetic.measure()
     return "A training step in the arithmetic of this machine", [_ARITHMETIC_TEXT, ratios, milliseconds]
+
+
+def _stores(_: Path) -> tuple[str, list]:
+    if servers.postgres_programs() is None:
+        sys.exit("there is no PostgreSQL here: apt-get install postgresql.")
+    table = store.measure()
+    return "What a store with many runs costs", [_STORE_TEXT, store.bounds(table), "Seconds, medians.", table]
+
+
+def _cluster(_: Path) -> tuple[str, list]:
+    bounds, ways = cluster.measure()
+    return "What a cluster costs", [_CLUSTER_TEXT, bounds, "The medians behind the first line.", ways]
 
 
 def _training_steps(_: Path) -> tuple[str, list]:
@@ -362,6 +377,27 @@ _SERVICE_TEXT = (
     "service in the same process. *Service over HTTP*: a process of its own, asked over loopback by clients that need "
     "time of the same cores. All is taken in turn, five rounds in one run; a ratio is the median over the rounds of "
     "two cases within a round."
+)
+_STORE_TEXT = (
+    "A study of 57 runs (3 methods, 19 seeds) in a store with other runs: copies of one of its runs under other keys, "
+    "with all figures, parameters and tags, but without histories and files. *Open, first*: a process that has not "
+    "used the store before looks for all 57 runs, and fetches and checks the results of each. *Open, again*: the "
+    "results were fetched before. *Open, no run yet*: none of the 57 is there. *Store a run*: all of it, with its "
+    "results on 400 test images. *List keys*: of all runs, by SQL, as docs/cluster/store.md says. PostgreSQL and the "
+    "MLflow server (2 worker processes) run on the same machine as the study, over loopback; the index is that of the "
+    "page. Without it PostgreSQL reads all tags for each of the 57 keys: MLflow can search for one key at a time. "
+    "MLflow's server needs about 20 ms of CPU for a search, however many runs there are, and about 4 ms for each run "
+    "that it gives; so a list of all runs through it would take minutes."
+)
+_CLUSTER_TEXT = (
+    f"A study of {len(cluster.STUDY.cells())} runs on fashion-mnist (VPT-deep and full fine-tuning, 100 labelled "
+    f"images, {cluster.STUDY.most_steps} steps, the embedded backbone at 56 px), in an empty SQLite store each time. "
+    f"The ways are taken in turn, {cluster.ROUNDS} rounds in one run; a ratio is the median over the rounds. Each way "
+    "has made a small study before, so imports and loading are not counted. *Two workers of a cluster*: `cluster: "
+    "local:2`, each with one thread. Their accuracies are those of two processes, digit for digit; this is checked. "
+    "*Time of the engine*: what a run takes beyond its training and testing: claim, look-ups, images, storing, "
+    f"scheduling. *Runs that do nothing*: {cluster.NO_OPS:,} of them through the engine and the scheduler, without a "
+    "store."
 )
 _START_TEXT = (
     "User CPU time of a whole process, Python's own start included; medians of seven alternated rounds. "

@@ -16,6 +16,7 @@ from vptlib.cli.ending import expanded, reported_in_a_sentence, show_without_sec
 from vptlib.cli.models import print_next
 from vptlib.cli.prompts import prompts_app
 from vptlib.cli.serve import serve, tokens_app
+from vptlib.cli.train import train
 from vptlib.errors import UserError
 from vptlib.terminal import prepare_output, print_row, print_table
 
@@ -72,6 +73,9 @@ def report(
     time: Annotated[
         str | None, typer.Option(help="How long it may take, such as 30m or 2h; the same command later goes on.")
     ] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Where runs are made: local:4, tcp://HOST:8786 (Dask), slurm:8, kubernetes:NAME.")
+    ] = None,
 ) -> None:
     """Run what CONFIG asks for and write index.html, report.pdf and summary.json. Finished runs are not repeated."""
     typer.echo(f"Checking {config}")
@@ -80,7 +84,7 @@ def report(
     with usual_kernels() as kernels:  # which import while this process does
         from vptlib.report.build import make_report
 
-        page = make_report(expanded(config), out and expanded(out), time, kernels)
+        page = make_report(expanded(config), out and expanded(out), time, kernels, cluster)
     typer.echo(f"The report is at {page}")
     print_next(page.parent)
 
@@ -120,6 +124,7 @@ app.command()(models.export)
 app.command()(models.predict)
 app.add_typer(prompts_app, name="prompts")
 app.command()(serve)
+app.command()(train)
 app.add_typer(tokens_app, name="tokens")
 
 

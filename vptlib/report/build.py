@@ -17,7 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, count
@@ -31,6 +31,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.audit import audit_summary
 from vptlib.evidence.decision import summarise
 from vptlib.paths import FREE_BYTES_NEEDED, exchanged, free_bytes, lock_alone, repository, store_folder
+from vptlib.redaction import redacted, without_secrets
 from vptlib.report.config import ReportConfig, check_material, read_config
 from vptlib.report.judged import known_of, report_day, told_apart_before, versions
 from vptlib.report.kernels import OPTIONS, Kernels, make_ready, usual_kernels
@@ -42,6 +43,7 @@ from vptlib.report.told import told_task
 from vptlib.report.words import gettext as _
 from vptlib.report.words import in_language, languages, speaking, words
 from vptlib.statement import Statement, statement
+from vptlib.study.cluster import Place, cluster_address, reached
 from vptlib.study.published_rules import ALL
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
@@ -68,7 +70,11 @@ PARTS = (
 
 
 def make_report(
-    config_path: Path, out: Path | None = None, time_given: str | None = None, kernels: Kernels | None = None
+    config_path: Path,
+    out: Path | None = None,
+    time_given: str | None = None,
+    kernels: Kernels | None = None,
+    cluster: str | None = None,
 ) -> Path:
     """Make the report that a YAML file describes, and give the path of its `index.html`.
 
@@ -79,14 +85,18 @@ def make_report(
         out: the report's folder, by default `reports/<name of the YAML file>`.
         time_given: how long it may take, such as "30m"; by default the file's `time`, if it has one.
         kernels: for its notebooks, ready or getting ready; they end with this. By default it starts its own.
+        cluster: where its runs are made (`vptlib.study.cluster`); by default the file's `cluster`, if it has one.
 
     Raises:
-        UserError: anything wrong with the file, the folder, the tasks, the backbone, a notebook or Chromium.
+        UserError: anything wrong with the file, the folder, the tasks, the backbone, the cluster, a notebook or
+            Chromium.
     """
     begun = time.time()
     config = read_config(config_path)
     given = time_given or config.settings.time
     deadline = begun + seconds_of(given) if given else None
+    where = cluster or config.settings.cluster
+    _ = where and cluster_address(where)  # wrong ones are refused before anything is loaded
     folder = (out or repository() / "reports" / config_path.stem).resolve()
     with _draft_of(folder) as draft:
         _check_space(folder, store_folder())
@@ -99,11 +109,12 @@ def make_report(
         studies = [*config.studies(), *config.harder_studies()]
         if kernels is not None and any(study.missing() for study in studies):
             kernels.rest()  # the trainings may need the memory
-        if deadline is None:
-            run_studies(studies)
-        else:
-            run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE)
-            _check_begun(config.studies())
+        with reached(where, _say) if where else nullcontext() as place:
+            if deadline is None:
+                run_studies(studies, place)
+            else:
+                run_in_time(studies, deadline - len(config.settings.tasks) * SECONDS_TO_WRITE, place)
+                _check_begun(config.studies())
         with results_kept(draft / "computed"), kernels or usual_kernels() as ready:
             begun = begin_notebooks(config, draft, _shown(folder), ready)
             write_summary(config, draft)
@@ -166,7 +177,7 @@ def recommendation_in_words(recommendation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(redacted(text), flush=True)
 
 
 def _said(what: Statement) -> str:
@@ -195,34 +206,34 @@ def _power_of(study: Study) -> str:
     return _said(told_apart_before(len(study.seeds), len(items), of_these))
 
 
-def run_studies(studies: list[Study]) -> None:
-    """Run what is missing, and print how far it is."""
+def run_studies(studies: list[Study], place: Place | None = None) -> None:
+    """Run what is missing, here or on a cluster, and print how far it is."""
     for number, study in enumerate(studies, 1):
         missing, total = len(study.missing()), len(study.cells())
         state = f"{missing} of {total} runs to do" if missing else f"all {total} runs are finished"
         harder = _said(study.conditions.statement()).rstrip(".")
         _say(f"[{number}/{len(studies)}] {short_name(study.task)}{f' ({harder})' if harder else ''}: {state}")
-        _run_what_converges(study)
+        _run_what_converges(study, place)
 
 
-def _run_what_converges(study: Study) -> None:
+def _run_what_converges(study: Study, place: Place | None) -> None:
     """Run what is missing; a method whose training diverges is left out, and the report says that its runs are missing.
 
     Raises:
         UserError: as `Study.run`; a study of which no method converges.
     """
     try:
-        study.run(progress=True)
+        study.run(progress=True, cluster=place)
     except Diverged as error:
         _say(f"{error} The report is made without these runs.")
         alone = [replace(study, methods=(method,)) for method in study.methods]
-        if all([_diverges(one) for one in alone]):  # a list: each of them is run
+        if all([_diverges(one, place) for one in alone]):  # a list: each of them is run
             raise
 
 
-def _diverges(study: Study) -> bool:
+def _diverges(study: Study, place: Place | None) -> bool:
     try:
-        study.run(progress=True)
+        study.run(progress=True, cluster=place)
     except Diverged:
         return not len(study.runs())
     return False
@@ -241,15 +252,17 @@ def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
     return replace(config, settings=config.settings.model_copy(update={"image_size_limit": min(smaller)}))
 
 
-def run_in_time(studies: list[Study], deadline: float) -> None:
+def run_in_time(studies: list[Study], deadline: float, place: Place | None = None) -> None:
     """Run what fits until `deadline` (seconds as `time.time` counts them), and say before what does and what does not.
+
+    On a cluster the forecast is that of this machine; finished runs correct it.
 
     Each study has an equal share of the time. The time is checked before the first run only: later nothing is lost.
 
     Raises:
         UserError: not even the two methods that are compared fit into the share of a study.
     """
-    share, jobs = (deadline - time.time()) / len(studies), default_jobs()
+    share, jobs = (deadline - time.time()) / len(studies), place.slots if place else default_jobs()
     for study in studies:
         check_time(study, study.missing(), share, jobs)
     for number, study in enumerate(studies):
@@ -258,7 +271,7 @@ def run_in_time(studies: list[Study], deadline: float) -> None:
         _say(f"[{number + 1}/{len(studies)}] {short_name(study.task)}")
         for line in planned(timetable(study, missing, seconds, jobs), len(missing)):
             _say(f"  {_said(line)}")
-        study.run(progress=True, seconds=seconds)
+        study.run(progress=True, seconds=seconds, cluster=place)
 
 
 def _check_begun(studies: list[Study]) -> None:
@@ -409,7 +422,7 @@ def write_page(config: ReportConfig, draft: Path) -> None:
             about = _("Visual prompt tuning compared with full fine-tuning: {tasks}").format(tasks=tasks)
         others = {code: file_in("index.html", code, config) for code in config.languages if code != language}
         html = page(join(notebooks, config.title(language), about), language, others)
-        (draft / file_in("index.html", language, config)).write_text(html, encoding="utf-8")
+        (draft / file_in("index.html", language, config)).write_text(redacted(html), encoding="utf-8")
 
 
 def write_summary(config: ReportConfig, draft: Path) -> None:
@@ -418,7 +431,7 @@ def write_summary(config: ReportConfig, draft: Path) -> None:
     with speaking(language):
         parts = [summary(study, config.settings.margin, config.asked) for study in config.studies()]
     whole = parts[0] if len(parts) == 1 else {"title": config.title(language), "tasks": parts}
-    text = json.dumps(whole | {"language": language}, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_secrets(whole | {"language": language}), indent=2, ensure_ascii=False, allow_nan=False)
     (draft / "summary.json").write_text(text + "\n", encoding="utf-8")
 
 
@@ -510,7 +523,7 @@ def execute(
         ) from error
     for key in ("input_path", "output_path"):  # a report is passed on; paths of this machine mean nothing elsewhere
         notebook.metadata.papermill.pop(key, None)
-    nbformat.write(without_widgets(notebook), target)
+    nbformat.write(without_secrets(without_widgets(notebook)), target)
     part.unlink()
     return failed
 
@@ -558,9 +571,11 @@ def check_parameters(source: Path, parameters: dict[str, Any]) -> None:
 
 def _keep_failed(part: Path, name: str) -> Path:
     """A copy of the notebook as it stopped, to look at afterwards."""
+    import nbformat
+
     kept = store_folder() / "failed" / name
     kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(part, kept)
+    nbformat.write(without_secrets(nbformat.read(part, as_version=4)), kept)
     return kept
 
 

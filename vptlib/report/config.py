@@ -29,6 +29,7 @@ from vptlib.errors import UserError
 from vptlib.evidence.limits import check_classes, limits_for, read_limits
 from vptlib.evidence.prices import Prices
 from vptlib.evidence.recommendation import FULL, PROMPT
+from vptlib.redaction import redacted
 from vptlib.report.init import as_typed, usual_config
 from vptlib.report.settings import (
     MONEY_FIELDS,
@@ -41,6 +42,7 @@ from vptlib.report.settings import (
 )
 from vptlib.report.words import from_catalogue, languages, speaking
 from vptlib.report.yaml_file import Settings, read_settings, read_text, short
+from vptlib.study.cluster import cluster_address
 from vptlib.study.published_rules import VTAB
 from vptlib.study.study import Study
 from vptlib.study.time_budget import seconds_of
@@ -85,12 +87,12 @@ class ReportConfig:
         return (chosen,) if isinstance(chosen, str) else tuple(chosen)
 
     def title(self, language: str) -> str:
-        """The title in one of the report's languages."""
+        """The title in one of the report's languages, without a password."""
         given = self.settings.title
         if not isinstance(given, str):
-            return given[language]
+            return redacted(given[language])
         with speaking(language):
-            return from_catalogue(TITLE) if given == TITLE else given
+            return from_catalogue(TITLE) if given == TITLE else redacted(given)
 
     def studies(self) -> list[Study]:
         """One study a task, in the order of the file."""
@@ -249,6 +251,8 @@ def _check_names(config: ReportConfig, lines: dict[str, int]) -> None:
         Prices.among(config.asked)
         if settings.time:
             seconds_of(settings.time)
+        if settings.cluster:
+            cluster_address(settings.cluster)
     except UserError as error:
         key = str(error).partition(" ")[0]  # what `Study` says of a setting begins with its name
         raise UserError(f"{_where(path, lines, key)}: {error}") from error

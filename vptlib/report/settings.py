@@ -70,6 +70,10 @@ class ReportOnly(Strict):
             of accuracy; `calibration_error` with `at_most`, a fraction; `latency` with `at_most`, milliseconds for one
             image; `robustness` with `corruption`, `severity` and `at_least`; `explanations` with `maps` and `checks`.
             See `vptlib.evidence.limits`.
+        cluster: where runs are made: "" on this machine; "local:4" in so many processes here; "tcp://HOST:8786" or
+            "tls://HOST:8786" by the workers of a Dask scheduler; "slurm:8" in so many jobs of Slurm, with
+            `?queue=…&account=…&memory=32GB&walltime=12:00:00&gpus=1` as wanted; "kubernetes:NAME" by that Dask cluster.
+            `vpt report --cluster` overrides it. See docs/from_laptop_to_cluster.md.
         currency: of all prices, the three letters of ISO 4217, such as "JPY" or "USD"; "" names none.
     """
 
@@ -84,6 +88,7 @@ class ReportOnly(Strict):
     reference: str = ""
     time: str = ""
     limits: dict[str, Any] = {}
+    cluster: str = ""
     currency: str = ""
 
 

@@ -7,7 +7,7 @@ waits, and makes those that the other has left unfinished.
 import math
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from functools import partial
 from typing import Protocol
@@ -31,7 +31,7 @@ _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM
 class Order(Protocol):
     """Which run starts next, and until when."""
 
-    def next(self, free: Sequence[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
+    def next(self, free: Collection[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
         """A cell of `free` to start now, or None.
 
         Args:
@@ -105,8 +105,8 @@ def results(
 class AsListed:
     """An order that takes what comes first and has no end."""
 
-    def next(self, free: Sequence[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
-        return free[0] if free else None
+    def next(self, free: Collection[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
+        return next(iter(free), None)
 
     def deadline(self, cell: Cell) -> float | None:
         return None

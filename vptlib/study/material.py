@@ -1,6 +1,8 @@
 """What the runs of a study share, loaded once: task, backbone and prepared images. Fresh models are made from it."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
 
@@ -10,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch.utils.data import TensorDataset
 
 from vptlib.data.conditions import Conditions, long_tail, wrong_labels
+from vptlib.data.files import LazyImages
 from vptlib.data.preparing import aspect_in_effect, corrupted, prepare
 from vptlib.data.splits import few_shot, fixed_test, split_validation
 from vptlib.data.tasks import Task, load_task
@@ -20,6 +23,7 @@ from vptlib.study.plan import Plan
 from vptlib.study.published_rules import ALL, DONE, EQUAL, VTAB, published_options
 from vptlib.tuning.backbones import default_aspect, fingerprint, load_backbone, preprocessing, set_aspect
 from vptlib.tuning.methods import AdaptedModel, build_method, find_method
+from vptlib.tuning.precision import resolved
 from vptlib.tuning.solved import SOLVERS
 from vptlib.tuning.training import frozen_features
 
@@ -111,6 +115,37 @@ def material_of(plan: Plan) -> Material:
     """The material of `plan`, loaded at the first call."""
     aspect = "squash" if plan.aspect == "auto" and plan.rules != DONE else plan.aspect
     return _load_material(plan.task, plan.backbone, chosen_size(plan), plan.depth, plan.test_images, aspect)
+
+
+def pinned(plan: Plan) -> Plan:
+    """The plan with what this machine has chosen, so that no other one chooses for itself: input size, arithmetic."""
+    return replace(plan, image_size=chosen_size(plan), precision=resolved(plan.precision))
+
+
+def forget_material() -> None:
+    """Load tasks and backbones anew at the next call: files may have changed since a long process has read them."""
+    _load_material.cache_clear()
+    _load_backbone.cache_clear()
+
+
+def decode(plan: Plan, progress: Callable[[int], object]) -> None:
+    """Decode all images of the plan's own files once, before several runs or processes need them.
+
+    Args:
+        progress: called with the number of images that have just been decoded.
+    """
+    material = material_of(plan)
+    if not isinstance(material.task.train, LazyImages):
+        return
+    grid = [(n, seed) for n in plan.sizes for seed in plan.seeds]
+    chosen = [np.concatenate(material.parts(*at, plan.conditions, plan.rules)[:2]) for at in grid]
+    parts = [
+        material.task.train.select(np.unique(np.concatenate(chosen))),
+        material.task.test.select(material.test_items),
+    ]
+    wanted = preprocessing(material.vit)
+    for part in parts:
+        part.keep(wanted.size, wanted.interpolation, progress, aspect=wanted.aspect)
 
 
 def build_model(plan: Plan, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:

@@ -8,7 +8,8 @@ chosen on validation images, which are part of the labelled budget n. Each run u
 """
 
 import warnings
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,25 +19,25 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from vptlib.computed import computed_once
-from vptlib.data.files import LazyImages
 from vptlib.data.readers import short_name
 from vptlib.errors import UserError
 from vptlib.shortages import shortages_said
 from vptlib.statement import Statement
 from vptlib.study.artefacts import WEIGHTS, artefact, read_probabilities
+from vptlib.study.cluster import Place, in_words, reached
+from vptlib.study.cluster_runs import results_on_cluster
 from vptlib.study.make_runs import AsListed, is_stored, results
-from vptlib.study.material import build_model, material_of
+from vptlib.study.material import build_model, decode, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.protocol import protocol_of
 from vptlib.study.published_rules import DONE, EQUAL
 from vptlib.study.runner import default_jobs
 from vptlib.study.store import finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
-from vptlib.study.timed_runs import results_in_time
-from vptlib.tuning.backbones import preprocessing
+from vptlib.study.timed_runs import InTime, results_in_time
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.modules import NeighbourHead
 from vptlib.tuning.training import LIMIT, History
-from vptlib.wording import duration
+from vptlib.wording import duration, many
 
 # Time of a run relative to full fine-tuning; used only for the progress bar and the order of work.
 STEP_COST = {"linear": 0.02, "vpt-late": 0.2, "vpt-shallow": 1.0, "vpt-deep": 0.65, "full": 1.0}
@@ -53,7 +54,13 @@ class Study(Plan):
         done = finished_runs(self)
         return [cell for cell in self.cells() if not is_stored(self, cell, done)]
 
-    def run(self, progress: bool = True, jobs: int | None = None, seconds: float | None = None) -> pd.DataFrame:
+    def run(
+        self,
+        progress: bool = True,
+        jobs: int | None = None,
+        seconds: float | None = None,
+        cluster: str | Place | None = None,
+    ) -> pd.DataFrame:
         """Make the missing runs and give the table of all runs. You can interrupt it: finished runs are kept.
 
         Args:
@@ -63,11 +70,20 @@ class Study(Plan):
             seconds: the time it may take. Runs are then made in the order of their importance
                 (`vptlib.study.time_budget`), and those that do not fit are left for a later call. Only the runs that an
                 answer needs may take a little more (`vptlib.study.time_budget.GRACE`).
+            cluster: where runs are made, if not in processes of this one (`vptlib.study.cluster`): "tcp://HOST:8786",
+                "slurm:8", …; or a connection that several studies share. Each of its workers makes one run at a time.
 
         Raises:
-            UserError: the task cannot give these sizes, the store cannot be written, or a method always diverges.
+            UserError: the task cannot give these sizes, the store cannot be written, a method always diverges, or the
+                cluster does not answer.
         """
         missing = self.missing()
+        if missing and cluster:
+            self.check()
+            shared = nullcontext(cluster) if isinstance(cluster, Place) else reached(cluster, print)
+            with shared as place:
+                self._make_on_cluster(missing, place, seconds, progress)
+            return self.runs()
         jobs = min(jobs or default_jobs(), max(1, len(missing)))
         if missing:
             self.check()
@@ -78,17 +94,10 @@ class Study(Plan):
 
     def _make(self, missing: list[Cell], jobs: int, seconds: float | None, progress: bool) -> None:
         """Make runs and store them, with a bar."""
-        total = sum(self._cost(cell) for cell in missing) + 1e-9  # the sum in another order may be larger
-        form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(max(0.0, seconds))}"
-        with (
-            tqdm(total=total, disable=not progress, bar_format=form, mininterval=1) as bar,
-            warnings.catch_warnings(),
-        ):
+        with self._bar(missing, seconds, progress) as bar, warnings.catch_warnings():
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            name = short_name(self.task)
-            bar.set_description(f"{name}: {len(missing)} runs to make")
-            tell = lambda text: bar.set_description(f"{name}: {text}")  # noqa: E731
+            tell = self._telling(bar)
             if seconds is None:
                 made = results(self, self._in_order(missing, jobs), AsListed(), jobs, tell, progress=progress)
             else:
@@ -99,6 +108,42 @@ class Study(Plan):
                         log_run(self, cell, result)
                         tell(f"{cell.method} with {cell.n} images, seed {cell.seed}, is done")
                     bar.update(self._cost(cell))
+
+    def _make_on_cluster(self, missing: list[Cell], place: Place, seconds: float | None, progress: bool) -> None:
+        """Let a cluster make runs and store them, with a bar.
+
+        Raises:
+            UserError: as `run`; or the workers store runs elsewhere.
+        """
+        with self._bar(missing, seconds, progress) as bar:
+            tell = place.tell = self._telling(bar)
+            tell(f"{many(len(missing), 'run')} to make, {in_words(place.slots, place.link)}")
+            order = AsListed() if seconds is None else InTime(self, place.slots, seconds)
+            made = results_on_cluster(self, self._in_order(missing, place.slots), order, place, tell)
+            finished = []
+            with closing(made):
+                for cell in made:
+                    finished.append(cell)
+                    tell(f"{cell.method} with {cell.n} images, seed {cell.seed}, is done")
+                    bar.update(self._cost(cell))
+        wanted = missing if seconds is None else finished
+        known = finished_runs(self, wanted)
+        if not all(is_stored(self, cell, known) for cell in wanted):
+            raise UserError(
+                "the cluster has made runs that are not in the store of this study: let its workers use the same "
+                "MLFLOW_TRACKING_URI."
+            )
+
+    def _bar(self, missing: list[Cell], seconds: float | None, progress: bool) -> tqdm:
+        """A bar that counts the cost of the runs; with `seconds`, the time gone."""
+        total = sum(self._cost(cell) for cell in missing) + 1e-9  # the sum in another order may be larger
+        form = _BAR if seconds is None else f"{{desc}}  {{elapsed}} gone of {duration(max(0.0, seconds))}"
+        bar = tqdm(total=total, disable=not progress, bar_format=form, mininterval=1)
+        bar.set_description(f"{short_name(self.task)}: {len(missing)} runs to make")
+        return bar
+
+    def _telling(self, bar: tqdm) -> Callable[[str], None]:
+        return lambda text: bar.set_description(f"{short_name(self.task)}: {text}")
 
     def _in_order(self, missing: list[Cell], jobs: int) -> list[Cell]:
         """The first seed may tune for the others: it comes first. Runs side by side begin with the costliest."""
@@ -208,21 +253,9 @@ class Study(Plan):
 
     def _decode(self, progress: bool) -> None:
         """Decode all images of the study's own files once, before several processes need them."""
-        material = material_of(self)
-        if not isinstance(material.task.train, LazyImages):
-            return
-        grid = [(n, seed) for n in self.sizes for seed in self.seeds]
-        chosen = [np.concatenate(material.parts(*at, self.conditions, self.rules)[:2]) for at in grid]
-        parts = [
-            material.task.train.select(np.unique(np.concatenate(chosen))),
-            material.task.test.select(material.test_items),
-        ]
-        wanted = preprocessing(material.vit)
-        with tqdm(
-            desc=f"{self.task}: decoding images", disable=not progress, unit=" images", delay=5, mininterval=1
-        ) as bar:
-            for part in parts:
-                part.keep(wanted.size, wanted.interpolation, bar.update, aspect=wanted.aspect)
+        name = f"{self.task}: decoding images"
+        with tqdm(desc=name, disable=not progress, unit=" images", delay=5, mininterval=1) as bar:
+            decode(self, bar.update)
 
     def _cost(self, cell: Cell) -> float:
         """How long a run takes, relative to the others."""

@@ -10,7 +10,7 @@ forecast.
 import re
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
 from functools import cache
@@ -131,7 +131,7 @@ def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, co
 
 def next_run(
     plan: Plan,
-    waiting: Sequence[Cell],
+    waiting: Collection[Cell],
     running: Mapping[Cell, float],
     seconds: float,
     jobs: int,

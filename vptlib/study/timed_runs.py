@@ -4,7 +4,7 @@
 """
 
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 
 from vptlib.study.make_runs import results
 from vptlib.study.material import is_solved
@@ -25,17 +25,17 @@ def results_in_time(
             `GRACE` of it more.
         tell: is given a sentence when the study waits for others, or goes on with fewer runs at the same time.
     """
-    return results(plan, missing, _InTime(plan, jobs, seconds), jobs, tell)
+    return results(plan, missing, InTime(plan, jobs, seconds), jobs, tell)
 
 
-class _InTime:
+class InTime:
     """The order of the time budget: the most important run that fits."""
 
     def __init__(self, plan: Plan, jobs: int, seconds: float):
         self._plan, self._watch = plan, _Watch(plan, jobs)
         self._end, self._grace, self._needed = time.time() + seconds, GRACE * seconds, needed_first(plan)
 
-    def next(self, free: Sequence[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
+    def next(self, free: Collection[Cell], running: Mapping[Cell, float], jobs: int) -> Cell | None:
         return next_run(self._plan, free, running, self.seconds_left(), jobs, self._watch.correction)
 
     def deadline(self, cell: Cell) -> float | None:

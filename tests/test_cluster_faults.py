@@ -1,0 +1,176 @@
+"""A real scheduler, real workers, and kills: the table of the study is the undisturbed one, and nothing is left."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from clusters import Cluster, kill_tree
+from studies import study
+from test_cluster import NUMBERS, assert_nothing_is_left
+
+from vptlib.errors import UserError
+from vptlib.study import on_worker
+from vptlib.study.cluster import Lost, Place, cluster_address
+from vptlib.study.connection import open_store
+from vptlib.study.leftovers import claims_folder
+
+pytestmark = pytest.mark.slow
+
+PLAN = {"steps": 60}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler and two workers; a test that kills some starts others."""
+    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The numbers of the study by processes of this machine."""
+    before = os.environ["VPTLIB_STORE"]
+    os.environ["VPTLIB_STORE"] = str(tmp_path_factory.mktemp("undisturbed"))
+    try:
+        return study(**PLAN).run(progress=False, jobs=1)[NUMBERS].values.tolist()
+    finally:
+        os.environ["VPTLIB_STORE"] = before
+
+
+def wait_until(holds, seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it has not come about"
+        time.sleep(0.05)
+
+
+def claims() -> list:
+    return list(claims_folder(open_store()).glob("*.claim"))
+
+
+@contextmanager
+def meanwhile(action):
+    """Another thread does something; its failure is one of the test."""
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(action)
+        yield
+        done.result()
+
+
+def test_a_killed_worker_and_a_killed_scheduler_change_nothing(cluster, own_store, undisturbed):
+    def kill():
+        wait_until(claims)
+        assert cluster.kill_worker(0)
+        time.sleep(1)
+        wait_until(claims)
+        cluster.kill_scheduler()
+        time.sleep(0.5)
+        cluster.start_scheduler()
+        cluster.start_worker()
+
+    with meanwhile(kill):
+        found = study(**PLAN).run(progress=False, cluster=cluster.address)
+    assert found[NUMBERS].values.tolist() == undisturbed
+    assert_nothing_is_left(study(**PLAN))
+
+
+def test_two_studies_on_one_scheduler_make_each_run_once(cluster, own_store, undisturbed):
+    def run():
+        return study(**PLAN).run(progress=False, cluster=cluster.address)
+
+    with meanwhile(run):
+        found = run()
+    assert found[NUMBERS].values.tolist() == undisturbed
+    assert_nothing_is_left(study(**PLAN))
+
+
+def test_a_killed_study_leaves_its_workers_free_and_no_claim(cluster, own_store):
+    code = (
+        "from studies import study\n"
+        "study(methods=('full',), sizes=(60,), seeds=(0,), steps=100_000)"
+        f".run(progress=False, cluster={cluster.address!r})"
+    )
+    other = subprocess.Popen([sys.executable, "-c", code], cwd=os.path.dirname(__file__))
+    wait_until(lambda: claims() or other.poll() is not None)
+    kill_tree(other.pid)
+    other.wait()
+    wait_until(lambda: not claims(), 60)
+    assert len(study(seeds=(0,)).run(progress=False, cluster=cluster.address)) == 4
+
+
+def test_a_cluster_that_stays_away_is_named(cluster, own_store):
+    with Place(cluster_address(cluster.address), print) as place:
+        assert place.slots >= 1
+        cluster.kill_scheduler()
+        with pytest.raises(UserError, match=f"{cluster.address} (does not answer|has no worker) for 1 s: start"):
+            while True:
+                place.reach(wait=1)
+
+
+# ---- without processes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("nanny", "renewed"), [("tcp://nanny", 1), (None, 0)])
+def test_a_worker_is_renewed_after_some_work(monkeypatch, nanny, renewed):
+    asked = []
+    loop = SimpleNamespace(call_later=lambda seconds, what: asked.append(what), add_callback=lambda f, *a: f(*a))
+    worker = SimpleNamespace(nanny=nanny, loop=loop, close_gracefully=lambda **how: how)
+    monkeypatch.setattr(on_worker, "dask_worker", lambda: worker)
+    monkeypatch.setattr(on_worker.SoFar, "work", 0)
+    for _ in range(on_worker.WORK_BEFORE_RENEWAL + 1):
+        on_worker.renew_if_due()
+    assert [what()["restart"] for what in asked] == [True] * renewed
+
+
+class KilledWorker(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind", "text"),
+    [
+        (
+            "error",
+            KilledWorker(),
+            UserError,
+            "this run was on 21 workers that ended, most often because memory ran out",
+        ),
+        ("error", UserError("no such folder"), UserError, "no such folder"),
+        ("error", TimeoutError(), TimeoutError, ""),
+        ("cancelled", None, Lost, "cancelled"),
+        ("lost", None, Lost, "lost"),
+    ],
+)
+def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
+    future = SimpleNamespace(status=status, exception=lambda timeout: error)
+    found = Place(cluster_address("tcp://127.0.0.1:1"), print)._what_happened(future)
+    assert isinstance(found, kind)
+    assert text in str(found)
+
+
+def test_a_late_word_does_not_hide_that_work_was_lost():
+    place = Place(cluster_address("tcp://127.0.0.1:1"), print)
+    place._given["run"] = SimpleNamespace(status="cancelled")
+    place._client = SimpleNamespace(cancel=lambda futures: place._results.put(("run", None)))
+    place._lose_all()
+    ((key, error),) = place.finished(0)
+    assert key == "run"
+    assert isinstance(error, Lost)
+
+
+def test_what_the_scheduler_does_not_know_is_lost_at_the_second_look(monkeypatch):
+    monkeypatch.setattr("vptlib.study.cluster.SECONDS_BETWEEN_AUDITS", 0)
+    place = Place(cluster_address("tcp://127.0.0.1:1"), print)
+    place._given = {name: SimpleNamespace(done=lambda: False) for name in ("known", "unknown")}
+    scheduler = SimpleNamespace(tasks={"known": None})
+    place._client = SimpleNamespace(run_on_scheduler=lambda ask, keys: ask(keys, dask_scheduler=scheduler))
+    assert place.finished(0) == []
+    ((key, error),) = place.finished(0)
+    assert key == "unknown"
+    assert isinstance(error, Lost)
+    assert list(place._given) == ["known"]

@@ -1,0 +1,182 @@
+"""What a cluster costs on this machine, for `make bench`: workers against one process, and the engine around the runs.
+
+Each case makes the same study in an empty store. The cases are taken in turn, round after round. What is compared has
+made a small study before: imports and the loading of the backbone are not counted.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from vptlib.bench.operations import bound
+from vptlib.study.cluster import Place, reached
+from vptlib.study.cluster_runs import results_on_cluster
+from vptlib.study.make_runs import AsListed
+from vptlib.study.on_worker import STORED, Outcome, Work
+from vptlib.study.plan import Cell
+from vptlib.study.study import Study
+
+WORKERS, ROUNDS, NO_OPS = 2, 3, 2000
+ONE, PROCESSES, CLUSTER = "one process, two threads", "two processes, no cluster", "two workers of a cluster"
+LEAST_GAIN, MOST_OVERHEAD, LEAST_NO_OPS = 1.2, 0.3, 200
+STUDY = Study(  # four runs, which two workers share evenly; under "until done" none waits for the choice of another
+    "fashion-mnist",
+    methods=("full", "vpt-deep"),
+    sizes=(100,),
+    seeds=(0, 1),
+    image_size=56,
+    steps=30,
+    candidates=1,
+    test_images=100,
+)
+_FIRST = replace(STUDY, seeds=(9, 10), steps=12)
+_JOBS = {ONE: 1, PROCESSES: 2}
+
+
+@dataclass
+class _Noting(AsListed):
+    """An order that notes what each run took on its worker."""
+
+    seconds: dict[Cell, float] = field(default_factory=dict)
+
+    def note(self, cell: Cell, seconds: float) -> None:
+        self.seconds[cell] = seconds
+
+
+def measure() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Case, measured, target and whether it is met; and the medians of each way to make the study."""
+    with tempfile.TemporaryDirectory() as folder, reached(f"local:{WORKERS}", print) as place:
+        with _store(Path(folder) / "first"):
+            _on(place, _FIRST)
+        rounds = [_one_round(Path(folder) / str(k), place) for k in tqdm(range(ROUNDS), desc="cluster")]
+        with _store(Path(folder) / "nothing"):
+            no_ops = _no_ops_a_second(place)
+    gain = statistics.median(each[ONE].seconds / each[CLUSTER].seconds for each in rounds)
+    overhead = statistics.median(each[CLUSTER].engine for each in rounds) + WORKERS / no_ops
+    bounds = [
+        _at_least("runs an hour, two workers ÷ one process with two threads", gain, LEAST_GAIN),
+        bound("time of the engine for a run on a cluster", overhead, MOST_OVERHEAD, "s"),
+        _at_least("runs that do nothing, finished a second", no_ops, LEAST_NO_OPS),
+    ]
+    return pd.DataFrame(bounds), pd.DataFrame([_row(way, [each[way] for each in rounds]) for way in rounds[0]])
+
+
+@dataclass(frozen=True)
+class Made:
+    """A study that was made.
+
+    Attributes:
+        seconds: from its call to its table.
+        engine: seconds of a run that are neither training nor testing; NaN where it is not known.
+        numbers: accuracies, to compare.
+    """
+
+    seconds: float
+    engine: float
+    numbers: list[float]
+
+
+def _one_round(folder: Path, place: Place) -> dict[str, Made]:
+    found = {way: _in_process(folder / str(jobs), jobs) for way, jobs in _JOBS.items()}
+    with _store(folder / "cluster"):
+        found[CLUSTER] = _on(place, STUDY)
+    assert found[CLUSTER].numbers == found[PROCESSES].numbers, "workers with one thread give the same numbers"
+    return found
+
+
+def _on(place: Place, study: Study) -> Made:
+    """A study on the workers of a cluster."""
+    order, begun = _Noting(), time.perf_counter()
+    for _ in results_on_cluster(study, study.missing(), order, place, lambda _: None):
+        pass
+    runs, seconds = study.runs(), time.perf_counter() - begun
+    engine = statistics.mean(order.seconds.values()) - runs["tuning_seconds"].mean()
+    return Made(seconds, engine, runs["accuracy"].tolist())
+
+
+def _in_process(store: Path, jobs: int) -> Made:
+    """A study in a process of its own, with `jobs` runs at the same time."""
+    environment = {**os.environ, "VPTLIB_STORE": str(store), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", f"from vptlib.bench.cluster import in_this_process; in_this_process({jobs})"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    seconds, *numbers = map(float, done.stdout.split())
+    return Made(seconds, float("nan"), numbers)
+
+
+def in_this_process(jobs: int) -> None:
+    """Make the study after a smaller one, and print its seconds and its accuracies."""
+    _FIRST.run(progress=False, jobs=jobs)
+    begun = time.perf_counter()
+    runs = STUDY.run(progress=False, jobs=jobs)
+    print(time.perf_counter() - begun, *runs["accuracy"])
+
+
+# ---- the scheduler ----------------------------------------------------------------------------------------------
+
+
+class _DoingNothing:
+    """A place whose workers are given work that does nothing."""
+
+    def __init__(self, place: Place):
+        self._place = place
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def give(self, key: str, function: Callable, *args: Any) -> None:
+        self._place.give(key, nothing, *args)
+
+
+def nothing(work: Work) -> Outcome:
+    """A run that takes no time."""
+    return Outcome(STORED)
+
+
+def _no_ops_a_second(place: Place) -> float:
+    """How many runs that do nothing are finished a second, through all of the engine but the store."""
+    study = replace(STUDY, methods=("linear",), seeds=tuple(range(NO_OPS)))
+    begun = time.perf_counter()
+    idle: Any = _DoingNothing(place)
+    made = sum(1 for _ in results_on_cluster(study, study.cells(), AsListed(), idle, lambda _: None))
+    return made / (time.perf_counter() - begun)
+
+
+# ---- tables -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[None]:
+    """The store of this process, and of what it asks of workers, is in a folder."""
+    before = os.environ.get("VPTLIB_STORE")
+    os.environ["VPTLIB_STORE"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["VPTLIB_STORE"]
+        else:
+            os.environ["VPTLIB_STORE"] = before
+
+
+def _at_least(case: str, measured: float, target: float) -> dict[str, str]:
+    """A line of the table for what must not be less."""
+    shown = f"{measured:.2f}" if target < 10 else f"{measured:.0f}"
+    met = "yes" if float(shown) >= target else "no"
+    return {"case": case, "measured": shown, "target": f"≥ {target:g}", "met": met}
+
+
+def _row(way: str, rounds: list[Made]) -> dict[str, Any]:
+    seconds = statistics.median(made.seconds for made in rounds)
+    runs = len(STUDY.cells())
+    return {"way": way, "seconds": round(seconds, 1), "runs an hour": round(3600 * runs / seconds)}
