@@ -47,7 +47,7 @@ def needed_on_this_machine() -> set[str]:
             environments = [default_environment() | {"extra": extra} for extra in (*extras, "")]
             if requirement.marker is None or any(map(requirement.marker.evaluate, environments)):
                 waiting.append((requirement.name, requirement.extras))
-    return {name for name, _ in found} - {"setuptools"}  # part of the environment, like pip: `pip freeze` omits both
+    return {name for name, _ in found} - {"setuptools", "pip"}  # part of the environment: `pip freeze` omits both
 
 
 def test_environment_yml_leaves_the_dependencies_to_pyproject():
