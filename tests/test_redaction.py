@@ -1,6 +1,8 @@
 """No password and no token leaves: whatever the text, whatever way out."""
 
+import io
 import json
+import logging
 import pickle
 import traceback
 from pathlib import Path
@@ -15,7 +17,7 @@ from vptlib import cli
 from vptlib.cli import ending
 from vptlib.errors import UserError
 from vptlib.paths import repository
-from vptlib.redaction import redacted, without_secrets
+from vptlib.redaction import log_no_secrets, redacted, without_secrets
 from vptlib.report import build
 from vptlib.report.config import read_config
 from vptlib.study.connection import open_store
@@ -257,3 +259,17 @@ def test_a_notebook_that_failed_is_kept_without_secrets(own_store, tmp_path):
     assert PLANTED not in str(failure.value) and "KeyError" in str(failure.value)
     kept = own_store / "failed" / "made.ipynb"
     assert PLANTED not in kept.read_text() and "token=***" in kept.read_text()
+
+
+def test_a_log_holds_no_password_and_is_cleaned_once(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter22")
+    log, written = logging.getLogger("vptlib.test"), io.StringIO()
+    log.addHandler(logging.StreamHandler(written))
+    try:
+        for _ in range(2):
+            log_no_secrets("vptlib.test", "vptlib.another")
+        log.warning("no entry for %s", "ann:hunter22")
+        assert written.getvalue() == "no entry for ann:***\n"
+        assert len(log.handlers[0].filters) == 1
+    finally:
+        log.handlers.clear()

@@ -19,6 +19,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from vptlib.environment import set_meanwhile
 from vptlib.paths import whole_file
 
 FOLDER = "VPTLIB_COMPUTED"  # the environment variable that tells processes where results are kept
@@ -34,16 +35,11 @@ def results_kept(folder: Path) -> Iterator[None]:
     Args:
         folder: gets them; it is not there before, and not after.
     """
-    before = os.environ.get(FOLDER)
     folder.mkdir()
-    os.environ[FOLDER] = str(folder)
     try:
-        yield
+        with set_meanwhile(**{FOLDER: str(folder)}):
+            yield
     finally:
-        if before is None:
-            del os.environ[FOLDER]
-        else:
-            os.environ[FOLDER] = before
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from vptlib.errors import UserError
 
@@ -20,3 +22,18 @@ def seconds_set(name: str, default: float) -> float:
     if not 0 <= seconds < math.inf:
         raise UserError(f"{name} is {given!r}, but must be a number of seconds, such as {default:g}.")
     return seconds
+
+
+@contextmanager
+def set_meanwhile(**settings: str) -> Iterator[None]:
+    """Environment variables have these values within; afterwards each is what it was before."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -5,6 +5,7 @@ a name such as `password=`, in a header of HTTP, or in a form that only secrets 
 other words of this library stay.
 """
 
+import logging
 import os
 import re
 from base64 import b64encode
@@ -101,6 +102,18 @@ def without_secrets(value: Any) -> Any:
     elif isinstance(value, list):
         value[:] = [without_secrets(part) for part in value]
     return value
+
+
+def log_no_secrets(*names: str) -> None:
+    """Let the logs of these names hold no password; "" is the root, to which all others go too."""
+    for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:
+        if _clean_record not in handler.filters:
+            handler.addFilter(_clean_record)
+
+
+def _clean_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = redacted(record.getMessage()), ()
+    return True
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ import pandas as pd
 from tqdm import tqdm
 
 from vptlib.bench.operations import bound
+from vptlib.environment import set_meanwhile
 from vptlib.study.cluster import Place, reached
 from vptlib.study.cluster_runs import results_on_cluster
-from vptlib.study.make_runs import AsListed
+from vptlib.study.make_runs import ONE_THREAD, AsListed
 from vptlib.study.on_worker import STORED, Outcome, Work
 from vptlib.study.plan import Cell
 from vptlib.study.study import Study
@@ -40,7 +41,7 @@ STUDY = Study(  # four runs, which two workers share evenly; under "until done" 
     candidates=1,
     test_images=100,
 )
-_FIRST = replace(STUDY, seeds=(9, 10), steps=12)
+_FIRST = replace(STUDY, seeds=(9, 10), steps=4)
 _JOBS = {ONE: 1, PROCESSES: 2}
 
 
@@ -107,7 +108,7 @@ def _on(place: Place, study: Study) -> Made:
 
 def _in_process(store: Path, jobs: int) -> Made:
     """A study in a process of its own, with `jobs` runs at the same time."""
-    environment = {**os.environ, "VPTLIB_STORE": str(store), "OMP_NUM_THREADS": "2"}
+    environment = os.environ | dict.fromkeys(ONE_THREAD, "2") | {"VPTLIB_STORE": str(store)}  # Dask has set them to 1
     command = [sys.executable, "-c", f"from vptlib.bench.cluster import in_this_process; in_this_process({jobs})"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     seconds, *numbers = map(float, done.stdout.split())
@@ -155,18 +156,9 @@ def _no_ops_a_second(place: Place) -> float:
 # ---- tables -----------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _store(folder: Path) -> Iterator[None]:
+def _store(folder: Path) -> AbstractContextManager[None]:
     """The store of this process, and of what it asks of workers, is in a folder."""
-    before = os.environ.get("VPTLIB_STORE")
-    os.environ["VPTLIB_STORE"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["VPTLIB_STORE"]
-        else:
-            os.environ["VPTLIB_STORE"] = before
+    return set_meanwhile(VPTLIB_STORE=str(folder))
 
 
 def _at_least(case: str, measured: float, target: float) -> dict[str, str]:

@@ -23,6 +23,7 @@ import torch
 from tqdm import tqdm
 
 from vptlib.bench.servers import INDEX, Database, TrackingServer, servers
+from vptlib.environment import set_meanwhile
 from vptlib.study.leftovers import clean_once
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import EQUAL
@@ -163,18 +164,9 @@ def _opened(folder: Path) -> sqlite3.Connection:
 @contextmanager
 def _store(**settings: str) -> Iterator[Path]:
     """A new store folder, which this process uses; its settings are put back at the end."""
-    with tempfile.TemporaryDirectory(prefix="vptlib-bench-") as folder:
-        own = {"VPTLIB_STORE": folder, "MLFLOW_TRACKING_URI": ""} | settings
-        before = {name: os.environ.get(name) for name in own}
-        os.environ.update(own)
-        try:
-            yield Path(folder)
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+    own = {"MLFLOW_TRACKING_URI": ""} | settings
+    with tempfile.TemporaryDirectory(prefix="vptlib-bench-") as folder, set_meanwhile(VPTLIB_STORE=folder, **own):
+        yield Path(folder)
 
 
 def _fill(execute: Execute, first: str, before: int, count: int) -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vptlib.environment import set_meanwhile
 from vptlib.errors import UserError
-from vptlib.redaction import redacted
+from vptlib.redaction import log_no_secrets
 from vptlib.study.address import Address, store_address
 from vptlib.study.database import EXPERIMENT, address_of, finished_ids, is_ours, made_ready
 from vptlib.study.failures import NoAnswer, deleted_experiment, explained
@@ -226,16 +227,8 @@ def _impatient() -> Iterator[None]:
     with _settings:
         if "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ:
             asked["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(SECONDS_FOR_AN_ANSWER)
-        before = {name: os.environ.get(name) for name in asked}
-        os.environ.update(asked)
-        try:
+        with set_meanwhile(**asked):
             yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
 
 
 def _probe_database(uri: str) -> None:
@@ -315,11 +308,4 @@ def _silence() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for handler in logging.getLogger("mlflow").handlers:
-        if _without_secrets not in handler.filters:
-            handler.addFilter(_without_secrets)
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redacted(record.getMessage()), ()
-    return True
+    log_no_secrets("mlflow")

@@ -25,7 +25,7 @@ from vptlib.study.runner import candidates_of, run_alone, run_here
 from vptlib.study.store import Result, finished_runs, run_key
 
 # A process has one thread for its arithmetic; that of torch is set by `run_alone`.
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 class Order(Protocol):
@@ -204,7 +204,7 @@ class _Making:
     def _new_pool(self) -> Executor:
         if self._in_this_process:
             return _Here()
-        return get_reusable_executor(max_workers=self._jobs, env=_ONE_THREAD, **worker_options())
+        return get_reusable_executor(max_workers=self._jobs, env=ONE_THREAD, **worker_options())
 
     # ---- collect ----
 

@@ -6,7 +6,6 @@ and makes nothing.
 """
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -21,10 +20,10 @@ from typing import Any
 from filelock import FileLock
 
 from vptlib import signs_of_life
-from vptlib.environment import seconds_set
+from vptlib.environment import seconds_set, set_meanwhile
 from vptlib.errors import UserError
 from vptlib.paths import cache_folder, write_whole
-from vptlib.redaction import redacted
+from vptlib.redaction import log_no_secrets
 from vptlib.shortages import DISK, reason_of, sentence_of, shortage
 from vptlib.study.claims import Claims, machine
 from vptlib.study.connection import open_store
@@ -172,7 +171,7 @@ def do(work: Work) -> Outcome:
         UserError: the task cannot be loaded here, training diverges, or memory is too small.
     """
     begun, where = time.monotonic(), _address_of_worker()
-    _log_no_secrets()
+    log_no_secrets("distributed", "")  # Dask's log has the texts of errors
     if fault := fault_of_worker(work.rules, patient=True):
         return Outcome(UNFIT, fault, where)
     with watched(), _store_of(work.rules):
@@ -259,16 +258,9 @@ def _store_of(rules: Rules) -> Iterator[None]:
     """The store of the study, unless this worker was started with an address of its own."""
     server = not rules.folder
     name, value = ("MLFLOW_TRACKING_URI", rules.store) if server else ("VPTLIB_STORE", rules.folder)
-    before = os.environ.get(name)
-    if not (GIVEN["MLFLOW_TRACKING_URI"] or (not server and GIVEN["VPTLIB_STORE"])):
-        os.environ[name] = value
-    try:
+    has_its_own = GIVEN["MLFLOW_TRACKING_URI"] or (not server and GIVEN["VPTLIB_STORE"])
+    with set_meanwhile(**({} if has_its_own else {name: value})):
         yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
 
 
 def _versions() -> tuple[str, ...]:
@@ -328,18 +320,6 @@ def _is_wanted(worker: Any, key: str) -> bool:
     """Whether somebody still waits for a piece of work: not after an interrupt, or when the study's process is gone."""
     task = worker.state.tasks.get(key)
     return task is not None and task.state != "cancelled"
-
-
-def _log_no_secrets() -> None:
-    """Let Dask's log of this worker, which has the texts of errors, hold no password."""
-    for handler in [*logging.getLogger("distributed").handlers, *logging.getLogger().handlers]:
-        if _without_secrets not in handler.filters:
-            handler.addFilter(_without_secrets)
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    record.msg, record.args = redacted(record.getMessage()), ()
-    return True
 
 
 class SoFar:
