@@ -48,7 +48,7 @@ bench: $(READY)  ## Measure speed and memory; writes reports/benchmarks/
 record: $(READY)  ## How often the rule is right (a quarter of an hour); writes reports/benchmarks/judgement.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/planted_answers.py
 
-soak: $(READY)  ## Random kills, strange inputs, large amounts (about an hour); writes reports/benchmarks/reliability*.md
+soak: $(READY)  ## Random kills, strange inputs, large amounts (about two hours); writes reports/benchmarks/reliability*.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m soak
 
 supply: $(READY)  ## List the packages with licences, and look for known weaknesses; writes reports/supply/

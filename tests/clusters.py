@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,12 +32,12 @@ def free_port() -> int:
 class Cluster:
     """A scheduler and its workers, which can be killed and started again. As a context it ends all of them."""
 
-    def __init__(self, folder: Path, workers: int = 2, **environment: str):
-        self._folder, self._count = folder, workers
+    def __init__(self, folder: Path, workers: int = 2, host: str = "127.0.0.1", **environment: str):
+        self._folder, self._count, self._host = folder, workers, host
         self._environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         self._environment.pop("VPTLIB_STORE", None)
         self.port = free_port()
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.address = f"tcp://{host}:{self.port}"
         self.scheduler: subprocess.Popen | None = None
         self.workers: list[subprocess.Popen] = []
 
@@ -48,34 +49,36 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         for process in [*self.workers, *([self.scheduler] if self.scheduler else [])]:
-            kill_tree(process.pid)
-            process.wait()
+            if process.poll() is None:
+                kill_tree(process.pid)
+                process.wait()
 
     def start_scheduler(self) -> None:
         """Start the scheduler, at the same port each time, and wait until it listens."""
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard")
+        self.scheduler = self._start("scheduler", "--host", self._host, "--port", str(self.port), "--no-dashboard")
         end = time.monotonic() + SECONDS_TO_START
-        while time.monotonic() < end:
+        while time.monotonic() < end and self.scheduler.poll() is None:
             with socket.socket() as asking:
-                if asking.connect_ex(("127.0.0.1", self.port)) == 0:
+                if asking.connect_ex((self._host, self.port)) == 0:
                     return
             time.sleep(0.1)
         raise AssertionError("the scheduler has not started")
 
-    def start_worker(self, *options: str) -> subprocess.Popen:
-        """Start one worker with one thread; `options` come later, so they count."""
+    def start_worker(self, *options: str, before: Sequence[str] = (), **environment: str) -> subprocess.Popen:
+        """Start one worker with one thread; `options` come later, so they count.
+
+        Args:
+            before: words of a command that starts another one.
+        """
         usual = ["--nthreads", "1", "--nworkers", "1", "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60"]
         at = ["--local-directory", str(self._folder / f"worker{len(self.workers)}")]
-        self.workers.append(self._start("worker", *usual, *at, *options, self.address))
+        words = [*usual, *at, *options, self.address]
+        self.workers.append(self._start("worker", *words, before=before, environment=environment))
         return self.workers[-1]
 
     def kill_worker(self, number: int) -> bool:
         """Kill the process that works under a nanny; False if there is none just now."""
-        for child in _children(self.workers[number].pid):
-            if "spawn_main" in " ".join(_command(child)):
-                child.kill()
-                return True
-        return False
+        return kill_under(self.workers[number].pid)
 
     def kill_scheduler(self) -> None:
         """Kill the scheduler. Its workers end after a while, as they do."""
@@ -83,23 +86,34 @@ class Cluster:
         self.scheduler.send_signal(signal.SIGKILL)
         self.scheduler.wait()
 
-    def _start(self, kind: str, *options: str) -> subprocess.Popen:
-        command = [
-            sys.executable,
-            "-m",
-            "distributed.cli." + {"scheduler": "dask_scheduler", "worker": "dask_worker"}[kind],
-        ]
+    def _start(
+        self, kind: str, *options: str, before: Sequence[str] = (), environment: dict[str, str] | None = None
+    ) -> subprocess.Popen:
+        command = [*before, sys.executable, "-m", f"distributed.cli.dask_{kind}", *options]
+        own = self._environment | (environment or {})
         with open(self._folder / f"{kind}-{time.time_ns()}.log", "wb") as log:
-            return subprocess.Popen(
-                [*command, *options], stdout=log, stderr=log, env=self._environment, cwd=self._folder
-            )
+            return subprocess.Popen(command, stdout=log, stderr=log, env=own, cwd=self._folder)
+
+
+def kill_under(nanny: int) -> bool:
+    """Kill the process that works under this nanny; False if there is none just now."""
+    for child in _children(nanny):
+        if "spawn_main" in " ".join(_command(child)):
+            child.kill()
+            return True
+    return False
 
 
 def kill_tree(pid: int) -> None:
     """Kill a process and all that it has started."""
+    signal_tree(pid, signal.SIGKILL)
+
+
+def signal_tree(pid: int, number: int) -> None:
+    """Send a signal to a process and all that it has started."""
     for process in [*_children(pid), *_process(pid)]:
         try:
-            process.kill()
+            process.send_signal(number)
         except psutil.NoSuchProcess:
             continue
 

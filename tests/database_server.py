@@ -1,29 +1,18 @@
 """The servers of `vptlib.bench.servers` as fixtures, and a look into the database behind them.
 
-A test file imports `servers` and `on_server`; both are skipped where PostgreSQL is not installed. `soak` kills the
-servers at random moments.
+A test file imports `servers` and `on_server`; both are skipped where PostgreSQL is not installed.
 """
 
-import os
-import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from stored import plan, result
 
 from vptlib import doctor
 from vptlib.bench import servers as module
 from vptlib.bench.servers import Database, TrackingServer, postgres_programs
 from vptlib.study import outages
-from vptlib.study.make_runs import claims_of_store
-from vptlib.study.plan import Cell
-from vptlib.study.store import finished_run, log_run, run_key, table_row
 
 CLAIMS = "vptlib claims"
 
@@ -95,71 +84,3 @@ def killed_and_back(on: tuple[Database, TrackingServer], victim: str, seconds: f
     thread = threading.Thread(target=start)
     thread.start()
     return thread
-
-
-# ---- at random moments --------------------------------------------------------------------------------------------
-
-
-def soak(
-    moments: int, seed: int = 0, on: tuple[Database, TrackingServer] | None = None, server_share: float = 0.25
-) -> dict:
-    """Kill the database or the MLflow server at random moments while a run is claimed and stored.
-
-    Args:
-        moments: number of runs, and of kills.
-        on: servers that run already, in a process whose store they are; by default new ones are started and stopped.
-        server_share: of the kills that hit the MLflow server, which takes seconds to start again.
-
-    Returns:
-        "kills", and "faults": a sentence for each thing that is not as if nothing had happened.
-    """
-    faults, draw = [], random.Random(seed)
-    with _place(on) as (database, server), pytest.MonkeyPatch.context() as patch:
-        quick_waits(patch)
-        for number in range(moments):
-            patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", draw.choice("02"))
-            victim = "server" if draw.random() < server_share else "database"
-            moment = draw.uniform(0.0, 0.6), draw.uniform(0.0, 1.0)
-            said = _one_moment((database, server), victim, moment, Cell("linear", 40, 1000 + number))
-            faults += [f"seed {seed}, moment {number}, {victim}: {each}" for each in said]
-    return {"kills": moments, "faults": faults}
-
-
-def _one_moment(
-    on: tuple[Database, TrackingServer], victim: str, moment: tuple[float, float], cell: Cell
-) -> Iterator[str]:
-    """Store one run while something is killed after `moment[0]` seconds and comes back after `moment[1]` more."""
-    ours, database = plan(), on[0]
-    key, back = run_key(ours, cell), []
-    with claims_of_store() as claims:
-        killer = threading.Timer(moment[0], lambda: back.append(killed_and_back(on, victim, moment[1])))
-        killer.start()
-        if not claims.take(key):
-            yield "the run was not given to the only one who wants it"
-        log_run(ours, cell, result())
-        if not claims.has(key):
-            yield "the claim was lost"
-        claims.release(key)
-    killer.join()
-    back[0].join()
-    if (count := finished_keys(database)[key]) != 1:
-        yield f"the run is there {count} times"
-    elif table_row(ours, cell, finished_run(ours, cell))["correct"].sum() != 10:
-        yield "the run is not the one that was stored"
-    if left := states(database)["RUNNING"]:
-        yield f"{left} unfinished runs are left"
-    if left := states(database, CLAIMS).total():
-        yield f"{left} claims are left"
-    if left := list((Path(os.environ["VPTLIB_STORE"]) / "temporary").iterdir()):
-        yield f"temporary folders are left: {left}"
-
-
-@contextmanager
-def _place(on: tuple[Database, TrackingServer] | None) -> Iterator[tuple[Database, TrackingServer]]:
-    if on:
-        yield on
-        return
-    with module.servers(safe=False) as started, TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VPTLIB_STORE", folder)
-        patch.setenv("MLFLOW_TRACKING_URI", started[1].address)
-        yield started

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from database_server import CLAIMS, finished_keys, killed_and_back, on_server, quick_waits, servers, soak, states
+from database_server import CLAIMS, finished_keys, killed_and_back, on_server, quick_waits, servers, states
 from stored import CELL, logged, plan, result
 from studies import study
 
@@ -101,11 +101,6 @@ def test_a_study_whose_server_or_database_is_killed_ends_with_the_same_table(
 
 
 # ---- a run that is being stored -------------------------------------------------------------------------------------
-
-
-def test_killed_at_random_moments_a_run_is_stored_once(on_server):
-    found = soak(4, seed=random.randrange(10**6), on=on_server, server_share=0.0)
-    assert found == {"kills": 4, "faults": []}
 
 
 def test_who_waits_for_a_dead_database_can_be_killed_and_leaves_nothing(on_server, own_store, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from exported import exported
 from soak import __main__ as main
-from soak import actions, damaged, fuzz, kills, operations, page, prompts
+from soak import actions, damaged, fuzz, kills, page, prompts
 from soak.kills import Case, Undisturbed
 from soak.ledger import Ledger
 from soak.processes import FINISHED, FOREIGN, forked, outlived
@@ -382,4 +382,4 @@ def test_the_page_gives_figures_but_no_date_and_no_path(tmp_path):
 
 def test_every_part_is_on_one_page():
     parts = [part for _, _, parts, _ in page.PAGES.values() for part in parts]
-    assert sorted(parts) == sorted({*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *main.AMOUNTS})
+    assert sorted(parts) == sorted({*main.CASES, *fuzz.KINDS, *main.AMOUNTS})

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from soak import actions, fuzz, kills, operations, page, service, shop, speed
+from soak import actions, cluster, fuzz, kills, operations, page, service, shop, speed
 from soak.ledger import Ledger
 from vptlib.paths import repository
 
 # Cases of each part in the whole soak. A case has one kill to five.
 CASES = {"study": 40, "workers": 10, "creation": 30, "check": 20, "report": 6, "swap": 20}
-CASES |= operations.CASES
+CASES |= operations.CASES | cluster.PARTS
 INPUTS = 10_000  # of each kind
 # What is one case: how many files or runs it has, or how many seconds; and what makes it.
 AMOUNTS = speed.PARTS | service.PARTS
@@ -71,6 +71,8 @@ def main() -> int:
                 until,
                 lambda k, p=part: operations.run_case(p, k, ledger, folder, files()),
             )
+        elif part in cluster.PARTS:
+            cluster.run(ledger, count, until, given.folder)
         elif ledger.missing(part, 1) and time.monotonic() < until:
             print(f"{part} ...", flush=True)
             actions.load_libraries()
@@ -165,7 +167,13 @@ def _replay(about: dict, folder: Path) -> int:
 
 
 def _all_parts() -> list[str]:
-    return [*kills.PARTS, *operations.PARTS, *(kind for kind in fuzz.KINDS if fuzz.available(kind)), *AMOUNTS]
+    return [
+        *kills.PARTS,
+        *operations.PARTS,
+        *cluster.PARTS,
+        *(kind for kind in fuzz.KINDS if fuzz.available(kind)),
+        *AMOUNTS,
+    ]
 
 
 def _count(part: str, share: float) -> int:
@@ -190,7 +198,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(_all_parts())} (by default all)")
     parser.add_argument("--share", type=float, default=1.0, help="of the cases of the whole soak (1.0)")
     parser.add_argument("--seed", type=int, default=0, help="of all cases (0)")
-    parser.add_argument("--minutes", type=float, default=90.0, help="after which no case is begun (90)")
+    parser.add_argument("--minutes", type=float, default=150.0, help="after which no case is begun (150)")
     parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="cases at the same time")
     parser.add_argument("--folder", type=Path, default=repository() / "build" / "soak", help="for the results")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")

@@ -86,13 +86,35 @@ def tiny_study(images: str) -> Any:
     return Study(f"folder:{images}", **PLAN)
 
 
+def cluster_study(images: str) -> Any:
+    """The study whose cluster is disturbed: 24 short runs, of which 18 wait for the rate that others choose."""
+    from vptlib.study.published_rules import EQUAL
+    from vptlib.study.study import Study
+
+    more = {"methods": ("linear", "vpt-deep", "full"), "steps": 30, "rules": EQUAL, "seeds": (0, 1, 2, 3)}
+    return Study(f"folder:{images}", **PLAN | more)
+
+
+def on_cluster(images: str, cluster: str) -> None:
+    """Let a cluster make what is missing of its study."""
+    from soak.on_machine import hasten
+
+    hasten()
+    cluster_study(images).run(progress=False, cluster=cluster)
+
+
 def table_of(images: str, to: str) -> None:
     """Write the table of the tiny study's runs to a file, without what differs from time to time."""
     study = tiny_study(images)
     rows = study.runs().to_dict("records")
     kept = [method for method in study.methods if study.model(method) is not None]
-    text = json.dumps({"rows": [_row(row) for row in rows], "ids": [row["run_id"] for row in rows], "models": kept})
+    text = json.dumps({"rows": rows_of(study), "ids": [row["run_id"] for row in rows], "models": kept})
     Path(to).write_text(text)
+
+
+def rows_of(study: Any) -> list[dict[str, Any]]:
+    """The finished runs of a study, without what differs from time to time."""
+    return [_row(row) for row in study.runs().to_dict("records")]
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +196,7 @@ def sleep_with_child(seconds: float) -> None:
 
 ACTIONS: dict[str, Callable[..., None]] = {
     action.__name__: action
-    for action in (study, table_of, time_to_open, creation, check, report, swap, sleep_with_child)
+    for action in (study, on_cluster, table_of, time_to_open, creation, check, report, swap, sleep_with_child)
 }
 
 if __name__ == "__main__":

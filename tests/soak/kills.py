@@ -181,14 +181,15 @@ def _judge_study(case: Case, kept: dict[str, str], wanted: dict[str, Any], **how
     if scene.finish("study", images=str(scene.images), **how):
         found = table_of(scene)
         if found["rows"] != wanted["rows"]:
-            scene.said.append(f"the table differs: {_difference(found['rows'], wanted['rows'])}")
+            scene.said.append(f"the table differs: {difference(found['rows'], wanted['rows'])}")
         again = [key for run, key in kept.items() if run not in found["ids"]]
         if again:
             scene.said.append(f"{len(again)} finished runs were made again")
         scene.said += scene.state_faults()
 
 
-def _difference(found: list[dict], wanted: list[dict]) -> str:
+def difference(found: list[dict], wanted: list[dict]) -> str:
+    """Where the rows of two tables differ; "" if they do not."""
     if len(found) != len(wanted):
         return f"{len(found)} rows instead of {len(wanted)}"
     pairs = zip(found, wanted, strict=True)

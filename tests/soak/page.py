@@ -6,7 +6,7 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
-from soak import fuzz, kills, operations, service, shop, speed
+from soak import cluster, fuzz, kills, operations, service, shop, speed
 from soak.ledger import Ledger
 from soak.processes import GRACE
 
@@ -30,7 +30,7 @@ def page(ledger: Ledger, name: str) -> str:
 def faults(ledger: Ledger) -> list[str]:
     """What went wrong, the same thing once: the part, how often, and what."""
     found: dict[tuple[str, str], int] = {}
-    for part in (*kills.PARTS, *operations.PARTS, *fuzz.KINDS, *speed.PARTS, *service.PARTS):
+    for part in (*kills.PARTS, *operations.PARTS, *cluster.PARTS, *fuzz.KINDS, *speed.PARTS, *service.PARTS):
         for row in ledger.rows(part):
             for said in row["faults"]:
                 key = part, said.splitlines()[-1][:200]
@@ -206,5 +206,11 @@ PAGES = {
         f"`PYTHONPATH=tests python -m soak {' '.join(service.PARTS)}` (part of `make soak`)",
         tuple(service.PARTS),
         (service.section,),
+    ),
+    "reliability_of_cluster.md": (
+        "What kills, cuts, full disks and wrong clocks do to a study on a cluster",
+        f"`PYTHONPATH=tests python -m soak {' '.join(cluster.PARTS)}` (part of `make soak`)",
+        tuple(cluster.PARTS),
+        (cluster.section,),
     ),
 }

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +40,13 @@ class Process:
     mark: str
     log: Path
     code: int | None = None  # its exit code, or minus the signal that ended it
+    started: subprocess.Popen | None = None  # where it is no fork; if nobody keeps this, others take its exit code
 
     def ended(self) -> bool:
         """Whether it has ended; its `code` is then there."""
-        if self.code is None:
+        if self.started:
+            self.code = self.started.poll()
+        elif self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.code = os.waitstatus_to_exitcode(status)
@@ -101,7 +104,7 @@ def afresh(module: str, arguments: list[str], environment: dict[str, str], log: 
             stderr=file,
             start_new_session=True,
         )
-    return Process(started.pid, mark, log)
+    return Process(started.pid, mark, log, started=started)
 
 
 def ended_code(
@@ -177,19 +180,22 @@ def _watch_changes(kill_at: int | None, after: bool, group: bool) -> list[str]:
 
 def _alive(mark: str, session: int) -> dict[int, str]:
     """The processes of a session, or with a mark in their environment, and their commands; zombies have ended."""
-    found = {}
+    return dict(marked(f"{MARK}={mark}".encode(), session))
+
+
+def marked(mark: bytes, session: int = -1) -> Iterator[tuple[int, str]]:
+    """The other processes of a session, or with this entry in their environment, and their commands."""
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
             state, _, _, sid = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-            marked = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            has_it = mark in (entry / "environ").read_bytes().split(b"\0")
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:  # it has just ended
             continue
-        if state not in "ZX" and (marked or int(sid) == session):
-            found[int(entry.name)] = command[:120]
-    return found
+        if state not in "ZX" and (has_it or int(sid) == session):
+            yield int(entry.name), command[:120]
 
 
 def _end(pid: int) -> None:

@@ -111,13 +111,17 @@ class Scene:
         known = {run for run, *_ in found}
         folders = [path.name for path in self.store.glob("artifacts/*") if path.name not in known]
         said += [f"artefacts of no run are left: {folders[0]}"] if folders else []
+        return said + self.temporary_faults()
+
+    def temporary_faults(self) -> list[str]:
+        """Files that only a process that has work may have."""
         rest = [path for name in ("checkpoints", "temporary", "claims") for path in self.store.glob(f"{name}/*")]
         rest += [path for path in self.store.rglob("*.part")] + list(self.folder.glob("tmp/*"))
         # what Jupyter and Chromium put into the system's temporary folder is left to the system
         rest = [path for path in rest if not re.fullmatch(r"tmp\w+\.json|playwright[-_].*", path.name)]
         rest += list(self.folder.glob("cache/**/*.part"))
         rest = [path for path in dict.fromkeys(rest) if path.suffix != ".lock"]
-        return said + ([f"temporary files are left: {_names(rest, self.folder)}"] if rest else [])
+        return [f"temporary files are left: {_names(rest, self.folder)}"] if rest else []
 
     def _runs(self) -> list[tuple[str, str, str]]:
         """Identifier, key and status of each run that was not deleted."""

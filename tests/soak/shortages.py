@@ -91,14 +91,15 @@ def full_disk(case: Case, shop: Shop) -> Iterator[Short]:
     try:
         case.scene.store, shop.out = Path(shutil.move(case.scene.store, disk / "store")), disk / "out"
         shop.out.mkdir()
-        yield lambda: _filled(disk, case.draw)
+        yield lambda: filled(disk, case.draw)
     finally:
         if not case.scene.said:
             subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 @contextmanager
-def _filled(disk: Path, draw: random.Random) -> Iterator[dict[str, Any]]:
+def filled(disk: Path, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """While this is entered, a disk has some bytes or none left."""
     filler, left = disk / "filler", draw.choice((0, 0, 8192, draw.randrange(200_000)))
     with filler.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(disk).free - left))

@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ class Database:
         """Start it, also after a kill, and wait until it answers."""
         end = time.monotonic() + _SECONDS_TO_START
         while True:
-            if self._process is None or self._process.poll() is not None:  # what a killed one left may be in its way
+            if not self.running:  # what a killed one left may be in its way
                 self._process = self._started()
             try:
                 self.connect("postgres").close()
@@ -88,6 +88,11 @@ class Database:
         except psycopg.OperationalError as error:
             raise ConnectionError(str(error)) from error
 
+    @property
+    def running(self) -> bool:
+        """Whether its first process is there."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """kill -9 of its first process; the others notice that and end."""
         if self._process:
@@ -96,7 +101,7 @@ class Database:
 
     def stop(self) -> None:
         """Stop it, without care for its data."""
-        if self._process and self._process.poll() is None:
+        if self._process and self.running:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
 
@@ -138,15 +143,15 @@ class TrackingServer:
         address: to be given in MLFLOW_TRACKING_URI.
     """
 
-    def __init__(self, folder: Path, uri: str):
-        self._folder, self._uri, self._port = folder, uri, free_port()
+    def __init__(self, folder: Path, uri: str, host: str = "127.0.0.1"):
+        self._folder, self._uri, self._host, self._port = folder, uri, host, free_port()
         self._process: subprocess.Popen | None = None
-        self.address = f"http://127.0.0.1:{self._port}"
+        self.address = f"http://{host}:{self._port}"
         self._run("db", "upgrade", uri)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        words = ["server", "--host", "127.0.0.1", "--port", str(self._port), "--workers", str(WORKERS)]
+        words = ["server", "--host", self._host, "--port", str(self._port), "--workers", str(WORKERS)]
         words += ["--backend-store-uri", self._uri, "--artifacts-destination", str(self._folder / "kept")]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
@@ -154,16 +159,21 @@ class TrackingServer:
             )
         end = time.monotonic() + _SECONDS_TO_START
         while not _answers(self.address):
-            if self._process.poll() is not None or time.monotonic() > end:
+            if not self.running or time.monotonic() > end:
                 raise TimeoutError(self._log.read_text()[-2000:])
             time.sleep(0.1)
+
+    @property
+    def running(self) -> bool:
+        """Whether its first process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """kill -9 of all its processes."""
         if self._process:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
-            self._process = None
 
     @property
     def _log(self) -> Path:

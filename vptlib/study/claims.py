@@ -34,7 +34,7 @@ EXPIRY = 120.0
 # So many beats without an answer of the board are an outage.
 _BEATS_MISSED = 3
 # Claims on a server that have not changed for so long are removed, also if nobody wants their runs.
-_STALE = 3600.0
+STALE = 3600.0
 _OLDEST = 100  # claims that one process looks at for this
 
 
@@ -436,7 +436,7 @@ class ServerBoard:
         still = {}
         for notice in map(_notice, found):
             since = known.get(f"{notice.token} {notice.beat}", now)
-            if now - since > _STALE:
+            if now - since > STALE:
                 self._client.delete_run(notice.token)
             else:
                 still[f"{notice.token} {notice.beat}"] = since
