@@ -14,6 +14,7 @@ import typer
 from vptlib.cli import models
 from vptlib.cli.ending import expanded, reported_in_a_sentence, show_without_secrets, stop
 from vptlib.cli.models import print_next
+from vptlib.cli.plan import plan
 from vptlib.cli.prompts import prompts_app
 from vptlib.cli.serve import serve, tokens_app
 from vptlib.cli.train import train
@@ -120,6 +121,7 @@ def report_all(
         stop(f"Failed: {', '.join(found.failed)}. The index gives the reasons.", 1)
 
 
+app.command()(plan)
 app.command()(models.export)
 app.command()(models.predict)
 app.add_typer(prompts_app, name="prompts")

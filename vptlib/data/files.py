@@ -159,7 +159,7 @@ class Images:
         rows: np.ndarray,
         size: int,
         interpolation: str,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
         aspect: str = "squash",
     ) -> None:
         """Decode the images at `rows` that are not kept yet, a few at a time; nothing if the task is too large to keep.
@@ -176,6 +176,12 @@ class Images:
         for part, _ in self._decode_and_keep(file, rows[~file.noted(rows)], size, interpolation, aspect):
             if progress:
                 progress(len(part))
+
+    def not_kept(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
+        """Those of `rows` that `keep` would decode."""
+        if not self._may_be_kept(size):
+            return rows[:0]
+        return rows[~self._kept(size, interpolation, aspect).noted(rows)]
 
     def decoded(self, rows: np.ndarray, size: int, interpolation: str, aspect: str = "squash") -> np.ndarray:
         """The images at `rows` as uint8 `N S S 3`, decoded now."""
@@ -346,7 +352,7 @@ class LazyImages:
         self,
         size: int,
         interpolation: str,
-        progress: Callable[[int], None] | None = None,
+        progress: Callable[[int], object] | None = None,
         aspect: str = "squash",
     ) -> None:
         """Decode all of them once, with only a few in memory at a time; see `Images.keep`."""

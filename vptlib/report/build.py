@@ -103,7 +103,8 @@ def make_report(
         check_material(config)
         _say_warnings(config)
         _say_what_is_fewer(config)
-        _say_power(config)
+        for sentence in power_before(config):
+            _say(sentence)
         if deadline is not None:
             config = _affordable(config, deadline)
         studies = [*config.studies(), *config.harder_studies()]
@@ -193,11 +194,9 @@ def _say_warnings(config: ReportConfig) -> None:
                 _say(f"{finding.level.capitalize()} ({short_name(task)}): {_said(finding.what)}")
 
 
-def _say_power(config: ReportConfig) -> None:
-    """Say before any training which difference a study of this size can show."""
-    said = (_power_of(study) for study in config.studies())
-    for sentence in dict.fromkeys(said):
-        _say(sentence)
+def power_before(config: ReportConfig) -> list[str]:
+    """Which difference studies of this size can show, before any training: a sentence for each size there is."""
+    return list(dict.fromkeys(_power_of(study) for study in config.studies()))
 
 
 def _power_of(study: Study) -> str:

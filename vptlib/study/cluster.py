@@ -163,7 +163,8 @@ class Place:
     @property
     def slots(self) -> int:
         """How many runs the workers can make at the same time."""
-        return sum(self._slots_of(about) for about in self.workers().values())
+        workers = self.workers().values()
+        return sum(map(_gpus_of, workers)) if self._on_gpus() else len(workers)
 
     def ask_workers(self, question: Callable, *args: Any) -> dict[str, Any]:
         """What a coroutine function gives on each worker, by address; an exception in place of what it raises.
@@ -344,11 +345,7 @@ class Place:
 
     def _on_gpus(self) -> bool:
         """Whether a worker has said that it has a GPU: then only such ones are given work."""
-        return any("GPU" in (about.get("resources") or {}) for about in self.workers().values())
-
-    def _slots_of(self, about: dict) -> int:
-        resources = about.get("resources") or {}
-        return int(resources.get("GPU", 0)) if self._on_gpus() else 1
+        return any(map(_gpus_of, self.workers().values()))
 
     def _leave(self) -> None:
         if self._client is not None:
@@ -370,6 +367,11 @@ _START_IT = {
     "slurm": "look at the jobs with `squeue`, and at their output",
     "kubernetes": "look at the pods of the cluster with `kubectl get pods`",
 }
+
+
+def _gpus_of(about: dict) -> int:
+    """How many GPUs a worker has said to have."""
+    return int((about.get("resources") or {}).get("GPU", 0))
 
 
 def _named(function: Callable) -> tuple[str, str]:
@@ -519,12 +521,12 @@ def in_words(slots: int, link: str) -> str:
 
 
 @contextlib.contextmanager
-def reached(text: str, tell: Callable[[str], None]) -> Iterator[Place]:
-    """A connection to the cluster that a setting names, with at least one worker.
+def reached(text: str, tell: Callable[[str], None], wait: float | None = None) -> Iterator[Place]:
+    """A connection to the cluster that a setting names, with at least one worker, after `wait` seconds at most.
 
     Raises:
         UserError: it names none, or none answers.
     """
     with Place(cluster_address(text), tell) as place:
-        place.reach()
+        place.reach(wait)
         yield place

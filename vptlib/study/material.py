@@ -134,18 +134,20 @@ def decode(plan: Plan, progress: Callable[[int], object]) -> None:
     Args:
         progress: called with the number of images that have just been decoded.
     """
+    wanted = preprocessing(material_of(plan).vit)
+    for part in decoded_images(plan):
+        part.keep(wanted.size, wanted.interpolation, progress, aspect=wanted.aspect)
+
+
+def decoded_images(plan: Plan) -> list[LazyImages]:
+    """The images that a plan's runs need decoded: of training, and of test; none where they are embedded."""
     material = material_of(plan)
-    if not isinstance(material.task.train, LazyImages):
-        return
+    train, test = material.task.train, material.task.test
+    if not isinstance(train, LazyImages) or not isinstance(test, LazyImages):
+        return []
     grid = [(n, seed) for n in plan.sizes for seed in plan.seeds]
     chosen = [np.concatenate(material.parts(*at, plan.conditions, plan.rules)[:2]) for at in grid]
-    parts = [
-        material.task.train.select(np.unique(np.concatenate(chosen))),
-        material.task.test.select(material.test_items),
-    ]
-    wanted = preprocessing(material.vit)
-    for part in parts:
-        part.keep(wanted.size, wanted.interpolation, progress, aspect=wanted.aspect)
+    return [train.select(np.unique(np.concatenate(chosen))), test.select(material.test_items)]
 
 
 def build_model(plan: Plan, method: str, seed: int = 0, num_prompts: int | None = None) -> AdaptedModel:

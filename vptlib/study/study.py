@@ -99,7 +99,7 @@ class Study(Plan):
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             tell = self._telling(bar)
             if seconds is None:
-                made = results(self, self._in_order(missing, jobs), AsListed(), jobs, tell, progress=progress)
+                made = results(self, self.in_order(missing, jobs), AsListed(), jobs, tell, progress=progress)
             else:
                 made = results_in_time(self, missing, jobs, seconds, tell)
             with closing(made):
@@ -119,7 +119,7 @@ class Study(Plan):
             tell = place.tell = self._telling(bar)
             tell(f"{many(len(missing), 'run')} to make, {in_words(place.slots, place.link)}")
             order = AsListed() if seconds is None else InTime(self, place.slots, seconds)
-            made = results_on_cluster(self, self._in_order(missing, place.slots), order, place, tell)
+            made = results_on_cluster(self, self.in_order(missing, place.slots), order, place, tell)
             finished = []
             with closing(made):
                 for cell in made:
@@ -145,7 +145,7 @@ class Study(Plan):
     def _telling(self, bar: tqdm) -> Callable[[str], None]:
         return lambda text: bar.set_description(f"{short_name(self.task)}: {text}")
 
-    def _in_order(self, missing: list[Cell], jobs: int) -> list[Cell]:
+    def in_order(self, missing: list[Cell], jobs: int) -> list[Cell]:
         """The first seed may tune for the others: it comes first. Runs side by side begin with the costliest."""
         cost = self._cost if jobs > 1 else lambda cell: 0.0
         return sorted(missing, key=lambda cell: (cell.seed != self.seeds[0], -cost(cell)))

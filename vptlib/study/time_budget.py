@@ -13,31 +13,25 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, replace
-from functools import cache
-from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
 
 from vptlib.errors import UserError
 from vptlib.statement import Statement, statement
-from vptlib.study import done_rules
 from vptlib.study.input_size import sizes_seen
 from vptlib.study.material import build_model, is_solved, material_of
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, VTAB
+from vptlib.study.run_costs import Pace, keeps_tokens, run_cost, shares_test_features
 from vptlib.study.store import finished_runs, run_key
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.precision import resolved
-from vptlib.tuning.training import best_device, may_be_kept
+from vptlib.tuning.training import best_device
 from vptlib.wording import duration
 
-# Expected steps until training is done, before any run of the study has shown it: most runs of the embedded tasks take
-# 150 to 260.
-EXPECTED_STEPS = 240
 COMPARED = ("vpt-deep", "full")
 # After so many seconds a step is measured well enough: large images take seconds a step.
 ENOUGH_SECONDS = 2.0
@@ -89,7 +83,7 @@ def needed_first(plan: Plan) -> list[Cell]:
 def _of_methods(plan: Plan) -> list[str]:
     """The methods in order of importance: first the cheap ones, which answer early, then those that are compared."""
     largest = plan.sizes[-1]
-    ranks = [lambda m: is_solved(plan, m), lambda m: _keeps_tokens(plan, m, largest), lambda m: m in COMPARED]
+    ranks = [lambda m: is_solved(plan, m), lambda m: keeps_tokens(plan, m, largest), lambda m: m in COMPARED]
     return sorted(plan.methods, key=lambda m: next((k for k, holds in enumerate(ranks) if holds(m)), len(ranks)))
 
 
@@ -107,19 +101,28 @@ class Timetable:
     seconds: float
 
 
-def timetable(plan: Plan, missing: Sequence[Cell], seconds: float, jobs: int, correction: float = 1.0) -> Timetable:
+def timetable(
+    plan: Plan,
+    missing: Sequence[Cell],
+    seconds: float,
+    jobs: int,
+    correction: float = 1.0,
+    cost_of: Callable[[Cell], float] | None = None,
+) -> Timetable:
     """Which of the missing cells fit into so many seconds with `jobs` runs at the same time.
 
     Those that an answer needs get their time first, although cheaper ones are made before them.
 
     Args:
         correction: measured seconds of finished runs, relative to their forecast.
+        cost_of: seconds of a run; by default its forecast on this machine.
     """
+    cost_of = cost_of or (lambda cell: forecast(plan, cell, jobs))
     wanted, needed = set(missing), needed_first(plan)
     order = [cell for cell in by_importance(plan) if cell in wanted]
     beyond, busy = set(), [0.0] * max(1, jobs)
     for cell in sorted(order, key=lambda cell: cell not in needed):
-        cost = correction * forecast(plan, cell, jobs)
+        cost = correction * cost_of(cell)
         core = min(range(len(busy)), key=busy.__getitem__)
         tuned = plan.tunes(cell) or plan.tuning_cell(cell) not in beyond
         if tuned and busy[core] + cost <= seconds:
@@ -250,46 +253,9 @@ def _beyond(plan: Plan, seconds: float, jobs: int, caution: float) -> list[Cell]
 
 def forecast(plan: Plan, cell: Cell, jobs: int = 1) -> float:
     """Seconds that a run will take, in a process with one thread and with `jobs` such processes at work."""
-    test, validation = len(material_of(plan).test_items), cell.n / 5
     pace = _pace(plan, cell.method, cell.n, jobs)
-    once = pace.stem * (cell.n + test)
-    if is_solved(plan, cell.method):
-        return once
-    steps, evaluations = _steps_of(plan, cell)
-    return once + steps * pace.step + pace.look * (evaluations * validation + test)
-
-
-def _steps_of(plan: Plan, cell: Cell) -> tuple[float, float]:
-    """Steps and evaluations of a run, with its candidates."""
-    tuned = plan.tunes(cell)
-    if plan.rules != DONE:
-        tried = len(plan.to_try(cell.method)) if tuned else 1
-        return tried * plan.most_steps, 5 * tried
-    steps = float(min(EXPECTED_STEPS, plan.most_steps))
-    if tuned:
-        rates = done_rules.first_rates(cell.method, cast(int, plan.most_candidates))
-        recipe = done_rules.recipe_until_done(rates[0], plan.most_steps, plan.batch_size, cell.seed, bf16=False)
-        first, *later = done_rules.rounds(recipe, len(rates))
-        steps += first * (len(rates) - 1) + sum(later) / 2
-    return steps, steps / done_rules.STEPS_BETWEEN_EVALUATIONS
-
-
-@cache
-def _keeps_tokens(plan: Plan, method: str, n: int) -> bool:
-    """Whether `method` trains on what its frozen part makes of n images, computed once per image and kept."""
-    model = build_model(plan, method)
-    size = preprocessing(model.vit).size
-    images = torch.zeros(1, 3, size, size).expand(n, -1, -1, -1)  # n 3 S S, of which one is in memory
-    return model.stem_is_frozen and may_be_kept(model, TensorDataset(images, torch.zeros(n)), None)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds with one thread: of an image on its way to what is kept, of a step, and of an image from there on."""
-
-    stem: float
-    step: float
-    look: float
+    shared = pace.stem * len(material_of(plan).test_items) if shares_test_features(plan, cell.method) else 0.0
+    return run_cost(plan, cell, lambda _: pace).total + shared
 
 
 _MEASURED: dict[tuple, Pace] = {}
@@ -299,7 +265,7 @@ def _pace(plan: Plan, method: str, n: int, jobs: int) -> Pace:
     """The pace of a method, measured once for each input size, on kept tokens if those of n images may be kept."""
     material, beside = material_of(plan), min(jobs, MOST_MEASURED)
     size, bf16 = preprocessing(material.vit).size, plan.rules == DONE and resolved(plan.precision) == "bf16"
-    kept = _keeps_tokens(plan, method, n)
+    kept = keeps_tokens(plan, method, n)
     key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules, kept, beside)
     if key not in _MEASURED:
         models = [build_model(plan, method).to(best_device()).train() for _ in range(beside)]
