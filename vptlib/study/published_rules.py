@@ -92,6 +92,7 @@ def published_recipe(method: str, setting: Setting, images: int, epochs: int, ba
         evaluations=1,
         seed=seed,
         optimiser=_GRIDS[method][0],
+        fused=True,
     )
 
 
