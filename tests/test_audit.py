@@ -200,7 +200,7 @@ def test_warnings_come_first():
     ],
 )
 def test_chance_seldom_raises_an_alarm(truth, seeds):
-    random, tables = np.random.default_rng(7), 300
+    random, tables = np.random.default_rng(7), 120
     alarms = {"accuracy_falls": 0, "seeds_diverge": 0}
     for _ in range(tables):
         for finding in audit(audited_runs(truth, seeds=seeds, images=200, random=random)):
