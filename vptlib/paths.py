@@ -49,6 +49,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free if folder.exists() else free_bytes(folder.parent)
 
 
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files under `folder`; 0 if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name to write `path` under. What is written is put on the disk and renamed at the end.

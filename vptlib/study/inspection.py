@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vptlib.errors import UserError
+from vptlib.paths import bytes_in
 from vptlib.study.address import store_address
 from vptlib.study.artefacts import fault_of
 from vptlib.study.connection import Store, open_store
@@ -67,15 +68,11 @@ def _look_at_file(found: Inspection, file: Path) -> None:
     found.state = state.kind
     if file.exists():
         found.bytes["database"] = file.stat().st_size
-        found.bytes["artefacts"] = _bytes_in(file.parent / "artifacts")
+        found.bytes["artefacts"] = bytes_in(file.parent / "artifacts")
     if state.kind in ("newer", "foreign", "cut off"):
         found.faults.append(refusal(file, state))
     elif state.kind == "whole":
         found.faults += [f"{file} is damaged ({line}): put back a copy." for line in faults(file)]
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _runs(store: Store) -> Iterator:

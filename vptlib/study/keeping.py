@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from vptlib.environment import set_meanwhile
+from vptlib.paths import bytes_in
 from vptlib.study.done_rules import STEPS_BETWEEN_EVALUATIONS
 from vptlib.study.make_runs import claims_of_store, is_stored
 from vptlib.study.material import build_model, is_solved, material_of
@@ -36,13 +37,13 @@ def keeping(plan: Plan, steps: int) -> dict[tuple[str, bool], Keeping]:
     with _another_store() as folder:
         first = Cell(plan.methods[0], plan.sizes[-1], 0)
         _kept_seconds(plan, first, _result(plan, first.method, steps, False))  # makes the store
-        base = _bytes_in(folder)
+        base = bytes_in(folder)
         found: dict[tuple[str, bool], Keeping] = {}
         for number, method in enumerate(plan.methods):
             for with_weights in (False, True):
                 cell = Cell(method, plan.sizes[-1], 2 * number + 1 + with_weights)
                 seconds = _kept_seconds(plan, cell, _result(plan, method, steps, with_weights))
-                grown, base = _bytes_in(folder) - base, _bytes_in(folder)
+                grown, base = bytes_in(folder) - base, bytes_in(folder)
                 found[method, with_weights] = Keeping(seconds, grown)
     return found
 
@@ -84,7 +85,3 @@ def _result(plan: Plan, method: str, steps: int, with_weights: bool) -> Result:
         model.bytes_per_task, model.trained_state() if with_weights else None,
         setting=settings[0] if settings else None, val_accuracy=0.5,
     )  # fmt: skip
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
