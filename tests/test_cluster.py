@@ -55,6 +55,21 @@ def assert_nothing_is_left(plan) -> None:
     assert not list(claims_folder(store).glob("*.claim"))
 
 
+def test_a_cluster_on_this_machine_leaves_the_threads_of_this_process_as_they_were(monkeypatch):
+    """Dask sets them to one for its workers, in the process that starts these."""
+
+    def start(**_):
+        os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        raise OSError("no process left")
+
+    monkeypatch.setattr("distributed.LocalCluster", start)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with pytest.raises(OSError, match="no process left"), reached("local:2", print):
+        pass
+    assert os.environ["OMP_NUM_THREADS"] == "2" and "MKL_NUM_THREADS" not in os.environ
+
+
 # ---- the setting ----------------------------------------------------------------------------------------------
 
 
@@ -266,7 +281,28 @@ def test_an_unfit_worker_that_comes_later_is_left_out(own_store):
     assert "going on without worker worker 1: it has vptlib 0" in said
 
 
-def test_the_only_worker_must_be_fit(own_store):
+def test_a_worker_that_begins_anew_just_now_counts_as_another_one(own_store):
+    """One of two is killed, and the disk of the other one is full meanwhile."""
+
+    class BeginningAnew(OneThread):
+        asked = 0
+
+        def workers(self) -> dict[str, dict]:
+            self.asked += 1
+            return super().workers() if self.asked > 5 else {"worker 1": {}}
+
+    first = iter([True])
+
+    def happens(key, function, work):
+        return Outcome(on_worker.UNFIT, "its disk is full", "worker 1") if next(first, False) else function(work)
+
+    plan, place = study(methods=("linear",), sizes=(40,), seeds=(0,)), BeginningAnew(happens, workers=2)
+    assert made(plan, place) == plan.cells()
+    assert place.retired == ["worker 1"]
+
+
+def test_the_only_worker_must_be_fit(own_store, monkeypatch):
+    monkeypatch.setattr(cluster_runs, "SECONDS_FOR_ANOTHER", 0.2)
     plan = study(methods=("linear",), seeds=(0,))
     with pytest.raises(UserError, match="worker worker 0 of the cluster cannot work for this study: it has no cat"):
         made(plan, OneThread(lambda *_: Outcome(on_worker.UNFIT, "it has no cat", "worker 0")))

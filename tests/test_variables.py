@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from vptlib.environment import seconds_set, set_meanwhile
+from vptlib.environment import put_back, seconds_set, set_meanwhile
 from vptlib.errors import UserError
 
 
@@ -35,3 +35,12 @@ def test_what_is_no_number_of_seconds_is_refused(monkeypatch, given):
     monkeypatch.setenv("VPTLIB_A", given)
     with pytest.raises(UserError, match=f"VPTLIB_A is '{given}', but must be a number of seconds, such as 7"):
         seconds_set("VPTLIB_A", 7.0)
+
+
+def test_what_others_have_done_to_a_variable_is_put_back(monkeypatch):
+    monkeypatch.setenv("VPTLIB_A", "before")
+    monkeypatch.delenv("VPTLIB_B", raising=False)
+    with put_back(["VPTLIB_A", "VPTLIB_B"]):
+        os.environ["VPTLIB_B"] = "new"
+        del os.environ["VPTLIB_A"]
+    assert os.environ["VPTLIB_A"] == "before" and "VPTLIB_B" not in os.environ

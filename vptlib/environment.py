@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from vptlib.errors import UserError
@@ -27,8 +27,15 @@ def seconds_set(name: str, default: float) -> float:
 @contextmanager
 def set_meanwhile(**settings: str) -> Iterator[None]:
     """Environment variables have these values within; afterwards each is what it was before."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
+    with put_back(settings):
+        os.environ.update(settings)
+        yield
+
+
+@contextmanager
+def put_back(names: Iterable[str]) -> Iterator[None]:
+    """Afterwards each of these environment variables is what it was before, whatever others have done to it."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:

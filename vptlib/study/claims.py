@@ -409,12 +409,16 @@ class ServerBoard:
         return others[0] if others else None
 
     def beat(self, key: str) -> bool:
-        run_id = self._runs[key]
-        if not self._client.search_runs([self._experiment], f"attributes.run_id = '{run_id}'"):  # deleted, or lost
+        self._beats += 1
+        try:  # one request only: all workers of a study make it every few seconds
+            self._client.set_tag(self._runs[key], "beat", str(self._beats))
+        except NoAnswer:
+            raise
+        except Exception:  # the server refuses it where the claim was deleted
+            if self._is_there(self._runs[key]):
+                raise
             del self._runs[key]
             return False
-        self._beats += 1
-        self._client.set_tag(run_id, "beat", str(self._beats))
         return True
 
     def remove(self, key: str) -> None:
@@ -444,6 +448,9 @@ class ServerBoard:
 
     def _claims_of(self, key: str) -> list:
         return list(self._client.search_runs([self._experiment], f"tags.key = '{key}'", order_by=["start_time ASC"]))
+
+    def _is_there(self, run_id: str) -> bool:
+        return bool(self._client.search_runs([self._experiment], f"attributes.run_id = '{run_id}'"))
 
     def _is_mine(self, run: Any) -> bool:
         return run.data.tags.get("board") == self._mark

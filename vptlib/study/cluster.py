@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from vptlib.environment import seconds_set
+from vptlib.environment import put_back, seconds_set
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
 from vptlib.wording import many
@@ -124,15 +124,18 @@ class Place:
         self._results: queue.SimpleQueue = queue.SimpleQueue()
         self._given: dict[str, Any] = {}  # key → future
         self._started: Any = None  # the cluster, where this process starts it
+        self._at_the_end = contextlib.ExitStack()
         self._client: Any = None
         self._audited, self._unknown = time.monotonic(), set[str]()
         self._seen: tuple[float, dict] = -SECONDS_BETWEEN_LOOKS, {}  # when the scheduler was asked, and its workers
+        self._gpus = 0  # that these have together
 
     def __enter__(self) -> "Place":
         _dask()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said by `tell`, in a sentence
-        self._started = _start(self._address)
+        self._at_the_end.enter_context(_threads_put_back())
         try:
+            self._started = _start(self._address)
             self._connect()
         except BaseException:
             self._close()
@@ -157,14 +160,14 @@ class Place:
                 workers = self._client.scheduler_info(n_workers=-1)["workers"]
             except Exception:
                 workers = {}
-            self._seen = time.monotonic(), workers
+            self._seen, self._gpus = (time.monotonic(), workers), sum(map(_gpus_of, workers.values()))
         return workers
 
     @property
     def slots(self) -> int:
         """How many runs the workers can make at the same time."""
-        workers = self.workers().values()
-        return sum(map(_gpus_of, workers)) if self._on_gpus() else len(workers)
+        workers = self.workers()
+        return self._gpus or len(workers)
 
     def ask_workers(self, question: Callable, *args: Any) -> dict[str, Any]:
         """What a coroutine function gives on each worker, by address; an exception in place of what it raises.
@@ -345,7 +348,8 @@ class Place:
 
     def _on_gpus(self) -> bool:
         """Whether a worker has said that it has a GPU: then only such ones are given work."""
-        return any(map(_gpus_of, self.workers().values()))
+        self.workers()
+        return self._gpus > 0
 
     def _leave(self) -> None:
         if self._client is not None:
@@ -358,6 +362,7 @@ class Place:
         if self._started is not None:
             with contextlib.suppress(Exception):
                 self._started.close()
+        self._at_the_end.close()
 
 
 _START_IT = {
@@ -431,6 +436,16 @@ def _start(address: Address) -> Any:
         started.scale(jobs=address.workers)
         return started
     return _in_kubernetes(address) if address.kind == "kubernetes" else None
+
+
+def _threads_put_back() -> contextlib.AbstractContextManager[None]:
+    """Dask sets OMP_NUM_THREADS=1 and others for the workers that it starts here, and leaves them so in this process.
+
+    What this process starts later is to have all threads again.
+    """
+    import dask.config
+
+    return put_back(dask.config.get("distributed.nanny.pre-spawn-environ", {}))
 
 
 def _local(address: Address) -> Any:

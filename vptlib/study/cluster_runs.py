@@ -9,9 +9,10 @@ import hashlib
 import json
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 
 from vptlib.errors import UserError
 from vptlib.paths import write_whole
@@ -27,6 +28,8 @@ from vptlib.wording import many
 
 # How often a waiting study asks for what others make, in seconds.
 SECONDS_BETWEEN_LOOKS = 2.0
+# In this time a worker that was killed begins anew, with its imports.
+SECONDS_FOR_ANOTHER = 30.0
 # A piece of work whose result was lost so often is given up.
 MOST_LOSSES = 100
 
@@ -49,6 +52,27 @@ def results_on_cluster(
     yield from _OnCluster(plan, missing, order, place, tell).results()
 
 
+class _SoFar(Mapping[Cell, float]):
+    """How long each running cell has taken; counted only when it is asked for, because there may be thousands."""
+
+    def __init__(self, running: Mapping[str, tuple[Work, float]]):
+        self._running = running
+
+    def __getitem__(self, cell: Cell) -> float:
+        return self._seconds[cell]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._seconds)
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+    @cached_property
+    def _seconds(self) -> dict[Cell, float]:
+        now = time.time()
+        return {work.cell: now - begun for work, begun in self._running.values()}
+
+
 class _OnCluster:
     """The runs of one study that are not stored yet: they wait, are on a worker, or are made in another study."""
 
@@ -57,7 +81,7 @@ class _OnCluster:
         self._rules, self._pinned = on_worker.rules_here(), pinned(plan)
         self._keys = {cell: run_key(plan, cell) for cell in missing}
         unfinished = set(missing)
-        self._waiting: dict[Cell, None] = {}  # what may start, in its order
+        self._waiting: OrderedDict[Cell, None] = OrderedDict()  # what may start; the first one is found at once
         self._later: dict[Cell, list[Cell]] = {}  # a run that chooses for others → those others
         for cell in missing:
             first = plan.tuning_cell(cell)
@@ -127,7 +151,7 @@ class _OnCluster:
             if self._settings:
                 cell, setting = self._settings.popleft()
                 return self._work(cell, setting=setting)
-            cell = self._order.next(self._waiting.keys(), self._seconds_so_far(), self._place.slots)
+            cell = self._order.next(self._waiting.keys(), _SoFar(self._running), self._place.slots)
             if cell is None:
                 return None
             del self._waiting[cell]
@@ -169,9 +193,6 @@ class _OnCluster:
         store = hashlib.sha256(self._rules.store.encode()).hexdigest()[:8]
         return f"{work.key}-{store}" + (f"-{work.setting.label}" if work.setting else "")
 
-    def _seconds_so_far(self) -> dict[Cell, float]:
-        return {work.cell: time.time() - begun for work, begun in self._running.values()}
-
     # ---- collect ----
 
     def _collect(self) -> Generator[Cell]:
@@ -191,7 +212,8 @@ class _OnCluster:
             if found.state == on_worker.STORED:
                 self._order.note(cell, found.seconds)
             self._waiting |= dict.fromkeys(self._later.pop(cell, ()))
-            tried_file(self._plan, cell).unlink(missing_ok=True)
+            if cell in self._scores:
+                tried_file(self._plan, cell).unlink(missing_ok=True)
             yield cell
         elif found.state == on_worker.SCORED and work.setting and found.score:
             self._note_score(cell, work.setting, found.score)
@@ -212,15 +234,23 @@ class _OnCluster:
             self._first(cell)
 
     def _take_back(self, work: Work, found: Outcome) -> None:
-        """A worker that came later is not fit.
+        """A worker is not fit: it came later, or its disk is full.
 
         Raises:
-            UserError: it is the only one.
+            UserError: it is the only one, also after a while in which another one may begin anew.
         """
-        if len(self._place.workers()) < 2:
+        if not self._has_another_than(found.worker):
             raise UserError(f"worker {found.worker} of the cluster cannot work for this study: {found.about}.")
         self._without(found.worker, found.about)
         self._again(work)
+
+    def _has_another_than(self, worker: str) -> bool:
+        end = time.monotonic() + SECONDS_FOR_ANOTHER
+        while not self._place.workers().keys() - {worker}:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.1)
+        return True
 
     def _failed(self, work: Work, error: BaseException) -> None:
         """Lost work is given again; a run that failed is left out, with those that wait for what it would choose."""
@@ -252,7 +282,8 @@ class _OnCluster:
 
     def _first(self, cell: Cell) -> None:
         """Let a run be the next of those that wait."""
-        self._waiting = {cell: None} | self._waiting
+        self._waiting[cell] = None
+        self._waiting.move_to_end(cell, last=False)
 
     def _report_failures(self) -> None:
         """
