@@ -5,11 +5,13 @@ import hashlib
 import os
 import re
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
+from clusters import OneThread
 from nbformat.v4 import new_code_cell, new_notebook
 
 from vptlib.computed import FOLDER
@@ -17,7 +19,10 @@ from vptlib.data.tasks import load_task
 from vptlib.errors import UserError
 from vptlib.report import build
 from vptlib.report.kernels import Kernels
+from vptlib.study.plan import Cell
+from vptlib.study.run_costs import Pace
 from vptlib.study.study import Study
+from vptlib.study.time_budget import forecast, paces_here
 from vptlib.tuning.training import Diverged
 
 SETTINGS = "tasks: [digits]\nsizes: [40]\nimage_size: 28\ndepth: 1\nsteps: 1\ncandidates: 1\ntest_images: 20\n"
@@ -227,9 +232,35 @@ def test_a_later_study_without_time_is_begun_all_the_same(timed, monkeypatch):
 
 
 def test_a_report_without_a_single_run_says_what_to_do(config, tmp_path, monkeypatch, own_store):
-    steps(monkeypatch, _affordable=lambda config, deadline: config, run_in_time=lambda *_: None)
+    steps(monkeypatch, _affordable=lambda config, *_: config, run_in_time=lambda *_: None)
     with pytest.raises(UserError, match="before any run of 'digits' was finished: give more time"):
         build.make_report(config, tmp_path / "out", time_given="5m")
+
+
+def test_on_a_cluster_it_is_the_workers_that_say_what_fits(config, tmp_path, monkeypatch, own_store):
+    """This machine measures nothing: it may be a laptop, and the workers have GPUs."""
+    asked, forecasts = [], []
+
+    def happens(key, function, *args):
+        asked.append(args)
+        return [Pace(0.0, 0.5 if len(asked) % 2 else 1.5, 0.0)]
+
+    @contextmanager
+    def two_workers(text, tell):
+        yield OneThread(happens, workers=2)
+
+    def run_in_time(studies, deadline, place):
+        forecasts.append(forecast(studies[0], Cell("full", 40, 0), place.slots))
+
+    monkeypatch.setattr("vptlib.study.time_budget.pace_of", lambda *_: pytest.fail("measured here"))
+    steps(monkeypatch, reached=two_workers, run_in_time=run_in_time)
+    config.write_text(SETTINGS + "batch_size: 9\nrules: equal budget\n")  # a batch that no other test has measured
+    with pytest.raises(UserError, match="before any run"):
+        build.make_report(config, tmp_path / "out", time_given="1h", cluster="tcp://10.0.0.7:8786")
+    assert forecasts == [pytest.approx(1.0)], "one step, the mean of both workers"
+    assert {each[0] for each in asked} == {paces_here}
+    sent = [each[1] for each in asked]
+    assert all(plan.image_size == 28 and plan.precision != "auto" for plan in sent)
 
 
 # ---- a method that fails ----------------------------------------------------------------------------------------

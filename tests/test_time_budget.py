@@ -11,6 +11,7 @@ from vptlib.report.words.en import sentence
 from vptlib.study import time_budget
 from vptlib.study.input_size import InputSizes, SizeSeen, within
 from vptlib.study.plan import Cell
+from vptlib.study.run_costs import Pace
 from vptlib.study.study import Study
 from vptlib.study.time_budget import (
     affordable_size,
@@ -18,6 +19,7 @@ from vptlib.study.time_budget import (
     check_time,
     forecast,
     left_out,
+    measured_at,
     needed_first,
     next_run,
     seconds_of,
@@ -193,6 +195,23 @@ def test_a_step_is_measured_with_as_many_beside_it_as_there_will_be(monkeypatch)
     assert forecast(ours, cell("full", seed=1), jobs=1) == pytest.approx(40 * 1)
     assert forecast(ours, cell("full", seed=1), jobs=2) == pytest.approx(40 * (2 + 3) / 2)
     assert forecast(ours, cell("full", seed=1), jobs=64) == pytest.approx(40 * (4 + 5 + 6 + 7) / 4)
+
+
+def test_paces_of_another_place_are_measured_there_and_count_only_there(monkeypatch):
+    ours, asked = study(batch_size=6, methods=("full", "vpt-deep"), candidates=1), []
+    monkeypatch.setattr("vptlib.study.time_budget.pace_of", lambda *_: Pace(0.0, 1.0, 0.0))
+
+    def ask(function, *args):
+        asked.append((function, *args))
+        return [[Pace(0.0, 2.0, 0.0)], [Pace(0.0, 4.0, 0.0)]]
+
+    assert forecast(ours, cell("full", seed=1)) == pytest.approx(40 * 1)
+    with measured_at("tcp://10.0.0.7:8786", ask):
+        assert forecast(ours, cell("full", seed=1)) == pytest.approx(40 * 3)
+        assert forecast(ours, cell("full", seed=3)) == pytest.approx(40 * 3)
+    assert forecast(ours, cell("full", seed=1)) == pytest.approx(40 * 1)
+    ((function, plan, method, n),) = asked
+    assert (method, n, plan.precision) == ("full", 60, "fp32") and function(plan, method, n) == [Pace(0.0, 1.0, 0.0)]
 
 
 def test_runs_beside_each_other_are_stored_as_they_end(monkeypatch):

@@ -17,7 +17,7 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import chain, count
@@ -44,10 +44,19 @@ from vptlib.report.words import gettext as _
 from vptlib.report.words import in_language, languages, speaking, words
 from vptlib.statement import Statement, statement
 from vptlib.study.cluster import Place, cluster_address, reached
+from vptlib.study.paces import OnWorkers
 from vptlib.study.published_rules import ALL
 from vptlib.study.runner import default_jobs
 from vptlib.study.study import Study
-from vptlib.study.time_budget import affordable_size, check_time, needed_first, planned, seconds_of, timetable
+from vptlib.study.time_budget import (
+    affordable_size,
+    check_time,
+    measured_at,
+    needed_first,
+    planned,
+    seconds_of,
+    timetable,
+)
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.training import Diverged
 
@@ -105,12 +114,12 @@ def make_report(
         _say_what_is_fewer(config)
         for sentence in power_before(config):
             _say(sentence)
-        if deadline is not None:
-            config = _affordable(config, deadline)
-        studies = [*config.studies(), *config.harder_studies()]
-        if kernels is not None and any(study.missing() for study in studies):
-            kernels.rest()  # the trainings may need the memory
-        with reached(where, _say) if where else nullcontext() as place:
+        with _place(where) as place:
+            if deadline is not None:
+                config = _affordable(config, deadline, place)
+            studies = [*config.studies(), *config.harder_studies()]
+            if kernels is not None and any(study.missing() for study in studies):
+                kernels.rest()  # the trainings may need the memory
             if deadline is None:
                 run_studies(studies, place)
             else:
@@ -205,6 +214,16 @@ def _power_of(study: Study) -> str:
     return _said(told_apart_before(len(study.seeds), len(items), of_these))
 
 
+@contextmanager
+def _place(cluster: str) -> Iterator[Place | None]:
+    """The cluster whose workers make the runs; what fits into a time is measured on them, not on this machine."""
+    if not cluster:
+        yield None
+        return
+    with reached(cluster, _say) as place, measured_at(cluster, OnWorkers(place).all):
+        yield place
+
+
 def run_studies(studies: list[Study], place: Place | None = None) -> None:
     """Run what is missing, here or on a cluster, and print how far it is."""
     for number, study in enumerate(studies, 1):
@@ -238,12 +257,13 @@ def _diverges(study: Study, place: Place | None) -> bool:
     return False
 
 
-def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
+def _affordable(config: ReportConfig, deadline: float, place: Place | None) -> ReportConfig:
     """The configuration with a limit of the input size, if the sizes chosen by looking take too long."""
     studies = config.studies()
     share = (deadline - len(studies) * SECONDS_TO_WRITE - time.time()) / len(studies)
     chosen = [preprocessing(study.build("linear").vit).size for study in studies]
-    fitting = [affordable_size(study, share, default_jobs()) for study in studies]
+    jobs = place.slots if place else default_jobs()
+    fitting = [affordable_size(study, share, jobs) for study in studies]
     smaller = [fit for fit, size in zip(fitting, chosen, strict=True) if fit is not None and fit < size]
     if not smaller:
         return config
@@ -253,8 +273,6 @@ def _affordable(config: ReportConfig, deadline: float) -> ReportConfig:
 
 def run_in_time(studies: list[Study], deadline: float, place: Place | None = None) -> None:
     """Run what fits until `deadline` (seconds as `time.time` counts them), and say before what does and what does not.
-
-    On a cluster the forecast is that of this machine; finished runs correct it.
 
     Each study has an equal share of the time. The time is checked before the first run only: later nothing is lost.
 

@@ -3,16 +3,18 @@
 The order at the largest size: solved probes, methods trained on kept tokens (their frozen part is computed once per
 image), the two methods that are compared, and others. Then come smaller sizes and further seeds. So an answer exists
 early and improves. A run starts before those two only if it leaves them their time. A step of each method is measured
-on this machine before the start, with as many others beside it as there will be. Every finished run corrects the
-forecast.
+before the start where runs will be made, with as many others beside it as there will be. Every finished run corrects
+the forecast.
 """
 
 import re
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from torch.nn import functional as F
 from vptlib.errors import UserError
 from vptlib.statement import Statement, statement
 from vptlib.study.input_size import sizes_seen
-from vptlib.study.material import build_model, is_solved, material_of
+from vptlib.study.material import build_model, is_solved, material_of, pinned
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, VTAB
 from vptlib.study.run_costs import Pace, keeps_tokens, run_cost, shares_test_features
@@ -258,27 +260,54 @@ def forecast(plan: Plan, cell: Cell, jobs: int = 1) -> float:
     return run_cost(plan, cell, lambda _: pace).total + shared
 
 
+# A function and its arguments → what it gives in each of the processes that will make the runs, all at the same time.
+Ask = Callable[..., list]
+
 _MEASURED: dict[tuple, Pace] = {}
+_elsewhere: list[tuple[str, Ask]] = []  # where paces are measured instead of in this process; the last one counts
+
+
+@contextmanager
+def measured_at(place: str, ask: Ask) -> Iterator[None]:
+    """Within it, paces are measured where the runs will be made, such as on the workers of a cluster.
+
+    Args:
+        place: its name; what was measured at another one does not count.
+        ask: as of `vptlib.study.paces.OnWorkers`.
+    """
+    _elsewhere.append((place, ask))
+    try:
+        yield
+    finally:
+        _elsewhere.pop()
 
 
 def _pace(plan: Plan, method: str, n: int, jobs: int) -> Pace:
     """The pace of a method, measured once for each input size, on kept tokens if those of n images may be kept."""
     material, beside = material_of(plan), min(jobs, MOST_MEASURED)
     size, bf16 = preprocessing(material.vit).size, plan.rules == DONE and resolved(plan.precision) == "bf16"
-    kept = keeps_tokens(plan, method, n)
-    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules, kept, beside)
+    place, ask = _elsewhere[-1] if _elsewhere else ("", None)
+    key = (material.fingerprint, size, bf16, method, plan.num_prompts, plan.batch_size, plan.rules)
+    key += (keeps_tokens(plan, method, n), beside, place)
     if key not in _MEASURED:
-        models = [build_model(plan, method).to(best_device()).train() for _ in range(beside)]
-        images = torch.randn(plan.batch_size, 3, size, size, device=best_device())
-        solved, threads = is_solved(plan, method), torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with ThreadPoolExecutor(beside) as pool:
-                paces = list(pool.map(lambda model: pace_of(model, images, kept, solved, bf16), models))
-        finally:
-            torch.set_num_threads(threads)
+        paces = chain(*ask(paces_here, pinned(plan), method, n)) if ask else paces_here(plan, method, n, beside)
         _MEASURED[key] = Pace(*(statistics.mean(values) for values in zip(*map(astuple, paces), strict=True)))
     return _MEASURED[key]
+
+
+def paces_here(plan: Plan, method: str, n: int, models: int = 1) -> list[Pace]:
+    """The paces of so many models that are trained in this process at the same time, each by one thread."""
+    size, kept = preprocessing(material_of(plan).vit).size, keeps_tokens(plan, method, n)
+    solved, bf16 = is_solved(plan, method), plan.rules == DONE and resolved(plan.precision) == "bf16"
+    fresh = [build_model(plan, method).to(best_device()).train() for _ in range(models)]
+    images = torch.randn(plan.batch_size, 3, size, size, device=best_device())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(models) as pool:
+            return list(pool.map(lambda model: pace_of(model, images, kept, solved, bf16), fresh))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def pace_of(model: AdaptedModel, images: Tensor, kept: bool, solved: bool, bf16: bool) -> Pace:
