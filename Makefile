@@ -7,13 +7,13 @@ CONFIG ?= reports/configs/quickstart.yaml
 NBVAL := --nbval --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval_sanitize.cfg
 
 .DEFAULT_GOAL := help
-.PHONY: help report test lint style types docs lab bench record soak supply clean
+.PHONY: help report test lint style types docs lab bench bench-scale record soak supply clean
 
 help:  ## Show what can be made
 	@echo "vptlib: prompt tuning or full fine-tuning? Find out on your own images."
 	@echo
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r what does; \
-	  do printf '  make %-8s %s\n' "$$what" "$$does"; done
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r what does; \
+	  do printf '  make %-11s %s\n' "$$what" "$$does"; done
 	@echo
 	@echo "  make report CONFIG=reports/configs/evidence.yaml   another report"
 
@@ -44,6 +44,9 @@ lab: $(READY)  ## Open the course in JupyterLab
 
 bench: $(READY)  ## Measure speed and memory; writes reports/benchmarks/
 	$(BIN)/python -m vptlib.bench
+
+bench-scale: $(READY)  ## How time and memory grow (a quarter of an hour); writes reports/benchmarks/scale.md
+	$(BIN)/python -m vptlib.bench scale
 
 record: $(READY)  ## How often the rule is right (a quarter of an hour); writes reports/benchmarks/judgement.md
 	OMP_NUM_THREADS=1 $(BIN)/python tests/planted_answers.py

@@ -17,6 +17,7 @@ from database_server import CLAIMS, finished_keys, killed_and_back, on_server, q
 from stored import CELL, logged, plan, result
 from studies import study
 
+from vptlib.bench import crowd
 from vptlib.bench import store as bench
 from vptlib.bench.servers import INDEX
 from vptlib.errors import UserError
@@ -98,6 +99,13 @@ def test_a_study_whose_server_or_database_is_killed_ends_with_the_same_table(
     pd.testing.assert_frame_equal(table, in_a_file(monkeypatch, tmp_path, empty_database))
     assert len(made) == 2 and states(database) == {"FINISHED": 2} and states(database, CLAIMS) == {}
     assert capfd.readouterr().err.count("waiting for it until") <= 1
+
+
+def test_the_benchmark_of_a_server_claims_stores_and_shows_life_and_leaves_no_claim(on_server):
+    database, server = on_server
+    rates = crowd.server_rates(server.address, machines=1, runs=2, beats=3)
+    assert rates.runs > 0 and rates.beats > 0
+    assert states(database) == {"FINISHED": 2} and states(database, CLAIMS) == {}
 
 
 # ---- a run that is being stored -------------------------------------------------------------------------------------
@@ -301,7 +309,7 @@ def make_older(seen: Path, seconds: float) -> None:
 def test_the_benchmark_of_the_store_counts_what_it_has_written(on_server, monkeypatch):
     """No time is tested. It leaves the settings of this process as they were."""
     database, server = on_server
-    before = dict(os.environ)
+    before = [os.environ.get(name) for name in ("VPTLIB_STORE", "MLFLOW_TRACKING_URI")]
     found = list(bench.on_server(database, server, (20, 50), seeds=2, rounds=1))
     assert [(each.store, each.runs) for each in found] == [
         (where, count) for count in (20, 50) for where in (bench.WITHOUT_INDEX, bench.SERVER)
@@ -310,7 +318,7 @@ def test_the_benchmark_of_the_store_counts_what_it_has_written(on_server, monkey
     assert set(keys.values()) == {1} and len(keys) == 50 + len(found), "one run more was stored for each row"
     found += bench.in_file((20,), seeds=2, rounds=1)
     assert all(seconds > 0 for each in found for seconds in vars(each).values() if isinstance(seconds, float))
-    assert dict(os.environ) == before
+    assert [os.environ.get(name) for name in ("VPTLIB_STORE", "MLFLOW_TRACKING_URI")] == before
     table = pd.DataFrame([each.row() for each in found])
     assert list(bench.bounds(table).target) == [bench.OPEN_SECONDS] * 2 + [bench.LIST_SECONDS]
     for seconds, met in (("2.00", "yes"), ("2.01", "no")):

@@ -1,8 +1,9 @@
 """`make bench`: costs on this machine, as ratios within one run, and the measurement behind the embedded default.
 
-Four tables are made on request only (`python -m vptlib.bench parity`, `store`, `answer` or `plan`): `make bench` leaves
-them out. The first trains in both precisions, the second fills databases with 100,000 runs, the third makes one
-experiment the textbook way and our way, and the last makes studies that `vpt plan` has forecast.
+Five tables are made on request only (`python -m vptlib.bench parity`, `store`, `answer`, `plan` or `scale`): `make
+bench` leaves them out. The first trains in both precisions, the second fills databases with 100,000 runs, the third
+makes one experiment the textbook way and our way, the fourth makes studies that `vpt plan` has forecast, and the last
+(`make bench-scale`) shows how cost grows.
 
 The cases that are compared are timed in turn, round after round, so that a machine that slows down slows all of them.
 Tables are written to `reports/benchmarks/`. No test measures time.
@@ -31,7 +32,20 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
-from vptlib.bench import answer, arithmetic, cluster, operations, parity, plan, prompting, servers, service, store
+from vptlib.bench import (
+    answer,
+    arithmetic,
+    cluster,
+    crowd,
+    operations,
+    parity,
+    plan,
+    prompting,
+    scale,
+    servers,
+    service,
+    store,
+)
 from vptlib.data.files import ImageFiles, LazyImages
 from vptlib.data.preparing import LazyPixels, prepare
 from vptlib.data.splits import few_shot, fixed_test
@@ -45,8 +59,8 @@ from vptlib.tuning.training import best_device
 TASKS = ("fashion-mnist", "digits", "dsprites-location", "object-count")
 IMAGE_SIZES, DEPTHS = (56, 84, 98), (9, 12)
 START_SECONDS = 1.0
-# Half an hour; a quarter of an hour, and PostgreSQL; ten minutes; eight minutes.
-ON_REQUEST = ("parity", "store", "answer", "plan")
+# Half an hour; a quarter of an hour, and PostgreSQL; ten minutes; eight minutes; a quarter of an hour, and PostgreSQL.
+ON_REQUEST = ("parity", "store", "answer", "plan", "scale")
 
 
 def main() -> None:
@@ -67,6 +81,7 @@ def main() -> None:
         "store": _stores,
         "answer": _answer,
         "plan": _plan,
+        "scale": _scale,
     }
     wanted = sys.argv[1:] or [name for name in tables if name not in ON_REQUEST]
     for name in wanted:
@@ -98,10 +113,29 @@ def _arithmetic(_: Path) -> tuple[str, list]:
 
 
 def _stores(_: Path) -> tuple[str, list]:
-    if servers.postgres_programs() is None:
-        sys.exit("there is no PostgreSQL here: apt-get install postgresql.")
+    _check_postgres()
     table = store.measure()
     return "What a store with many runs costs", [_STORE_TEXT, store.bounds(table), "Seconds, medians.", table]
+
+
+def _check_postgres() -> None:
+    if servers.postgres_programs() is None:
+        sys.exit("there is no PostgreSQL here: apt-get install postgresql.")
+
+
+def _scale(folder: Path) -> tuple[str, list]:
+    _check_postgres()
+    found, picture = scale.measure(), f"scale{_suffix()}.png"
+    scale.figure(found).savefig(folder / picture, dpi=110)
+    points = next(points for line, points in found if line.measure is scale.workers)
+    with servers.servers() as (_, server):
+        rates = crowd.server_rates(server.address)
+    no_ops = crowd.no_ops_a_second(cluster.NO_OPS)
+    further = scale.beyond(points, no_ops, rates)
+    shared = _SHARED_TEXT.format(no_ops=no_ops, runs=rates.runs, beats=rates.beats)
+    simulated = _BEYOND_TEXT.format(crowded=1 / further.costs.scheduler)
+    parts = [_GROWTH_TEXT, scale.table(found), f"![time and memory against what grows]({picture})"]
+    return "How cost grows", [*parts, shared, further.checks, simulated, further.studies]
 
 
 def _plan(_: Path) -> tuple[str, list]:
@@ -433,13 +467,37 @@ _PLAN_TEXT = (
 )
 _CLUSTER_TEXT = (
     f"A study of {len(cluster.STUDY.cells())} runs on fashion-mnist (VPT-deep and full fine-tuning, 100 labelled "
-    f"images, {cluster.STUDY.most_steps} steps, the embedded backbone at 56 px), in an empty SQLite store each time. "
-    f"The ways are taken in turn, {cluster.ROUNDS} rounds in one run; a ratio is the median over the rounds. Each way "
-    "has made a small study before, so imports and loading are not counted. *Two workers of a cluster*: `cluster: "
-    "local:2`, each with one thread. Their accuracies are those of two processes, digit for digit; this is checked. "
-    "*Time of the engine*: what a run takes beyond its training and testing: claim, look-ups, images, storing, "
-    f"scheduling. *Runs that do nothing*: {cluster.NO_OPS:,} of them through the engine and the scheduler, without a "
-    "store."
+    f"images, {cluster.STUDY.most_steps} steps, the embedded backbone at 56 px), in an SQLite store of its own each "
+    f"time. The ways are taken in turn, {cluster.ROUNDS} rounds in one run; a ratio is the median over the rounds. "
+    "Each way has made a small study in its store before, so imports, loading and making the store are not counted. "
+    "*Two workers of a cluster*: `cluster: local:2`, each with one thread. Their accuracies are those of two "
+    "processes, digit for digit; this is checked. *Time of the engine*: what a run takes beyond its training and "
+    "testing: claim, look-ups, images, storing, scheduling. *Runs that do nothing*: "
+    f"{cluster.NO_OPS:,} of them through the engine and the scheduler, without a store; the workers are threads of one "
+    "process, and all share two cores."
+)
+_GROWTH_TEXT = (
+    "Each line is measured in a process of its own, on drawn images, with the embedded backbone at 56 px. Memory is "
+    "the most that the process has above what it had before. *Exponent*: the slope of the larger half of the line, "
+    "both axes logarithmic: 0 does not grow, 1 grows in proportion, 2 with the square. *Theory*: the exponent that "
+    "the arithmetic or the data structure has; where two are given, a constant part comes first, and the second one "
+    "holds when the part that grows outweighs it."
+)
+_SHARED_TEXT = (
+    "**What all workers share**, measured here: the engine and the scheduler finish {no_ops:.0f} runs a second that do "
+    f"nothing ({crowd.CROWD} workers). An MLflow server on PostgreSQL bears {{runs:.0f}} runs a second (claimed, "
+    "looked for, stored, given back), or {beats:.0f} signs of life. A worker that trains gives one every "
+    f"{crowd.BEAT:.0f} seconds. Four client processes, the server and the database share two cores. From these figures "
+    "a simulation takes a study from event to event: it waits for the scheduler, sleeps instead of training, and waits "
+    "for the store. First it is compared with real workers whose runs sleep for a second and store nothing:"
+)
+_BEYOND_TEXT = (
+    f"**Simulated**: {scale.RUNS:,} runs on {scale.WORKERS:,} workers of one scheduler and one server such as these. "
+    "With hundreds of workers the scheduler is slower than the simulation says, because each result is fetched from "
+    "its worker, and here all share two cores. So the simulation goes on with the pace that it had with most of them, "
+    "{crowded:.0f} runs a second. *Never*: the signs of life alone are more than the server bears. More cores for the "
+    "server help then, or fewer workers with larger runs. *Workers that can be busy*: with more of them the study is "
+    "not made sooner."
 )
 _START_TEXT = (
     "User CPU time of a whole process, Python's own start included; medians of seven alternated rounds. "

@@ -1,7 +1,7 @@
 """What a cluster costs on this machine, for `make bench`: workers against one process, and the engine around the runs.
 
-Each case makes the same study in an empty store. The cases are taken in turn, round after round. What is compared has
-made a small study before: imports and the loading of the backbone are not counted.
+Each case makes the same study in a store of its own. The cases are taken in turn, round after round. What is compared
+has made a small study in this store before: imports, loading the backbone and making the store are not counted.
 """
 
 import os
@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,12 +18,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from vptlib.bench.crowd import CROWD, no_ops_a_second
 from vptlib.bench.operations import bound
 from vptlib.environment import set_meanwhile
 from vptlib.study.cluster import Place, reached
 from vptlib.study.cluster_runs import results_on_cluster
 from vptlib.study.make_runs import ONE_THREAD, AsListed
-from vptlib.study.on_worker import STORED, Outcome, Work
 from vptlib.study.plan import Cell
 from vptlib.study.study import Study
 
@@ -58,17 +57,14 @@ class _Noting(AsListed):
 def measure() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Case, measured, target and whether it is met; and the medians of each way to make the study."""
     with tempfile.TemporaryDirectory() as folder, reached(f"local:{WORKERS}", print) as place:
-        with _store(Path(folder) / "first"):
-            _on(place, _FIRST)
         rounds = [_one_round(Path(folder) / str(k), place) for k in tqdm(range(ROUNDS), desc="cluster")]
-        with _store(Path(folder) / "nothing"):
-            no_ops = _no_ops_a_second(place)
+    no_ops = no_ops_a_second(NO_OPS)
     gain = statistics.median(each[ONE].seconds / each[CLUSTER].seconds for each in rounds)
-    overhead = statistics.median(each[CLUSTER].engine for each in rounds) + WORKERS / no_ops
+    overhead = statistics.median(each[CLUSTER].engine for each in rounds) + 1 / no_ops
     bounds = [
         _at_least("runs an hour, two workers ÷ one process with two threads", gain, LEAST_GAIN),
         bound("time of the engine for a run on a cluster", overhead, MOST_OVERHEAD, "s"),
-        _at_least("runs that do nothing, finished a second", no_ops, LEAST_NO_OPS),
+        _at_least(f"runs that do nothing, finished a second by {CROWD} workers", no_ops, LEAST_NO_OPS),
     ]
     return pd.DataFrame(bounds), pd.DataFrame([_row(way, [each[way] for each in rounds]) for way in rounds[0]])
 
@@ -91,6 +87,7 @@ class Made:
 def _one_round(folder: Path, place: Place) -> dict[str, Made]:
     found = {way: _in_process(folder / str(jobs), jobs) for way, jobs in _JOBS.items()}
     with _store(folder / "cluster"):
+        _on(place, _FIRST)
         found[CLUSTER] = _on(place, STUDY)
     assert found[CLUSTER].numbers == found[PROCESSES].numbers, "workers with one thread give the same numbers"
     return found
@@ -121,36 +118,6 @@ def in_this_process(jobs: int) -> None:
     begun = time.perf_counter()
     runs = STUDY.run(progress=False, jobs=jobs)
     print(time.perf_counter() - begun, *runs["accuracy"])
-
-
-# ---- the scheduler ----------------------------------------------------------------------------------------------
-
-
-class _DoingNothing:
-    """A place whose workers are given work that does nothing."""
-
-    def __init__(self, place: Place):
-        self._place = place
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._place, name)
-
-    def give(self, key: str, function: Callable, *args: Any) -> None:
-        self._place.give(key, nothing, *args)
-
-
-def nothing(work: Work) -> Outcome:
-    """A run that takes no time."""
-    return Outcome(STORED)
-
-
-def _no_ops_a_second(place: Place) -> float:
-    """How many runs that do nothing are finished a second, through all of the engine but the store."""
-    study = replace(STUDY, methods=("linear",), seeds=tuple(range(NO_OPS)))
-    begun = time.perf_counter()
-    idle: Any = _DoingNothing(place)
-    made = sum(1 for _ in results_on_cluster(study, study.cells(), AsListed(), idle, lambda _: None))
-    return made / (time.perf_counter() - begun)
 
 
 # ---- tables -----------------------------------------------------------------------------------------------------

@@ -204,7 +204,7 @@ def batch_seconds(setting: Setting, vit: ViT, files: Sequence[Path]) -> Seconds:
     predictor = MultiTaskPredictor(bank)
     with tempfile.TemporaryDirectory() as place:
         others = [write_models(Path(place), vit, "vpt-deep", 1, num_prompts=length)[0] for length in LENGTHS]
-        same, mixed = (_loaded(bank, kind, group, setting.batch) for kind, group in (("a", files), ("b", others)))
+        same, mixed = (loaded(bank, kind, group, setting.batch) for kind, group in (("a", files), ("b", others)))
     runs: dict[str, Callable[[], Any]] = {BARE: torch.no_grad()(partial(vit, images))}
     runs[ONE] = partial(predictor.logits, images, [same[0]] * setting.batch)
     for tasks in (setting.few, setting.batch):
@@ -218,7 +218,7 @@ def _many(tasks: int, several: bool) -> str:
     return f"batch, {tasks} tasks{', of several lengths' if several else ''}"
 
 
-def _loaded(bank: PromptBank, kind: str, files: Sequence[Path], tasks: int) -> list[str]:
+def loaded(bank: PromptBank, kind: str, files: Sequence[Path], tasks: int) -> list[str]:
     """Names of tasks that a bank has from now on, from these files by turns."""
     names = [f"{kind}{number:03}" for number in range(tasks)]
     for number, name in enumerate(names):
@@ -234,7 +234,7 @@ SWITCH, LOAD = "switching to a task in memory", "loading a task from its file"
 def task_seconds(setting: Setting, vit: ViT, files: Sequence[Path]) -> Seconds:
     """Seconds until another task can answer: one in memory, and one that is read, built, checked and published."""
     bank = PromptBank(vit)
-    names = _loaded(bank, "a", files, len(files))
+    names = loaded(bank, "a", files, len(files))
     switches = [_seconds(partial(bank.resident, names[number % len(names)])) for number in range(setting.switches)]
     loads = [_seconds(partial(bank.load, "new", files[number % len(files)])) for number in range(setting.loads)]
     return {SWITCH: switches, LOAD: loads}
@@ -497,7 +497,7 @@ def footprints(setting: Setting, vit: ViT, files: Mapping[str, Sequence[Path]]) 
 def _needs(vit: ViT, paths: Sequence[Path]) -> tuple[list[int], list[int]]:
     """Bytes of each file, and of each of its tasks in a bank."""
     bank = PromptBank(vit)
-    names = _loaded(bank, "a", paths, len(paths))
+    names = loaded(bank, "a", paths, len(paths))
     return [path.stat().st_size for path in paths], [bank.resident(name).bytes for name in names]
 
 
@@ -513,13 +513,13 @@ def growths(setting: Setting, files: Mapping[str, Sequence[Path]]) -> dict[str, 
     for method, paths in files.items():
         bank = banks[method]
         bank.load("first", paths[0])  # what Python and torch load once does not count
-        before, counted = _bytes_held(), bank.bytes
-        _loaded(bank, "a", paths, len(paths))
-        found[method] = (_bytes_held() - before) / (bank.bytes - counted)
+        before, counted = bytes_held(), bank.bytes
+        loaded(bank, "a", paths, len(paths))
+        found[method] = (bytes_held() - before) / (bank.bytes - counted)
     return found
 
 
-def _bytes_held() -> float:
+def bytes_held() -> float:
     """Bytes in use, after what the C library keeps for later was given back; else new tasks would fill that first."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)

@@ -29,6 +29,7 @@ from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import EQUAL
 from vptlib.study.store import Result, finished_run, finished_runs, log_run
 from vptlib.tuning.training import Evaluation, History
+from vptlib.wording import storage
 
 RUNS = (100, 1_000, 10_000, 100_000)
 FILE, SERVER, WITHOUT_INDEX = "SQLite file", "PostgreSQL, server", "PostgreSQL, server, without the index"
@@ -56,6 +57,7 @@ class Figures:
         new: to open a study that has no run yet.
         stored: to store a run.
         listed: to read the keys of all runs from the database.
+        bytes: of the database.
     """
 
     store: str
@@ -65,6 +67,7 @@ class Figures:
     new: float
     stored: float
     listed: float
+    bytes: int
 
     def row(self) -> dict:
         """As a row of the table."""
@@ -75,7 +78,8 @@ class Figures:
             "store a run": self.stored,
             "list keys": self.listed,
         }
-        return {"store": self.store, "runs": self.runs} | {name: f"{one:.2f}" for name, one in seconds.items()}
+        row = {"store": self.store, "runs": self.runs} | {name: f"{one:.2f}" for name, one in seconds.items()}
+        return row | {"on disk": storage(self.bytes)}
 
 
 def measure(runs: Sequence[int] = RUNS, seeds: int = 19, rounds: int = 5) -> pd.DataFrame:
@@ -129,10 +133,10 @@ def on_server(
             with closing(database.connect()) as connection:
                 _fill(connection.execute, first, before, count)
                 connection.execute("DROP INDEX IF EXISTS vptlib_key")
-            yield _figures(WITHOUT_INDEX, count, seeds, rounds, lambda: _listed_on(database))
+            yield _figures(WITHOUT_INDEX, count, seeds, rounds, lambda: _listed_on(database), _bytes_on(database))
             with closing(database.connect()) as connection:
                 connection.execute(INDEX)
-            yield _figures(SERVER, count, seeds, rounds, lambda: _listed_on(database))
+            yield _figures(SERVER, count, seeds, rounds, lambda: _listed_on(database), _bytes_on(database))
 
 
 def in_file(runs: Sequence[int], seeds: int, rounds: int) -> Iterator[Figures]:
@@ -142,12 +146,18 @@ def in_file(runs: Sequence[int], seeds: int, rounds: int) -> Iterator[Figures]:
         for before, count in zip((3 * seeds, *runs), runs, strict=False):
             with closing(_opened(folder)) as connection, connection:
                 _fill(connection.execute, first, before, count)
-            yield _figures(FILE, count, seeds, rounds, lambda: _listed_in(folder))
+            size = (folder / "mlflow.db").stat().st_size
+            yield _figures(FILE, count, seeds, rounds, lambda: _listed_in(folder), size)
 
 
 def _listed_on(database: Database) -> int:
     with closing(database.connect()) as connection:
         return len(connection.execute(LIST).fetchall())
+
+
+def _bytes_on(database: Database) -> int:
+    with closing(database.connect()) as connection:
+        return connection.execute("SELECT pg_database_size(current_database())").fetchone()[0]
 
 
 def _listed_in(folder: Path) -> int:
@@ -194,17 +204,18 @@ def _copied(table: str, column: str) -> str:
 # ---- the study ------------------------------------------------------------------------------------------------
 
 
-def _figures(store: str, runs: int, seeds: int, rounds: int, listed: Callable[[], int]) -> Figures:
+def _figures(store: str, runs: int, seeds: int, rounds: int, listed: Callable[[], int], size: int) -> Figures:
     """Measure the store of this process. The runs that are stored for it stay there."""
-    ours = _plan(range(seeds))
+    ours = plan_of(range(seeds))
     return Figures(
         store,
         runs,
         first=_median(rounds, lambda: _opened_first(ours)),
         again=_median(rounds, lambda: finished_runs(ours)),
-        new=_median(rounds, lambda: finished_runs(_plan(range(1_000, 1_000 + seeds)))),
+        new=_median(rounds, lambda: finished_runs(plan_of(range(1_000, 1_000 + seeds)))),
         stored=_median(rounds, lambda: _log(ours, Cell("linear", 40, secrets.randbelow(2**31)))),
         listed=_median(rounds, listed),
+        bytes=size,
     )
 
 
@@ -225,7 +236,8 @@ def _opened_first(ours: Plan) -> None:
     assert len(found) == len(ours.cells())
 
 
-def _plan(seeds: Sequence[int]) -> Plan:
+def plan_of(seeds: Sequence[int]) -> Plan:
+    """A small study with three runs for each seed."""
     return Plan(
         task="digits",
         methods=("linear", "vpt-deep", "full"),
@@ -242,17 +254,17 @@ def _plan(seeds: Sequence[int]) -> Plan:
 
 def _store_study(seeds: int) -> str:
     """Store all runs of the study; gives the identifier of one."""
-    ours = _plan(range(seeds))
+    ours = plan_of(range(seeds))
     for cell in ours.cells():
         _log(ours, cell)
     return finished_run(ours, ours.cells()[0]).info.run_id
 
 
 def _log(ours: Plan, cell: Cell) -> None:
-    log_run(ours, cell, _result(cell.seed))
+    log_run(ours, cell, drawn_result(cell.seed))
 
 
-def _result(seed: int) -> Result:
+def drawn_result(seed: int) -> Result:
     """Figures of a run as a training gives them, drawn at random."""
     draw = np.random.default_rng(seed)
     correct = draw.random(_TEST_IMAGES) < 0.8
