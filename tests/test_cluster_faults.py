@@ -1,5 +1,6 @@
 """A real scheduler, real workers, and kills: the table of the study is the undisturbed one, and nothing is left."""
 
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from clusters import Cluster, kill_tree
 from studies import study
 from test_cluster import NUMBERS, assert_nothing_is_left
 
+from vptlib.bench.crowd import crowd
 from vptlib.errors import UserError
 from vptlib.study import on_worker
 from vptlib.study.cluster import Lost, Place, cluster_address
@@ -47,6 +49,16 @@ def wait_until(holds, seconds: float = 180) -> None:
     while not holds():
         assert time.monotonic() < end, "it has not come about"
         time.sleep(0.05)
+
+
+def test_a_worker_is_let_go_at_once_though_no_other_one_can_take_over_its_results(own_store):
+    """Dask would wait for that without end."""
+    with crowd(1) as place:
+        (worker,) = place.workers()
+        place.give("kept", math.sqrt, 4.0)
+        time.sleep(1)
+        place.retire(worker)
+        wait_until(lambda: not place.workers(), seconds=10)
 
 
 def claims() -> list:

@@ -187,9 +187,13 @@ class Place:
             return {worker: answer for worker, answer in found.items() if not isinstance(answer, OSError)}
 
     def retire(self, worker: str) -> None:
-        """Let a worker end; what it does is given to others."""
+        """Let a worker end; what it does is given to others.
+
+        Dask's own way waits until other workers have its results, without end where workers cannot reach each other.
+        Here a result that is lost costs a look into the store.
+        """
         with contextlib.suppress(Exception):
-            self._client.retire_workers([worker])
+            self._client.run_on_scheduler(_dismissal(), worker)
 
     def give(self, key: str, function: Callable, *args: Any) -> None:
         """Give a piece of work to the workers, under a key of its own."""
@@ -413,6 +417,15 @@ def _preparation() -> Callable:
             await stealing.stop()
 
     return prepare
+
+
+def _dismissal() -> Callable:
+    """Close a worker at once; sent by value."""
+
+    async def dismiss(worker: str, dask_scheduler: Any = None) -> None:
+        await dask_scheduler.remove_worker(worker, stimulus_id="vptlib", expected=True)
+
+    return dismiss
 
 
 def _question_of_tasks() -> Callable:
