@@ -301,6 +301,17 @@ def test_a_worker_that_begins_anew_just_now_counts_as_another_one(own_store):
     assert place.retired == ["worker 1"]
 
 
+def test_workers_that_come_one_after_the_other_and_are_not_fit_end_the_study(own_store, monkeypatch):
+    """A system starts each of them again; else this would go on for ever."""
+    monkeypatch.setattr(cluster_runs, "MOST_UNFIT", 3)
+    plan, place = study(methods=("linear",), seeds=(0,)), OneThread(workers=10)
+    monkeypatch.setattr(place, "retire", place.retired.append)
+    monkeypatch.setattr(on_worker, "do", lambda work: Outcome(on_worker.UNFIT, "no space left on device", "worker 9"))
+    with pytest.raises(UserError, match="worker 9 of the cluster cannot work for this study: no space left"):
+        made(plan, place)
+    assert place.retired == ["worker 9"] * 3
+
+
 def test_the_only_worker_must_be_fit(own_store, monkeypatch):
     monkeypatch.setattr(cluster_runs, "SECONDS_FOR_ANOTHER", 0.2)
     plan = study(methods=("linear",), seeds=(0,))

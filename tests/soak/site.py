@@ -30,7 +30,7 @@ from vptlib.bench.servers import Database, TrackingServer, postgres_programs
 MACHINES = 2
 HOME = "127.0.0.1"
 HUB = "10.77.0.1"  # of the scheduler and the server, where each machine has a network of its own
-_DISK = 64 << 20  # bytes of a machine's disk
+_DISK = 256 << 20  # bytes of a machine's disk; copies of weights from the server stay on it
 _TESTS = Path(__file__).resolve().parent.parent
 # Seconds after which Dask gives up a silent worker and a silent connection; its own are 300 and 30.
 _QUICK = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s", "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s"}

@@ -30,6 +30,8 @@ from vptlib.wording import many
 SECONDS_BETWEEN_LOOKS = 2.0
 # In this time a worker that was killed begins anew, with its imports.
 SECONDS_FOR_ANOTHER = 30.0
+# So many workers that are not fit one after the other end a study.
+MOST_UNFIT = 20
 # A piece of work whose result was lost so often is given up.
 MOST_LOSSES = 100
 
@@ -95,6 +97,7 @@ class _OnCluster:
         self._elsewhere: dict[Cell, tuple[str, float]] = {}  # who makes it, and when to ask again
         self._losses: dict[str, int] = {}
         self._failures: dict[Cell, BaseException] = {}
+        self._unfit = 0  # workers that were not fit, since one has done its work
         self._nothing_fits = False  # the order has nothing to start, as long as nothing else ends
 
     def results(self) -> Generator[Cell]:
@@ -208,6 +211,8 @@ class _OnCluster:
 
     def _take(self, work: Work, found: Outcome) -> Generator[Cell]:
         cell = work.cell
+        if found.state != on_worker.UNFIT:
+            self._unfit = 0
         if found.state in (on_worker.STORED, on_worker.FOUND):
             if found.state == on_worker.STORED:
                 self._order.note(cell, found.seconds)
@@ -237,9 +242,11 @@ class _OnCluster:
         """A worker is not fit: it came later, or its disk is full.
 
         Raises:
-            UserError: it is the only one, also after a while in which another one may begin anew.
+            UserError: it is the only one, also after a while in which another one may begin anew; or so many were not
+                fit one after the other that those which come will not be, either.
         """
-        if not self._has_another_than(found.worker):
+        self._unfit += 1
+        if self._unfit > MOST_UNFIT or not self._has_another_than(found.worker):
             raise UserError(f"worker {found.worker} of the cluster cannot work for this study: {found.about}.")
         self._without(found.worker, found.about)
         self._again(work)
