@@ -318,10 +318,13 @@ def judged(site: Site, images: Path, wanted: list[dict[str, Any]]) -> Iterator[s
 
 def seen_from(place: Scene, images: Path) -> list[dict[str, Any]]:
     """The table of the study as the next process of this store folder sees it, which cleans up first."""
+    from vptlib.study.connection import open_store
     from vptlib.study.leftovers import clean_once
+    from vptlib.study.outages import outlasting
 
     os.environ |= place.environment()
     clean_once.cache_clear()
+    outlasting(open_store)  # the server may just have begun anew
     return actions.rows_of(actions.cluster_study(str(images)))
 
 
