@@ -312,6 +312,22 @@ def test_workers_that_come_one_after_the_other_and_are_not_fit_end_the_study(own
     assert place.retired == ["worker 9"] * 3
 
 
+def test_a_worker_that_is_not_fit_again_and_again_does_not_end_a_study_on_which_others_work(own_store, monkeypatch):
+    monkeypatch.setattr(cluster_runs, "MOST_UNFIT", 3)
+    monkeypatch.setattr(cluster_runs, "SECONDS_TO_REFUSE", 0.0)  # what another one has is at work
+    unfit = iter(range(6))
+
+    def happens(key, function, work):
+        again = next(unfit, None) is not None
+        return Outcome(on_worker.UNFIT, "no space left on device", "worker 9") if again else function(work)
+
+    plan, place = study(methods=("linear",)), OneThread(happens, workers=10)
+    monkeypatch.setattr(place, "retire", place.retired.append)
+    monkeypatch.setattr(OneThread, "slots", 10)
+    assert len(plan.cells()) > 1 and len(made(plan, place)) == len(plan.cells())
+    assert place.retired == ["worker 9"] * 6
+
+
 def test_the_only_worker_must_be_fit(own_store, monkeypatch):
     monkeypatch.setattr(cluster_runs, "SECONDS_FOR_ANOTHER", 0.2)
     plan = study(methods=("linear",), seeds=(0,))

@@ -32,6 +32,7 @@ SECONDS_BETWEEN_LOOKS = 2.0
 SECONDS_FOR_ANOTHER = 30.0
 # So many workers that are not fit one after the other end a study.
 MOST_UNFIT = 20
+SECONDS_TO_REFUSE = 60.0  # in which a worker that is not fit gives its work back
 # A piece of work whose result was lost so often is given up.
 MOST_LOSSES = 100
 
@@ -243,13 +244,18 @@ class _OnCluster:
 
         Raises:
             UserError: it is the only one, also after a while in which another one may begin anew; or so many were not
-                fit one after the other that those which come will not be, either.
+                fit one after the other, while none was at work, that those which come will not be, either.
         """
         self._unfit += 1
-        if self._unfit > MOST_UNFIT or not self._has_another_than(found.worker):
+        hopeless = self._unfit > MOST_UNFIT and not self._is_at_work()
+        if hopeless or not self._has_another_than(found.worker):
             raise UserError(f"worker {found.worker} of the cluster cannot work for this study: {found.about}.")
         self._without(found.worker, found.about)
         self._again(work)
+
+    def _is_at_work(self) -> bool:
+        """Whether a fit worker makes something: one that is not fit says so sooner."""
+        return any(time.time() - begun > SECONDS_TO_REFUSE for _, begun in self._running.values())
 
     def _has_another_than(self, worker: str) -> bool:
         end = time.monotonic() + SECONDS_FOR_ANOTHER
