@@ -309,7 +309,7 @@ def make_older(seen: Path, seconds: float) -> None:
 def test_the_benchmark_of_the_store_counts_what_it_has_written(on_server, monkeypatch):
     """No time is tested. It leaves the settings of this process as they were."""
     database, server = on_server
-    before = [os.environ.get(name) for name in ("VPTLIB_STORE", "MLFLOW_TRACKING_URI")]
+    before = dict(os.environ)
     found = list(bench.on_server(database, server, (20, 50), seeds=2, rounds=1))
     assert [(each.store, each.runs) for each in found] == [
         (where, count) for count in (20, 50) for where in (bench.WITHOUT_INDEX, bench.SERVER)
@@ -318,7 +318,7 @@ def test_the_benchmark_of_the_store_counts_what_it_has_written(on_server, monkey
     assert set(keys.values()) == {1} and len(keys) == 50 + len(found), "one run more was stored for each row"
     found += bench.in_file((20,), seeds=2, rounds=1)
     assert all(seconds > 0 for each in found for seconds in vars(each).values() if isinstance(seconds, float))
-    assert [os.environ.get(name) for name in ("VPTLIB_STORE", "MLFLOW_TRACKING_URI")] == before
+    assert dict(os.environ) == before
     table = pd.DataFrame([each.row() for each in found])
     assert list(bench.bounds(table).target) == [bench.OPEN_SECONDS] * 2 + [bench.LIST_SECONDS]
     for seconds, met in (("2.00", "yes"), ("2.01", "no")):

@@ -5,9 +5,7 @@ exponent is the slope of the larger half of a line, both axes logarithmic. What 
 from what was measured on it (`vptlib.bench.crowd`).
 """
 
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +31,7 @@ from vptlib.bench.crowd import (
 )
 from vptlib.bench.operations import alone, bytes_held, loaded, write_models
 from vptlib.bench.prompting import peak_bytes, training_step
-from vptlib.bench.store import in_file
+from vptlib.bench.store import in_file, median_seconds
 from vptlib.data.preparing import ImageSet, prepare
 from vptlib.operations.bank import PromptBank
 from vptlib.operations.predictor import MultiTaskPredictor
@@ -159,7 +157,7 @@ def _bank(count: int, vit: ViT, files: Sequence[Path], batch: int = 64) -> Point
     held = bytes_held() - before
     drawn = torch.randn(batch, 3, *vit.patch_embed.img_size, device=best_device())  # B 3 H W
     answered = partial(MultiTaskPredictor(bank).logits, drawn, [names[image % count] for image in range(batch)])
-    return Point(count, _seconds(answered, rounds=5), held)
+    return Point(count, median_seconds(5, answered), held)
 
 
 # ---- runs and workers -------------------------------------------------------------------------------------------
@@ -189,18 +187,8 @@ def workers(counts: Sequence[int]) -> Iterator[Point]:
 
 def _point(value: int, run: Callable[[], Any], rounds: int = 1) -> Point:
     before = bytes_held()
-    seconds = _seconds(run, rounds)
+    seconds = median_seconds(rounds, run)
     return Point(value, seconds, peak_bytes() - before)
-
-
-def _seconds(run: Callable[[], Any], rounds: int) -> float:
-    """Median seconds."""
-    found = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        run()
-        found.append(time.perf_counter() - begun)
-    return statistics.median(found)
 
 
 LINES = (

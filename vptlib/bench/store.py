@@ -210,16 +210,17 @@ def _figures(store: str, runs: int, seeds: int, rounds: int, listed: Callable[[]
     return Figures(
         store,
         runs,
-        first=_median(rounds, lambda: _opened_first(ours)),
-        again=_median(rounds, lambda: finished_runs(ours)),
-        new=_median(rounds, lambda: finished_runs(plan_of(range(1_000, 1_000 + seeds)))),
-        stored=_median(rounds, lambda: _log(ours, Cell("linear", 40, secrets.randbelow(2**31)))),
-        listed=_median(rounds, listed),
+        first=median_seconds(rounds, lambda: _opened_first(ours)),
+        again=median_seconds(rounds, lambda: finished_runs(ours)),
+        new=median_seconds(rounds, lambda: finished_runs(plan_of(range(1_000, 1_000 + seeds)))),
+        stored=median_seconds(rounds, lambda: _log(ours, Cell("linear", 40, secrets.randbelow(2**31)))),
+        listed=median_seconds(rounds, listed),
         bytes=size,
     )
 
 
-def _median(rounds: int, call: Callable[[], object]) -> float:
+def median_seconds(rounds: int, call: Callable[[], object]) -> float:
+    """Median seconds of so many calls."""
     seconds = []
     for _ in range(rounds):
         begun = time.perf_counter()
