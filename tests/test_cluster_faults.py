@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
-from clusters import Cluster, kill_tree
+from clusters import Cluster, kill_tree, signal_tree
 from studies import study
 from test_cluster import NUMBERS, assert_nothing_is_left
 
@@ -59,6 +60,29 @@ def test_a_worker_is_let_go_at_once_though_no_other_one_can_take_over_its_result
         time.sleep(1)
         place.retire(worker)
         wait_until(lambda: not place.workers(), seconds=10)
+
+
+def test_a_result_on_a_machine_that_is_paused_does_not_stop_the_study(tmp_path, monkeypatch):
+    """It is lost after a while, as one on a machine that has gone; the results beside it are not."""
+    monkeypatch.setattr("vptlib.study.cluster.SECONDS_FOR_RESULTS", 5)
+    with Cluster(tmp_path, workers=1) as cluster, Place(cluster_address(cluster.address), print) as place:
+        place.reach()
+        (paused,) = place.workers()
+        place.give("there", math.sqrt, 4.0)
+        wait_until(lambda: place._given["there"].done())
+        signal_tree(cluster.workers[0].pid, signal.SIGSTOP)
+        try:
+            begun = time.monotonic()
+            ((key, error),) = place.finished(1)
+            assert (key, type(error)) == ("there", Lost) and time.monotonic() - begun < 20
+            cluster.start_worker()
+            wait_until(lambda: place.workers().keys() - {paused})
+            place.give("another time", math.sqrt, 9.0)
+        finally:
+            signal_tree(cluster.workers[0].pid, signal.SIGCONT)
+        found: dict = {}
+        wait_until(lambda: found.update(place.finished(1)) or found)
+        assert found == {"another time": 3.0}
 
 
 def claims() -> list:
@@ -165,6 +189,28 @@ def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
     assert text in str(found)
 
 
+def test_lost_results_are_told_and_the_others_are_fetched_without_them():
+    """`Client.gather` would wait until the lost ones are made anew."""
+    place = Place(cluster_address("tcp://127.0.0.1:1"), print)
+    place._given = {name: SimpleNamespace(status="finished") for name in ("a", "gone", "b")}
+    asked = []
+
+    def gather(keys):
+        asked.append(keys)
+        gone = [key for key in keys if key == "gone"]
+        return {"status": "error", "keys": gone} if gone else {"status": "OK", "data": dict.fromkeys(keys, 1)}
+
+    place._client = SimpleNamespace(
+        scheduler=SimpleNamespace(gather=gather), sync=lambda question, callback_timeout, **named: question(**named)
+    )
+    for key in place._given:
+        place._results.put((key, None))
+    found = dict(place.finished(0))
+    assert (found["a"], found["b"], type(found["gone"])) == (1, 1, Lost)
+    assert asked == [["a", "gone", "b"], ["a", "b"]]
+    assert place._given == {}
+
+
 def test_a_late_word_does_not_hide_that_work_was_lost():
     place = Place(cluster_address("tcp://127.0.0.1:1"), print)
     place._given["run"] = SimpleNamespace(status="cancelled")
@@ -180,7 +226,10 @@ def test_what_the_scheduler_does_not_know_is_lost_at_the_second_look(monkeypatch
     place = Place(cluster_address("tcp://127.0.0.1:1"), print)
     place._given = {name: SimpleNamespace(done=lambda: False) for name in ("known", "unknown")}
     scheduler = SimpleNamespace(tasks={"known": None})
-    place._client = SimpleNamespace(run_on_scheduler=lambda ask, keys: ask(keys, dask_scheduler=scheduler))
+    place._client = SimpleNamespace(
+        run_on_scheduler=lambda ask, keys, asynchronous: ask(keys, dask_scheduler=scheduler),
+        sync=lambda question, *args, callback_timeout: question(*args),
+    )
     assert place.finished(0) == []
     ((key, error),) = place.finished(0)
     assert key == "unknown"

@@ -17,6 +17,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -29,6 +30,10 @@ KINDS = ("local", "tcp", "tls", "slurm", "kubernetes")
 # A run is given up after it has been on so many workers that ended: it is to blame, and not one that was beside it.
 MOST_ENDED_WORKERS = 20
 SECONDS_TO_CONNECT = 10
+# So long an answer of the scheduler is waited for, and results on their way from workers. Dask has no limit of its own:
+# a machine that is paused would stop the study.
+SECONDS_FOR_AN_ANSWER = 30
+SECONDS_FOR_RESULTS = 60
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_AUDITS = 5.0
 # Settings of a Slurm job; what is not given here is that of Dask's jobqueue.yaml.
@@ -157,7 +162,7 @@ class Place:
         asked, workers = self._seen
         if time.monotonic() - asked > SECONDS_BETWEEN_LOOKS:
             try:
-                workers = self._client.scheduler_info(n_workers=-1)["workers"]
+                workers = self._asked(self._client.scheduler.identity, n_workers=-1)["workers"]
             except Exception:
                 workers = {}
             self._seen, self._gpus = (time.monotonic(), workers), sum(map(_gpus_of, workers.values()))
@@ -193,7 +198,7 @@ class Place:
         Here a result that is lost costs a look into the store.
         """
         with contextlib.suppress(Exception):
-            self._client.run_on_scheduler(_dismissal(), worker)
+            self._ask_scheduler(_dismissal(), worker)
 
     def give(self, key: str, function: Callable, *args: Any) -> None:
         """Give a piece of work to the workers, under a key of its own."""
@@ -283,7 +288,7 @@ class Place:
             return found
         self._audited = time.monotonic()
         try:
-            unknown = set(self._client.run_on_scheduler(_question_of_tasks(), waiting))
+            unknown = set(self._ask_scheduler(_question_of_tasks(), waiting))
         except Exception:  # `reach` will tell
             return found
         for key in unknown & self._unknown:  # twice: what was given a moment ago may be on its way
@@ -295,18 +300,42 @@ class Place:
     def _gathered(self, keys: list[str]) -> list[tuple[str, Any]]:
         """The results of these keys, fetched in one go."""
         futures = {key: self._given.pop(key) for key in keys}
-        good = [key for key, future in futures.items() if future.status == "finished"]
-        values: dict[str, Any] = {}
-        try:
-            values |= zip(good, self._fetched(futures, good), strict=True)
-        except Exception as error:
-            values |= dict.fromkeys(good, Lost(str(error)))
+        values: dict[str, Any] = self._fetched([key for key in keys if futures[key].status == "finished"])
         for key in futures.keys() - values.keys():
             values[key] = self._what_happened(futures[key])
         return list(values.items())
 
-    def _fetched(self, futures: dict[str, Any], keys: list[str]) -> list[Any]:
-        return list(self._client.gather([futures[key] for key in keys])) if keys else []
+    def _fetched(self, keys: list[str]) -> dict[str, Any]:
+        """The results of finished work; `Lost` where its worker has gone, or does not answer in time.
+
+        `Client.gather` would wait here until other workers have made anew what is lost.
+        """
+        found: dict[str, Any] = {}
+        while missing := [key for key in keys if key not in found]:
+            try:
+                answer = self._asked(self._client.scheduler.gather, keys=missing, seconds=SECONDS_FOR_RESULTS)
+            except Exception as error:
+                return found | dict.fromkeys(missing, Lost(str(error)))
+            if answer["status"] == "OK":
+                return found | answer["data"]
+            found |= dict.fromkeys(answer["keys"], Lost("its worker has gone"))
+        return found
+
+    def _ask_scheduler(self, question: Callable, *args: Any) -> Any:
+        """What a function gives on the scheduler.
+
+        Raises:
+            TimeoutError: the scheduler does not answer in time.
+        """
+        return self._asked(partial(self._client.run_on_scheduler, asynchronous=True), question, *args)
+
+    def _asked(self, question: Callable, *args: Any, seconds: float = SECONDS_FOR_AN_ANSWER, **named: Any) -> Any:
+        """What a coroutine function of Dask gives, within a time.
+
+        Raises:
+            TimeoutError: it does not end in time.
+        """
+        return self._client.sync(question, *args, callback_timeout=seconds, **named)
 
     def _what_happened(self, future: Any) -> BaseException:
         """The error of a piece of work; `Lost` where there is none to be had."""
@@ -342,7 +371,7 @@ class Place:
         where = self._started or self._address.where
         try:
             self._client = Client(where, timeout=SECONDS_TO_CONNECT, set_as_default=False, name="vptlib")
-            self._client.run_on_scheduler(_preparation(), MOST_ENDED_WORKERS)
+            self._ask_scheduler(_preparation(), MOST_ENDED_WORKERS)
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
