@@ -23,6 +23,7 @@ from vptlib.bench.servers import INDEX
 from vptlib.errors import UserError
 from vptlib.study import runner
 from vptlib.study import store as store_module
+from vptlib.study.artefacts import fault_of
 from vptlib.study.claims import Claims, ServerBoard, claims_experiment
 from vptlib.study.connection import mlflow_client, open_store
 from vptlib.study.failures import NoAnswer
@@ -70,6 +71,43 @@ def test_a_study_on_a_server_is_that_in_a_file_and_repeats_nothing(on_server, mo
         predicted = model(images).argmax(dim=1)
     kept = table[table.method == "vpt-deep"].predictions.iloc[0]
     assert predicted.tolist() == kept.tolist(), "the weights came back"
+
+
+def test_weights_on_a_server_are_fetched_when_a_model_is_wanted_and_damage_to_them_is_seen_without(
+    on_server, tmp_path, monkeypatch
+):
+    """Small disks of workers, and opening a study, depend on it."""
+    _, server = on_server
+    study(**SMALL).run(progress=False, jobs=1)
+
+    def fetched() -> list[Path]:
+        return sorted((tmp_path / "newcomer").rglob("fetched/*/weights.safetensors"))
+
+    monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "newcomer"))
+    again = study(**SMALL)
+    cells = again.cells()
+    assert len(finished_runs(again)) == len(cells) == 2 and fetched() == []
+    again.model("vpt-deep")
+    assert len(fetched()) == 1
+
+    run = finished_runs(again)[run_key(again, next(cell for cell in cells if cell.method == "linear"))]
+    (stored,) = server.files.rglob(f"{run.info.run_id}/artifacts/weights.safetensors")
+    whole = stored.read_bytes()
+    for damaged in (whole[:-1], whole + b"0"):
+        stored.write_bytes(damaged)
+        assert fault_of(run) == "weights.safetensors is cut or damaged" and len(finished_runs(again)) == 1
+    stored.unlink()
+    assert fault_of(run) == "weights.safetensors is gone"
+    stored.write_bytes(bytes(len(whole)))  # of the right size: it is seen when it is read, and from then on
+    assert fault_of(run) == ""
+    with pytest.raises(UserError, match=r"weights.safetensors is cut or damaged: run the study again"):
+        again.model("linear")
+    assert len(finished_runs(again)) == 1
+    stored.write_bytes(b"")  # which the list of MLflow shows as a file of unknown size
+    monkeypatch.setenv("VPTLIB_STORE", str(tmp_path / "another newcomer"))
+    assert fault_of(run) == "weights.safetensors is cut or damaged"
+    again.run(progress=False, jobs=1)
+    assert again.model("linear") is not None
 
 
 @pytest.mark.parametrize("victim", ["server", "database"])

@@ -141,18 +141,19 @@ class TrackingServer:
 
     Attributes:
         address: to be given in MLFLOW_TRACKING_URI.
+        files: folder of the files of all runs.
     """
 
     def __init__(self, folder: Path, uri: str, host: str = "127.0.0.1"):
         self._folder, self._uri, self._host, self._port = folder, uri, host, free_port()
         self._process: subprocess.Popen | None = None
-        self.address = f"http://{host}:{self._port}"
+        self.address, self.files = f"http://{host}:{self._port}", folder / "kept"
         self._run("db", "upgrade", uri)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
         words = ["server", "--host", self._host, "--port", str(self._port), "--workers", str(WORKERS)]
-        words += ["--backend-store-uri", self._uri, "--artifacts-destination", str(self._folder / "kept")]
+        words += ["--backend-store-uri", self._uri, "--artifacts-destination", str(self.files)]
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True, **self._own()

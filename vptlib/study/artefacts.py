@@ -16,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,6 +28,7 @@ from vptlib.study.temporary import temporary_folder
 
 RESULTS, TRIED, WEIGHTS = "test.json", "tried.json", "weights.safetensors"
 PROBABILITIES = "probabilities.safetensors"
+_BYTES = "weights_bytes"  # a tag
 # Their logarithms are stored, because float16 has no number between 0.9995 and 1. None is below this one.
 _LEAST_LOG = -60.0
 # Without these a finished run cannot be a row of the table.
@@ -47,9 +49,31 @@ def write_json(store: Store, run_id: str, name: str, content: dict) -> None:
 
 
 def write_weights(store: Store, run_id: str, weights: dict[str, Tensor]) -> None:
-    """Store a state dict as a file of a run."""
-    plain = {name: t.cpu().contiguous() for name, t in weights.items()}
-    _write(store, run_id, WEIGHTS, lambda path: save_file(plain, path))
+    """Store a state dict as a file of a run, which then says that it has weights, and how large they are."""
+    from mlflow.entities import RunTag
+
+    plain, sizes = {name: t.cpu().contiguous() for name, t in weights.items()}, []
+
+    def write(path: Path) -> None:
+        save_file(plain, path)
+        sizes.append(path.stat().st_size)
+
+    _write(store, run_id, WEIGHTS, write)
+    store.client.log_batch(run_id, tags=[RunTag(_BYTES, str(sizes[-1])), RunTag("weights", WEIGHTS)])
+
+
+def read_weights(run_id: str) -> dict[str, Tensor]:
+    """The state dict that `write_weights` stored.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the file is damaged, or the server does not answer.
+    """
+    path = artefact(run_id, WEIGHTS)
+    try:
+        return load_tensors(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut or damaged: run the study again, which makes this run anew.") from error
 
 
 def write_probabilities(store: Store, run_id: str, probabilities: np.ndarray) -> None:
@@ -86,13 +110,10 @@ def artefact(run_id: str, name: str, at: str = "") -> Path:
         FileNotFoundError: there is none.
         UserError: the server does not answer.
     """
-    store = open_store()
-    if store.folder:
-        return _local(store.folder, run_id, name)
-    kept = store_folder() / "fetched" / run_id / name
-    if not kept.is_file():
-        _fetch(store, run_id, name, at, kept)
-    return kept
+    store, path = open_store(), _here(run_id, name)
+    if not store.folder and not path.is_file():
+        _fetch(store, run_id, name, at, path)
+    return path
 
 
 def fault_of(run, items: int | None = None) -> str:
@@ -110,7 +131,7 @@ def fault_of(run, items: int | None = None) -> str:
             return f"{RESULTS} does not fit its figures"
         if "rates_tried" not in params:  # then they are in a file, because they are many
             _ = _content(run_id, TRIED, at)
-        if "weights" in run.data.tags and (fault := _fault_of_tensors(artefact(run_id, WEIGHTS, at))):
+        if "weights" in run.data.tags and (fault := _fault_of_weights(run)):
             return fault
         return _fault_of_probabilities(run_id)
     except FileNotFoundError as error:
@@ -180,6 +201,25 @@ def _fault_of_probabilities(run_id: str) -> str:
     return _fault_of_tensors(path) if path and path.is_file() else ""
 
 
+def _fault_of_weights(run) -> str:
+    """Whether they are whole. What lies on a server alone is not fetched for this: the server knows its size.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    run_id, store = run.info.run_id, open_store()
+    path = _here(run_id, WEIGHTS)
+    if store.folder or path.is_file():
+        return _fault_of_tensors(path)
+    sizes = {entry.path: entry.file_size for entry in store.client.list_artifacts(run_id)}
+    if WEIGHTS not in sizes:
+        raise FileNotFoundError(ENOENT, "no such file on the server", WEIGHTS)
+    if not sizes[WEIGHTS]:  # the file is empty, or this server does not know
+        return _fault_of_tensors(artefact(run_id, WEIGHTS, run.info.artifact_uri))
+    wanted = run.data.tags.get(_BYTES)  # runs of older versions have none
+    return f"{WEIGHTS} is cut or damaged" if wanted and sizes[WEIGHTS] != int(wanted) else ""
+
+
 def _fault_of_tensors(path: Path) -> str:
     """Whether a safetensors file has all the bytes that its head announces; they are not read."""
     size = path.stat().st_size
@@ -191,6 +231,12 @@ def _fault_of_tensors(path: Path) -> str:
         except (ValueError, TypeError, KeyError, AttributeError):
             ends = []
     return "" if ends and 8 + length + max(ends) == size else f"{path.name} is cut or damaged"
+
+
+def _here(run_id: str, name: str) -> Path:
+    """Where a file of a run lies on this machine: in the store, or where it is kept when it was fetched."""
+    folder = open_store().folder
+    return _local(folder, run_id, name) if folder else store_folder() / "fetched" / run_id / name
 
 
 def _local(folder: Path, run_id: str, name: str) -> Path:

@@ -22,7 +22,6 @@ from vptlib.study import done_rules
 from vptlib.study.artefacts import (
     RESULTS,
     TRIED,
-    WEIGHTS,
     fault_of,
     test_results,
     write_json,
@@ -257,7 +256,6 @@ def _write(store: Store, plan: Plan, cell: Cell, result: Result, mark: str) -> N
         write_probabilities(store, run_id, result.test.probabilities)
     if result.weights:
         write_weights(store, run_id, result.weights)
-        client.set_tag(run_id, "weights", WEIGHTS)
     client.set_terminated(run_id, "FINISHED")
 
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from safetensors.torch import load_file
 from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
@@ -23,7 +22,7 @@ from vptlib.data.readers import short_name
 from vptlib.errors import UserError
 from vptlib.shortages import shortages_said
 from vptlib.statement import Statement
-from vptlib.study.artefacts import WEIGHTS, artefact, read_probabilities
+from vptlib.study.artefacts import read_probabilities, read_weights
 from vptlib.study.cluster import Place, in_words, reached
 from vptlib.study.cluster_runs import results_on_cluster
 from vptlib.study.make_runs import AsListed, is_stored, results
@@ -208,9 +207,9 @@ class Study(Plan):
         if seed not in self.kept_seeds:
             raise UserError(f"seed is {seed}, but models are stored for {', '.join(map(str, self.kept_seeds))} only.")
         run = finished_run(self, Cell(method, self.sizes[-1], seed))
-        weights = artefact(run.info.run_id, WEIGHTS)
+        weights = read_weights(run.info.run_id)
         model = self.build(method, num_prompts=int(run.data.params["num_prompts"]))
-        model.load_state_dict(load_file(weights), strict=False)
+        model.load_state_dict(weights, strict=False)
         if isinstance(model.head, NeighbourHead):  # how many images its solver kept
             model.options = {**model.options, "images": len(model.head.keys)}
         return model.eval()
