@@ -5,6 +5,7 @@ killed, once each.
 """
 
 import copy
+import json
 import os
 import random
 import struct
@@ -195,6 +196,24 @@ def test_rows_have_the_verdict_of_their_study_and_the_page_counts_them(tmp_path)
     assert "| a machine is cut off from the network | not to be had here |" in text
     assert "Studies with a fault: 1. 2 times" in text and str(tmp_path) not in text
     assert (tmp_path / "faults" / "cluster-2.json").exists()
+
+
+def test_the_moments_of_a_study_with_a_fault_come_again(tmp_path, monkeypatch):
+    """Those of the whole study, in their order, and not those of an earlier call."""
+    wrong = Disturbed(1, met=[moment(7, "server"), moment(4, "pause")], said=["1 claims are left"])
+    cluster.keep(Ledger(tmp_path, 0), wrong)
+    (kept,) = (tmp_path / "faults").iterdir()
+    came, again = [], Ledger(tmp_path / "again", 0)
+
+    def on_a_site(ledger, numbers, until, folder):
+        came.append(numbers)
+        said = ["1 claims are left"] if len(came) == 1 else []
+        cluster.keep(ledger, Disturbed(0, met=[moment(number, "server") for number in numbers], said=said))
+
+    monkeypatch.setattr(cluster, "_on_a_site", on_a_site)
+    assert cluster.replay(json.loads(kept.read_text()), again) == ["1 claims are left"]
+    assert cluster.replay(json.loads(kept.read_text()), again) == []
+    assert came == [[7, 4], [7, 4]]
 
 
 def moment(number: int, kind: str) -> Moment:

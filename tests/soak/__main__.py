@@ -150,12 +150,16 @@ def _lane(numbers: list[int], until: float, run: Callable[[int], object]) -> int
 
 
 def _replay(about: dict, folder: Path) -> int:
-    """One case again: an input raises what it raised, a kill prints what went wrong."""
+    """One case again: an input raises what it raised, a kill or a disturbed study prints what went wrong."""
     if about["part"] in fuzz.KINDS:
         fuzz.replay(about)
         print("This input is read as it should be.")
         return 0
     part, number, again = about["part"], about["number"], Ledger(folder / "replayed", about["seed"])
+    if part in cluster.PARTS:
+        wrong = cluster.replay(about, again)
+        print("\n".join(wrong) or "Nothing went wrong this time.")
+        return 1 if wrong else 0
     if part in operations.PARTS:
         row = operations.run_case(part, number, again, folder / "replayed", made_ready(folder))
     else:

@@ -8,6 +8,7 @@ run must be there once, and nothing may be left. The moments of one study share 
 """
 
 import json
+import math
 import os
 import random
 import shutil
@@ -374,13 +375,30 @@ def run(ledger: Ledger, count: int, until: float, folder: Path) -> None:
         folder: for what was printed, where something went wrong.
     """
     while (missing := ledger.missing(PART, count)) and time.monotonic() < until:
-        with tempfile.TemporaryDirectory(prefix="vptlib-soak-", ignore_cleanup_errors=True) as place:
-            Path(place).chmod(0o755)  # PostgreSQL's user has a folder in it
-            given = [place, ledger.folder, ledger.seed, json.dumps(missing), until, folder / PART]
-            command = [*apart(), sys.executable, "-m", "soak.cluster", *map(str, given)]
-            code = subprocess.run(command, check=False).returncode
+        code = _on_a_site(ledger, missing, until, folder)
         if code and ledger.missing(PART, count) == missing:
             raise RuntimeError(f"the cluster has ended with {code} before its first study was over")
+
+
+def replay(about: dict[str, Any], ledger: Ledger) -> list[str]:
+    """What goes wrong when the moments of one study come again; what each hits depends on what is there just then.
+
+    Args:
+        about: as `keep` told it.
+        ledger: of the same seed, for the rows of this call alone.
+    """
+    ledger.forget(PART)
+    _on_a_site(ledger, [moment["number"] for moment in about["moments"]], math.inf, ledger.folder)
+    return [said for row in ledger.rows(PART) for said in row["faults"]]
+
+
+def _on_a_site(ledger: Ledger, numbers: list[int], until: float, folder: Path) -> int:
+    """Let these moments come in a process of its own, up to the first study with a fault; its exit code."""
+    with tempfile.TemporaryDirectory(prefix="vptlib-soak-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o755)  # PostgreSQL's user has a folder in it
+        given = [place, ledger.folder, ledger.seed, json.dumps(numbers), until, folder / PART]
+        command = [*apart(), sys.executable, "-m", "soak.cluster", *map(str, given)]
+        return subprocess.run(command, check=False).returncode
 
 
 def main(place: str, rows: str, seed: str, missing: str, until: str, logs: str) -> int:
@@ -427,7 +445,7 @@ def keep(ledger: Ledger, about: Disturbed) -> None:
             row |= {"seconds": round(time.monotonic() - about.begun)}
         ledger.add(PART, moment.number, **{"faults": [], "verdict": verdict} | row)
     if about.said:
-        told = [{"kind": each.kind, "at": each.at, "hit": each.hit} for each in about.met]
+        told = [{"number": m.number, "kind": m.kind, "at": m.at, "hit": m.hit} for m in about.met]
         ledger.add_fault(PART, about.met[-1].number, faults=about.said, moments=told)
     print(f"study {about.number}, {verdict}: {', '.join(each.kind for each in about.met)}", *about.said, flush=True)
 
