@@ -143,15 +143,15 @@ def test_a_head_on_kept_features_passes_the_images_once_and_shares_those_of_the_
 
 
 def test_until_done_the_worse_half_stops_after_each_round():
-    """Three rates of at most 600 steps: one stops at 60, one at 120, the best goes on to 240 or what is seen."""
+    """Three rates of at most 600 steps: one stops at 60, one at 120, the best goes on to 200 or what is seen."""
     ours = done(steps=600)
     fixed = 40 * (0.125 + 0.5) + 3 * 10 + 30 * (0.25 + 0.5)
-    for steps, more in ((240, {}), (100, {"steps": 100.0})):
+    for steps, more in ((200, {}), (100, {"steps": 100.0})):
         taken = steps + 60 + 120
         wanted = fixed + 2 * taken + taken / 20 * 8 * 0.25
         assert total(ours, Cell("full", 40, 1), **more) == pytest.approx(wanted)
     alone = replace(ours, candidates=1)
-    assert total(alone, Cell("full", 40, 1)) == pytest.approx(fixed - 2 * 10 + 2 * 240 + 12 * 8 * 0.25)
+    assert total(alone, Cell("full", 40, 1)) == pytest.approx(fixed - 2 * 10 + 2 * 200 + 10 * 8 * 0.25)
     assert total(ours, Cell("linear", 40, 1)) == pytest.approx(10 + 40 * (0.125 + 0.5 + 0.0625)), "it is solved"
 
 
@@ -224,7 +224,7 @@ def test_steps_until_done_are_a_range():
     cell = Cell("full", 40, 1)
     low, likely, high = (cost_with(ours, known(), end)(cell).total for end in range(3))
     keeping = 1.0 + 5000 * 0
-    assert (low, likely, high) == pytest.approx((150 * 1 + keeping, 240 * 2 + keeping, 300 * 4 + keeping))
+    assert (low, likely, high) == pytest.approx((140 * 1 + keeping, 200 * 2 + keeping, 300 * 4 + keeping))
     seen = known(steps={"full": Range(100, 110, 120)})
     assert cost_with(ours, seen)(cell).total == pytest.approx(110 * 2 + keeping)
     grown = [cost_with(replace(ours, candidates=3), known(), end)(cell).total for end in range(3)]

@@ -41,7 +41,7 @@ from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.methods import find_method
 
 # Steps "until done" of most runs of the embedded tasks.
-FEWEST_STEPS, MOST_STEPS = 150, 300
+FEWEST_STEPS, MOST_STEPS = 140, 300
 # All tasks are loaded to measure how long that takes, as long as it takes no more seconds than these.
 SECONDS_TO_LOAD = 15.0
 # A cluster without a worker is not waited for longer.

@@ -23,7 +23,7 @@ from vptlib.tuning.training import Recipe, may_be_kept
 
 # Expected steps until training is done, before any run of the study has shown it: most runs of the embedded tasks take
 # 150 to 260.
-EXPECTED_STEPS = 240
+EXPECTED_STEPS = 200
 _EVALUATIONS = Recipe(1.0).evaluations  # of a training with an equal budget
 
 
