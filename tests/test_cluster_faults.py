@@ -189,6 +189,31 @@ def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
     assert text in str(found)
 
 
+@pytest.mark.parametrize(
+    ("workers", "slots", "resources"),
+    [
+        ([{}, {"resources": {}}, {"resources": None}], 3, None),
+        ([{"resources": {"GPU": 1}}, {"resources": {"GPU": 1}}], 2, {"GPU": 1}),
+        ([{"resources": {"GPU": 2}}, {}], 2, {"GPU": 1}),  # the worker without a GPU is given nothing
+    ],
+)
+def test_where_workers_have_gpus_a_run_asks_for_one(workers, slots, resources):
+    place, asked = Place(cluster_address("tcp://127.0.0.1:1"), print), []
+
+    def submit(*_, key, pure, resources):
+        asked.append(resources)
+        return SimpleNamespace(add_done_callback=lambda call: None)
+
+    place._client = SimpleNamespace(
+        scheduler=SimpleNamespace(identity=lambda n_workers: {"workers": dict(enumerate(workers))}),
+        sync=lambda question, callback_timeout, **named: question(**named),
+        submit=submit,
+    )
+    assert place.slots == slots
+    place.give("run", math.sqrt, 4.0)
+    assert asked == [resources]
+
+
 def test_lost_results_are_told_and_the_others_are_fetched_without_them():
     """`Client.gather` would wait until the lost ones are made anew."""
     place = Place(cluster_address("tcp://127.0.0.1:1"), print)
