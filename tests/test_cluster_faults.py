@@ -189,6 +189,30 @@ def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
     assert text in str(found)
 
 
+def test_a_new_scheduler_is_set_for_long_runs_also_where_dask_has_reached_it_by_itself():
+    place, prepared = Place(cluster_address("tcp://127.0.0.1:1"), print), []
+    identities = iter(["first", "first", "second", "second"])
+    asked: list[str] = []
+
+    def run_on_scheduler(_, *failures, asynchronous):
+        prepared.append(failures)
+        return asked[-1]
+
+    def identity(n_workers):
+        asked.append(next(identities))
+        return {"id": asked[-1], "workers": {}}
+
+    place._client = SimpleNamespace(
+        scheduler=SimpleNamespace(identity=identity),
+        run_on_scheduler=run_on_scheduler,
+        sync=lambda question, *args, callback_timeout, **named: question(*args, **named),
+    )
+    for count in (1, 1, 2, 2):
+        place._seen = -math.inf, {}
+        place.workers()
+        assert len(prepared) == count
+
+
 @pytest.mark.parametrize(
     ("workers", "slots", "resources"),
     [
@@ -199,13 +223,14 @@ def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
 )
 def test_where_workers_have_gpus_a_run_asks_for_one(workers, slots, resources):
     place, asked = Place(cluster_address("tcp://127.0.0.1:1"), print), []
+    place._prepared = "s"
 
     def submit(*_, key, pure, resources):
         asked.append(resources)
         return SimpleNamespace(add_done_callback=lambda call: None)
 
     place._client = SimpleNamespace(
-        scheduler=SimpleNamespace(identity=lambda n_workers: {"workers": dict(enumerate(workers))}),
+        scheduler=SimpleNamespace(identity=lambda n_workers: {"id": "s", "workers": dict(enumerate(workers))}),
         sync=lambda question, callback_timeout, **named: question(**named),
         submit=submit,
     )

@@ -131,6 +131,7 @@ class Place:
         self._started: Any = None  # the cluster, where this process starts it
         self._at_the_end = contextlib.ExitStack()
         self._client: Any = None
+        self._prepared = ""  # identifier of the scheduler that was set for this
         self._audited, self._unknown = time.monotonic(), set[str]()
         self._seen: tuple[float, dict] = -SECONDS_BETWEEN_LOOKS, {}  # when the scheduler was asked, and its workers
         self._gpus = 0  # that these have together
@@ -162,7 +163,9 @@ class Place:
         asked, workers = self._seen
         if time.monotonic() - asked > SECONDS_BETWEEN_LOOKS:
             try:
-                workers = self._asked(self._client.scheduler.identity, n_workers=-1)["workers"]
+                scheduler = self._asked(self._client.scheduler.identity, n_workers=-1)
+                self._prepare(scheduler["id"])
+                workers = scheduler["workers"]
             except Exception:
                 workers = {}
             self._seen, self._gpus = (time.monotonic(), workers), sum(map(_gpus_of, workers.values()))
@@ -363,7 +366,7 @@ class Place:
         return "" if self.slots else f"the cluster {self._address.where or self._address.kind} has no worker"
 
     def _connect(self) -> None:
-        """Connect to the scheduler, and set it for long runs of which each is precious."""
+        """Connect to the scheduler anew; what was given to it before is lost."""
         from distributed import Client
 
         self._lose_all()
@@ -371,13 +374,22 @@ class Place:
         where = self._started or self._address.where
         try:
             self._client = Client(where, timeout=SECONDS_TO_CONNECT, set_as_default=False, name="vptlib")
-            self._ask_scheduler(_preparation(), MOST_ENDED_WORKERS)
+            self._prepare()
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"the Dask scheduler {self._address.where or self._address.kind} does not answer ({reason}): "
                 f"{_START_IT[self._address.kind]}."
             ) from error
+
+    def _prepare(self, scheduler: str = "") -> None:
+        """Set a scheduler for long runs of which each is precious; Dask also reconnects by itself, to a new one.
+
+        Args:
+            scheduler: its identifier; nothing is done for one that was set already.
+        """
+        if not scheduler or scheduler != self._prepared:
+            self._prepared = self._ask_scheduler(_preparation(), MOST_ENDED_WORKERS)
 
     def _on_gpus(self) -> bool:
         """Whether a worker has said that it has a GPU: then only such ones are given work."""
@@ -434,16 +446,17 @@ def _by_name() -> Callable:
 
 def _preparation() -> Callable:
     """What is done on the scheduler: workers that end are not the fault of a run beside them, and no worker takes
-    another's run.
+    another's run. Gives the scheduler's identifier.
 
     A function within a function is sent by value, so the scheduler needs no vptlib.
     """
 
-    async def prepare(most_ended_workers: int, dask_scheduler: Any = None) -> None:
+    async def prepare(most_ended_workers: int, dask_scheduler: Any = None) -> str:
         dask_scheduler.allowed_failures = max(dask_scheduler.allowed_failures, most_ended_workers)
         stealing = dask_scheduler.extensions.get("stealing")
         if stealing is not None:
             await stealing.stop()
+        return dask_scheduler.id
 
     return prepare
 
