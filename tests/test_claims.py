@@ -70,6 +70,47 @@ def test_a_claim_with_signs_of_life_never_ends(board):
             time.sleep(0.1)
 
 
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("board", ["server"], indirect=True)
+@pytest.mark.parametrize("dead", [1, 2, 3])
+def test_the_claims_of_several_killed_processes_do_not_keep_a_run_for_ever(board, dead, monkeypatch):
+    """Each was killed when its claim was put up, and before it had looked for others."""
+
+    def kill(*_):
+        raise Killed
+
+    for number in range(dead):
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            gone = board()
+            patched.setattr(gone, "_claims_of", kill)
+            gone.put("run", f"process {number}")
+    with Claims(board(), beat=0.05, expiry=0.3) as living:
+        assert not living.take("run") and living.holder("run") == "process 0", "any of them may live"
+        time.sleep(0.4)
+        assert living.holder("run") == "" and living.take("run")
+        with Claims(board()) as other:
+            assert not other.take("run")
+            assert other.holder("run") == f"process {os.getpid()} on {platform.node()}", "their claims are gone"
+
+
+@pytest.mark.parametrize("board", ["server"], indirect=True)
+def test_a_living_process_keeps_its_run_beside_the_claim_of_a_killed_one(board, monkeypatch):
+    with Claims(board(), beat=0.05) as living, Claims(board(), beat=0.05, expiry=0.5) as other:
+        assert living.take("run")
+        gone = board()
+        monkeypatch.setattr(gone, "_claims_of", lambda _: [])  # it was killed before it saw the other one
+        assert gone.put("run", "process 7")
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            assert not other.take("run")
+            time.sleep(0.05)
+        living.release("run")
+        assert other.take("run")
+
+
 @pytest.mark.parametrize("void", [False, True], ids=["free", "void"])
 def test_of_many_who_claim_at_the_same_time_one_gets_it(tmp_path, void):
     for number in range(20):

@@ -252,7 +252,7 @@ def test_the_claim_of_a_process_that_has_gone_does_not_hold_a_cluster_up(own_sto
     (cell,) = plan.cells()
     gone = FolderBoard(claims_folder(open_store()))
     monkeypatch.setattr("vptlib.study.claims.machine", lambda: "another machine")
-    assert gone.put(run_key(plan, cell), "process 7 on node9", instead_of=None)
+    assert gone.put(run_key(plan, cell), "process 7 on node9")
     monkeypatch.setattr("vptlib.study.claims.machine", machine)
     assert made(plan, OneThread()) == [cell]
 

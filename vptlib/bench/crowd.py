@@ -234,7 +234,7 @@ def _machine(folder: str, number: int, address: str, runs: int, beats: int, meet
             log_run(plan, cell, drawn_result(cell.seed))
             claims.release(run_key(plan, cell))
         meeting.wait()
-        assert board.put(key, key, None)
+        assert board.put(key, key)
         for _ in range(beats):
             assert board.beat(key)
         board.remove(key)

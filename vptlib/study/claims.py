@@ -18,7 +18,7 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -60,12 +60,12 @@ class Board(Protocol):
 
     seconds_between_looks: float
 
-    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
-        """Put up a claim of this process if there is none, or none but `instead_of`."""
+    def put(self, key: str, who: str, instead_of: Sequence[Notice] = ()) -> bool:
+        """Put up a claim of this process if there is none, or none but those of `instead_of`, which are removed."""
         ...
 
-    def look(self, key: str) -> Notice | None:
-        """The claim of another process."""
+    def look(self, key: str) -> list[Notice]:
+        """The claims of other processes: one at most, or those of some that were killed while they claimed."""
         ...
 
     def beat(self, key: str) -> bool:
@@ -92,7 +92,7 @@ class Claims:
         self._who = f"process {os.getpid()} on {platform.node()}"
         self._mine: set[str] = set()
         self._to_remove: set[str] = set()  # given back while the board did not answer
-        self._seen: dict[str, tuple[Notice, float]] = {}  # of others: the last sign of life, and when it was new
+        self._seen: dict[str, tuple[Notice, float]] = {}  # token of another → last sign of life, and when it was new
         self._answered = self._answering_since = time.monotonic()  # the board: last, and since its last outage
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._show_life, daemon=True)
@@ -135,7 +135,7 @@ class Claims:
     def _take(self, key: str) -> bool:
         with self._lock:
             found = self._board.look(key)
-            if found is not None and not self._is_void(key, found):
+            if self._living(found):
                 return False
             if self._board.put(key, self._who, instead_of=found):
                 self._to_remove.discard(key)
@@ -144,8 +144,7 @@ class Claims:
             return False
 
     def _holder(self, key: str) -> str:
-        found = self._board.look(key)
-        return "" if found is None or self._is_void(key, found) else found.who
+        return next((notice.who for notice in self._living(self._board.look(key))), "")
 
     def _has(self, key: str) -> bool:
         with self._lock:
@@ -160,14 +159,18 @@ class Claims:
                 self._board.remove(key)
                 self._to_remove.discard(key)
 
-    def _is_void(self, key: str, found: Notice) -> bool:
+    def _living(self, found: list[Notice]) -> list[Notice]:
+        """Those that are not void. All are looked at: the time of each begins when it is first seen."""
+        return [notice for notice in found if not self._is_void(notice)]
+
+    def _is_void(self, found: Notice) -> bool:
         """Whether the process of a claim has ended, or has shown no life for too long."""
         if found.ended:
             return True
-        last, since = self._seen.get(key, (None, 0.0))
+        last, since = self._seen.get(found.token, (None, 0.0))
         now = time.monotonic()
         if last != found:
-            self._seen[key] = found, now
+            self._seen[found.token] = found, now
             return False
         if now - self._answered > _BEATS_MISSED * self._beat:  # there may be an outage, or this process was suspended
             return False
@@ -217,13 +220,13 @@ class FolderBoard:
         self._folder = folder
         self._open: dict[str, int] = {}  # key → the file that this process has locked
 
-    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
+    def put(self, key: str, who: str, instead_of: Sequence[Notice] = ()) -> bool:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f"{key}.{_machine_mark()}-{secrets.token_hex(8)}.part"
         with self._alone():
             opened = self._written(part, who)
             try:
-                done = self._linked(part, key) if instead_of is None else self._replaced(part, key, instead_of)
+                done = self._replaced(part, key, instead_of[0]) if instead_of else self._linked(part, key)
             except BaseException:
                 os.close(opened)
                 raise
@@ -235,18 +238,18 @@ class FolderBoard:
             os.close(opened)
         return done
 
-    def look(self, key: str) -> Notice | None:
+    def look(self, key: str) -> list[Notice]:
         try:
             opened = os.open(self._path(key), os.O_RDONLY)  # in a network folder, opening asks for the latest state
         except FileNotFoundError:
-            return None
+            return []
         try:
             text, state = os.read(opened, 4096), os.fstat(opened)
             if not text:  # its process is about to write, see `_linked`
-                return Notice(str(state.st_ino), "another process", str(state.st_mtime_ns))
+                return [Notice(str(state.st_ino), "another process", str(state.st_mtime_ns))]
             about = json.loads(text)
             here = about["machine"] == machine()
-            return Notice(about["token"], about["who"], str(state.st_mtime_ns), ended=here and _may_lock(opened))
+            return [Notice(about["token"], about["who"], str(state.st_mtime_ns), ended=here and _may_lock(opened))]
         finally:
             os.close(opened)
 
@@ -272,7 +275,7 @@ class FolderBoard:
             return
         with self._alone() as alone:
             for path in self._folder.glob("*.claim"):
-                if (found := self.look(path.stem)) is not None and found.ended:
+                if any(found.ended for found in self.look(path.stem)):
                     path.unlink(missing_ok=True)
             for path in self._folder.glob(f"*.{_machine_mark()}-*.part") if alone else ():
                 path.unlink(missing_ok=True)
@@ -307,8 +310,7 @@ class FolderBoard:
 
     def _replaced(self, part: Path, key: str, void: Notice) -> bool:
         """The file takes the place of a void one, unless another process was faster."""
-        now = self.look(key)
-        if now is not None and now.token != void.token:
+        if any(now.token != void.token for now in self.look(key)):
             return False
         part.replace(self._path(key))
         return True
@@ -370,8 +372,8 @@ class ServerBoard:
     """Claims as unfinished MLflow runs in an experiment of their own: for studies that share a server and no folder.
 
     A server has no step "put up if there is none". So a claim is put up first. If another one is there then, it is
-    taken down again: of two processes at least one sees the other. What the server has done although its answer was
-    lost is known by the mark of the board.
+    taken down again: of two processes at least one sees the other. Several claims of one run may so be left by processes
+    that were killed. What the server has done although its answer was lost is known by the mark of the board.
     """
 
     seconds_between_looks = 2.0
@@ -387,7 +389,7 @@ class ServerBoard:
         self._runs: dict[str, str] = {}  # key → number of the run that is this process's claim
         self._beats = 0
 
-    def put(self, key: str, who: str, instead_of: Notice | None) -> bool:
+    def put(self, key: str, who: str, instead_of: Sequence[Notice] = ()) -> bool:
         tags = {"key": key, "who": who, "beat": "0", "board": self._mark}
         mine = self._client.create_run(self._experiment, tags=tags, run_name=f"claim of {who}").info.run_id
         there = self._claims_of(key)
@@ -395,18 +397,16 @@ class ServerBoard:
             if self._is_mine(run) and run.info.run_id != mine:  # of an attempt whose answer was lost
                 self._client.delete_run(run.info.run_id)
         others = [_notice(run) for run in there if not self._is_mine(run)]
-        void = [notice.token for notice in others if instead_of is not None and notice == instead_of]
-        if len(void) < len(others):
+        if any(notice not in instead_of for notice in others):
             self._client.delete_run(mine)
             return False
-        for token in void:
-            self._client.delete_run(token)
+        for void in others:
+            self._client.delete_run(void.token)
         self._runs[key] = mine
         return True
 
-    def look(self, key: str) -> Notice | None:
-        others = [_notice(run) for run in self._claims_of(key) if not self._is_mine(run)]
-        return others[0] if others else None
+    def look(self, key: str) -> list[Notice]:
+        return [_notice(run) for run in self._claims_of(key) if not self._is_mine(run)]
 
     def beat(self, key: str) -> bool:
         self._beats += 1
