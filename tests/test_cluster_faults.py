@@ -1,5 +1,6 @@
 """A real scheduler, real workers, and kills: the table of the study is the undisturbed one, and nothing is left."""
 
+import logging
 import math
 import os
 import signal
@@ -139,9 +140,12 @@ def test_a_killed_study_leaves_its_workers_free_and_no_claim(cluster, own_store)
     assert len(study(seeds=(0,)).run(progress=False, cluster=cluster.address)) == 4
 
 
-def test_a_cluster_that_stays_away_is_named(cluster, own_store):
+def test_a_cluster_that_stays_away_is_named_and_dask_shows_no_traceback(cluster, own_store):
     with Place(cluster_address(cluster.address), print) as place:
-        assert place.slots >= 1
+        wait_until(lambda: place.slots)
+        logs = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+        assert "distributed.client" in logs
+        assert [name for name in logs if logging.getLogger(name).isEnabledFor(logging.ERROR)] == []
         cluster.kill_scheduler()
         with pytest.raises(UserError, match=f"{cluster.address} (does not answer|has no worker) for 1 s: start"):
             while True:

@@ -372,8 +372,8 @@ class ServerBoard:
     """Claims as unfinished MLflow runs in an experiment of their own: for studies that share a server and no folder.
 
     A server has no step "put up if there is none". So a claim is put up first. If another one is there then, it is
-    taken down again: of two processes at least one sees the other. Several claims of one run may so be left by processes
-    that were killed. What the server has done although its answer was lost is known by the mark of the board.
+    taken down again: of two processes at least one sees the other. So processes that were killed may have left several
+    claims of one run. What the server has done although its answer was lost is known by the mark of the board.
     """
 
     seconds_between_looks = 2.0

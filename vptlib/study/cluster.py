@@ -39,6 +39,8 @@ SECONDS_BETWEEN_AUDITS = 5.0
 # Settings of a Slurm job; what is not given here is that of Dask's jobqueue.yaml.
 SLURM_SETTINGS = ("queue", "account", "memory", "walltime", "gpus")
 _MOST_WORKERS = 10_000
+# Dask gives each of these a level of its own.
+_LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Place:
 
     def __enter__(self) -> "Place":
         _dask()
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what is lost is said by `tell`, in a sentence
+        for name in _LOGGERS:  # what is lost is said by `tell`, in a sentence
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._at_the_end.enter_context(_threads_put_back())
         try:
             self._started = _start(self._address)
