@@ -325,6 +325,23 @@ def test_all_workers_of_a_cluster_measure_and_what_is_lost_is_asked_again():
         OnWorkers(OneThread(fails)).all(math.sqrt, 16.0)
 
 
+@pytest.mark.parametrize(
+    ("split", "starts", "starting", "turnaround"),
+    [(True, True, 10.0, 0.5 + 10 / 50), (True, False, 0.0, 0.5 + 10 / 50), (False, True, 10.0, 0.5)],
+    ids=["a cluster that starts", "a cluster that runs", "processes"],
+)
+def test_the_start_of_processes_is_in_the_forecast_and_on_a_cluster_they_begin_anew_after_some_work(
+    monkeypatch, split, starts, starting, turnaround
+):
+    """The first question takes 11 seconds, of which a process loads for one. A worker begins anew after 50 pieces."""
+    clock = iter([100.0, 111.0])
+    monkeypatch.setattr("vptlib.study.planner.time.perf_counter", lambda: next(clock))
+    measuring = SimpleNamespace(all=lambda *_: [Measured(loading=1.0)], turnaround=lambda: 0.5)
+    ours = planner.Planner(planner.Site(measuring, 2, 2, split=split, starts=starts), print)
+    ours._load(study())
+    assert (ours.starting, ours._turnaround) == (starting, pytest.approx(turnaround))
+
+
 # ---- where runs will be made --------------------------------------------------------------------------------------
 
 

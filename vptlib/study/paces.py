@@ -310,12 +310,7 @@ def seconds_of(work: Callable[[], object]) -> tuple[float, tuple[float, float]]:
 
 def joined(found: list[Measured]) -> Measured:
     """What several processes have measured at the same time: the mean of their paces."""
-    paces = {
-        length: Pace(
-            *(statistics.mean(values) for values in zip(*(astuple(m.paces[length]) for m in found), strict=True))
-        )
-        for length in found[0].paces
-    }
+    paces = {length: _mean([each.paces[length] for each in found]) for length in found[0].paces}
     return Measured(
         loading=statistics.mean(each.loading for each in found),
         preparing=statistics.mean(each.preparing for each in found),

@@ -29,6 +29,7 @@ from vptlib.study.done_rules import MOST_GROWTH
 from vptlib.study.keeping import Keeping, keeping
 from vptlib.study.make_runs import is_stored
 from vptlib.study.material import decoded_images, is_solved, material_of, pinned
+from vptlib.study.on_worker import WORK_BEFORE_RENEWAL
 from vptlib.study.paces import Here, Measured, Measuring, OnWorkers, Processes, joined, load, measure
 from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, VTAB, steps_of
@@ -118,7 +119,8 @@ class Known:
         prompts: a run that chooses for others, and is finished → the number of prompts that it has chosen.
         loading: seconds in each process: the task, the test images, and what is made of them once.
         decoding: seconds before the first run, of images that are not decoded yet.
-        turnaround: seconds of each piece of work on its way to a worker of a cluster and back.
+        turnaround: seconds of each piece of work on its way to a worker of a cluster and back, with its share of the
+            time in which workers begin anew.
     """
 
     measured: Mapping[str, Measured]
@@ -411,10 +413,11 @@ class Planner:
         self._tell("how long loading takes")
         start = time.perf_counter()
         found = joined(self._site.measuring.all(load, pinned(study), self._site.split))
-        if not self._loads and self._site.starts:
-            self.starting = max(0.0, time.perf_counter() - start - found.loading)
         if not self._loads:
-            self._turnaround = self._site.measuring.turnaround()
+            began = max(0.0, time.perf_counter() - start - found.loading)
+            self.starting = began if self._site.starts else 0.0
+            renewed = began / WORK_BEFORE_RENEWAL if self._site.split else 0.0  # workers of a cluster begin anew
+            self._turnaround = self._site.measuring.turnaround() + renewed
         self._loads[study.task] = found
 
     def _loading(self, study: Study, missing: Collection[Cell], known: Known) -> float:
