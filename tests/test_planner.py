@@ -1,6 +1,7 @@
 """`vpt plan`: when runs end that workers share, what they cost under each of the rules, and that nothing is stored."""
 
 import math
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -34,6 +35,7 @@ from vptlib.study.planner import (
 from vptlib.study.published_rules import DONE, VTAB
 from vptlib.study.run_costs import Pace, RunCost, between, lengths_of, run_cost
 from vptlib.study.store import run_key
+from vptlib.tuning.training import Training
 
 pytestmark = pytest.mark.usefixtures("own_store")
 
@@ -143,15 +145,15 @@ def test_a_head_on_kept_features_passes_the_images_once_and_shares_those_of_the_
 
 
 def test_until_done_the_worse_half_stops_after_each_round():
-    """Three rates of at most 600 steps: one stops at 60, one at 120, the best goes on to 200 or what is seen."""
+    """Three rates of at most 600 steps: one stops at 60, one at 120, the best goes on to 180 or what is seen."""
     ours = done(steps=600)
     fixed = 40 * (0.125 + 0.5) + 3 * 10 + 30 * (0.25 + 0.5)
-    for steps, more in ((200, {}), (100, {"steps": 100.0})):
+    for steps, more in ((180, {}), (100, {"steps": 100.0})):
         taken = steps + 60 + 120
         wanted = fixed + 2 * taken + taken / 20 * 8 * 0.25
         assert total(ours, Cell("full", 40, 1), **more) == pytest.approx(wanted)
     alone = replace(ours, candidates=1)
-    assert total(alone, Cell("full", 40, 1)) == pytest.approx(fixed - 2 * 10 + 2 * 200 + 10 * 8 * 0.25)
+    assert total(alone, Cell("full", 40, 1)) == pytest.approx(fixed - 2 * 10 + 2 * 180 + 9 * 8 * 0.25)
     assert total(ours, Cell("linear", 40, 1)) == pytest.approx(10 + 40 * (0.125 + 0.5 + 0.0625)), "it is solved"
 
 
@@ -224,7 +226,7 @@ def test_steps_until_done_are_a_range():
     cell = Cell("full", 40, 1)
     low, likely, high = (cost_with(ours, known(), end)(cell).total for end in range(3))
     keeping = 1.0 + 5000 * 0
-    assert (low, likely, high) == pytest.approx((140 * 1 + keeping, 200 * 2 + keeping, 300 * 4 + keeping))
+    assert (low, likely, high) == pytest.approx((140 * 1 + keeping, 180 * 2 + keeping, 300 * 4 + keeping))
     seen = known(steps={"full": Range(100, 110, 120)})
     assert cost_with(ours, seen)(cell).total == pytest.approx(110 * 2 + keeping)
     grown = [cost_with(replace(ours, candidates=3), known(), end)(cell).total for end in range(3)]
@@ -302,6 +304,18 @@ def test_the_first_call_of_what_is_timed_does_not_count(monkeypatch):
     median, (fastest, slowest) = seconds_of(lambda: calls.append(1))
     assert median == 1.5 and len(calls) == 3, "once before, then until enough seconds have passed"
     assert fastest == pytest.approx(1.1 / 1.5) and slowest == pytest.approx(1.9 / 1.5)
+
+
+def test_the_beginning_of_a_training_is_in_none_of_its_steps(monkeypatch):
+    """In bfloat16 all frozen weights are converted there."""
+    advance = Training.advance
+
+    def slow(self, *args, **more):
+        time.sleep(0.5)
+        advance(self, *args, **more)
+
+    monkeypatch.setattr(Training, "advance", slow)
+    assert 0 < measure(done(), "vpt-deep").paces[None].step < 0.4
 
 
 def test_all_workers_of_a_cluster_measure_and_what_is_lost_is_asked_again():

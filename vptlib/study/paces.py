@@ -10,7 +10,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.solved import SOLVERS
 from vptlib.tuning.training import (
     FrozenFeatures,
+    History,
     Recipe,
     Training,
     best_device,
@@ -256,15 +257,20 @@ def _pace(
 
 
 def _step(plan: Plan, model: AdaptedModel, data: TensorDataset) -> tuple[float, tuple[float, float]]:
-    """Seconds of a training step: the median; the fastest and the slowest, relative to it."""
+    """Seconds of a training step: the median; the fastest and the slowest, relative to it.
+
+    All are steps of one training: what happens once at its beginning, such as the change to bfloat16, is in none.
+    """
     model.phases = model.phases[-1:]  # where there are two, the second one has all or most of the steps
-    training = Training(model, data, None, _recipe(plan, model.method))
-    training.advance(1)
+    ends: list[float] = []
 
-    def step() -> None:
-        training.advance(len(training.history.train_loss) + 1)
+    def watch(_: History) -> bool:
+        _wait_for_gpu()
+        ends.append(time.perf_counter())
+        return _are_enough(ends[-1] - ends[0], len(ends) - 1)
 
-    seconds, spread = seconds_of(step)
+    Training(model, data, None, _recipe(plan, model.method)).advance(_MANY_STEPS, watch=watch)
+    seconds, spread = _median(np.diff(ends))
     share = min(plan.batch_size, len(data)) / plan.batch_size  # a small study has no whole batch
     return seconds / share, spread
 
@@ -297,15 +303,28 @@ def seconds_of(work: Callable[[], object]) -> tuple[float, tuple[float, float]]:
     """Median seconds of some calls, after one that does not count; the fastest and the slowest, relative to it."""
     work()
     seconds: list[float] = []
-    while sum(seconds) < LEAST_SECONDS or (len(seconds) < LEAST_TIMES and sum(seconds) < MOST_SECONDS):
+    while not _are_enough(sum(seconds), len(seconds)):
         start = time.perf_counter()
         work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        _wait_for_gpu()
         seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds)
+    return _median(seconds)
+
+
+def _are_enough(seconds: float, times: int) -> bool:
+    """Whether so many calls, which took so long together, are enough."""
+    return seconds >= LEAST_SECONDS and (times >= LEAST_TIMES or seconds >= MOST_SECONDS)
+
+
+def _median(seconds: Sequence[float] | np.ndarray) -> tuple[float, tuple[float, float]]:
+    median = float(np.median(seconds))
     low, high = np.quantile(seconds, (0.1, 0.9)) / median
     return median, (float(low), float(high))
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def joined(found: list[Measured]) -> Measured:
