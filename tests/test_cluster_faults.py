@@ -143,6 +143,7 @@ def test_a_killed_study_leaves_its_workers_free_and_no_claim(cluster, own_store)
 def test_a_cluster_that_stays_away_is_named_and_dask_shows_no_traceback(cluster, own_store):
     with Place(cluster_address(cluster.address), print) as place:
         wait_until(lambda: place.slots)
+        assert place.slots >= 1
         logs = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
         assert "distributed.client" in logs
         assert [name for name in logs if logging.getLogger(name).isEnabledFor(logging.ERROR)] == []
@@ -193,6 +194,11 @@ def test_what_happened_to_work_is_told_by_kind(status, error, kind, text):
     assert text in str(found)
 
 
+def client(**has) -> SimpleNamespace:
+    """In place of Dask's client: what it is asked is answered at once."""
+    return SimpleNamespace(sync=lambda question, *args, callback_timeout, **named: question(*args, **named), **has)
+
+
 def test_a_new_scheduler_is_set_for_long_runs_also_where_dask_has_reached_it_by_itself():
     place, prepared = Place(cluster_address("tcp://127.0.0.1:1"), print), []
     identities = iter(["first", "first", "second", "second"])
@@ -206,11 +212,7 @@ def test_a_new_scheduler_is_set_for_long_runs_also_where_dask_has_reached_it_by_
         asked.append(next(identities))
         return {"id": asked[-1], "workers": {}}
 
-    place._client = SimpleNamespace(
-        scheduler=SimpleNamespace(identity=identity),
-        run_on_scheduler=run_on_scheduler,
-        sync=lambda question, *args, callback_timeout, **named: question(*args, **named),
-    )
+    place._client = client(scheduler=SimpleNamespace(identity=identity), run_on_scheduler=run_on_scheduler)
     for count in (1, 1, 2, 2):
         place._seen = -math.inf, {}
         place.workers()
@@ -233,11 +235,8 @@ def test_where_workers_have_gpus_a_run_asks_for_one(workers, slots, resources):
         asked.append(resources)
         return SimpleNamespace(add_done_callback=lambda call: None)
 
-    place._client = SimpleNamespace(
-        scheduler=SimpleNamespace(identity=lambda n_workers: {"id": "s", "workers": dict(enumerate(workers))}),
-        sync=lambda question, callback_timeout, **named: question(**named),
-        submit=submit,
-    )
+    about = {"id": "s", "workers": dict(enumerate(workers))}
+    place._client = client(scheduler=SimpleNamespace(identity=lambda n_workers: about), submit=submit)
     assert place.slots == slots
     place.give("run", math.sqrt, 4.0)
     assert asked == [resources]
@@ -254,9 +253,7 @@ def test_lost_results_are_told_and_the_others_are_fetched_without_them():
         gone = [key for key in keys if key == "gone"]
         return {"status": "error", "keys": gone} if gone else {"status": "OK", "data": dict.fromkeys(keys, 1)}
 
-    place._client = SimpleNamespace(
-        scheduler=SimpleNamespace(gather=gather), sync=lambda question, callback_timeout, **named: question(**named)
-    )
+    place._client = client(scheduler=SimpleNamespace(gather=gather))
     for key in place._given:
         place._results.put((key, None))
     found = dict(place.finished(0))
@@ -280,10 +277,7 @@ def test_what_the_scheduler_does_not_know_is_lost_at_the_second_look(monkeypatch
     place = Place(cluster_address("tcp://127.0.0.1:1"), print)
     place._given = {name: SimpleNamespace(done=lambda: False) for name in ("known", "unknown")}
     scheduler = SimpleNamespace(tasks={"known": None})
-    place._client = SimpleNamespace(
-        run_on_scheduler=lambda ask, keys, asynchronous: ask(keys, dask_scheduler=scheduler),
-        sync=lambda question, *args, callback_timeout: question(*args),
-    )
+    place._client = client(run_on_scheduler=lambda ask, keys, asynchronous: ask(keys, dask_scheduler=scheduler))
     assert place.finished(0) == []
     ((key, error),) = place.finished(0)
     assert key == "unknown"

@@ -270,7 +270,7 @@ def _step(plan: Plan, model: AdaptedModel, data: TensorDataset) -> tuple[float, 
         return _are_enough(ends[-1] - ends[0], len(ends) - 1)
 
     Training(model, data, None, _recipe(plan, model.method)).advance(_MANY_STEPS, watch=watch)
-    seconds, spread = _median(np.diff(ends))
+    seconds, spread = _median_and_spread(np.diff(ends))
     share = min(plan.batch_size, len(data)) / plan.batch_size  # a small study has no whole batch
     return seconds / share, spread
 
@@ -308,7 +308,7 @@ def seconds_of(work: Callable[[], object]) -> tuple[float, tuple[float, float]]:
         work()
         _wait_for_gpu()
         seconds.append(time.perf_counter() - start)
-    return _median(seconds)
+    return _median_and_spread(seconds)
 
 
 def _are_enough(seconds: float, times: int) -> bool:
@@ -316,7 +316,7 @@ def _are_enough(seconds: float, times: int) -> bool:
     return seconds >= LEAST_SECONDS and (times >= LEAST_TIMES or seconds >= MOST_SECONDS)
 
 
-def _median(seconds: Sequence[float] | np.ndarray) -> tuple[float, tuple[float, float]]:
+def _median_and_spread(seconds: Sequence[float] | np.ndarray) -> tuple[float, tuple[float, float]]:
     median = float(np.median(seconds))
     low, high = np.quantile(seconds, (0.1, 0.9)) / median
     return median, (float(low), float(high))
