@@ -2,10 +2,13 @@
 
 import io
 import sys
+import time
 
 import pytest
+from tqdm import tqdm
 
-from vptlib.terminal import prepare_output, print_row, print_table, shown, width, wrapped
+from vptlib import terminal
+from vptlib.terminal import prepare_output, print_row, print_table, shown, ticking, width, wrapped
 
 WIDTHS = {"crack": 5, "亀裂": 4, "ｶﾒﾗ": 3, "e\u0301te\u0301": 3, "한국": 4, "ab\u200bc": 3, "Ａ": 2, "": 0}
 
@@ -72,3 +75,55 @@ def test_printing_never_fails_for_want_of_a_letter(monkeypatch, encoding, writte
     print("8 × 8\u202fpx, 亀 caf\udce9", flush=True)
     out = sys.stdout.buffer.getvalue().decode(encoding).strip()  # pyright: ignore[reportAttributeAccessIssue]
     assert out.replace("\u202f", " ") == written
+
+
+# ---- clocks -----------------------------------------------------------------------------------------------------
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def bar_on(stream, **options) -> tqdm:
+    return tqdm(total=3, file=stream, bar_format="{desc} {elapsed} gone", desc="work", **options)
+
+
+def pictures(stream) -> list[str]:
+    return [text.strip() for text in stream.getvalue().split("\r") if text.strip()]
+
+
+def wait_for(holds) -> bool:
+    end = time.monotonic() + 30
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
+
+
+def test_on_a_terminal_the_clock_of_a_bar_goes_on_while_nothing_is_finished():
+    with ticking(bar_on(screen := Screen())):
+        assert wait_for(lambda: pictures(screen)[-1] == "work 00:02 gone")
+
+
+def test_a_file_gets_a_picture_now_and_then(monkeypatch):
+    with ticking(bar_on(file := io.StringIO())):
+        time.sleep(1.2)
+    assert len(pictures(file)) <= 2  # at the beginning and at the end
+    monkeypatch.setattr(terminal, "SECONDS_OF_A_TICK", (60.0, 0.1))
+    with ticking(bar_on(file := io.StringIO())):
+        assert wait_for(lambda: len(pictures(file)) > 5)
+
+
+def test_a_bar_that_is_not_shown_has_no_clock():
+    with ticking(bar_on(screen := Screen(), disable=True)):
+        time.sleep(1.2)
+    assert not screen.getvalue()
+
+
+def test_a_clock_ends_with_its_work_also_if_that_fails():
+    screen = Screen()
+    with pytest.raises(ValueError, match="no such image"), ticking(bar_on(screen)) as bar:
+        raise ValueError("no such image")
+    written = screen.getvalue()
+    time.sleep(1.2)
+    assert bar.disable and screen.getvalue() == written

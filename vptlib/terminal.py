@@ -1,4 +1,4 @@
-"""Plain text on a terminal: columns, and letters of all widths, whatever the terminal can show.
+"""Plain text on a terminal: columns, letters of all widths whatever it can show, and clocks that go on.
 
 Some letters take two columns (Chinese, Japanese, Korean, most pictures), and some take none (marks on a letter). Names
 of files and classes are shown with their control characters written out, so that no name can move the cursor. Letters
@@ -10,12 +10,21 @@ import io
 import shutil
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 import typer
 
 from vptlib.wording import printable
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
 MOST_WIDE = 40  # columns that a table gives to a column of names
+# Seconds between two pictures of a bar that does not move: on a terminal; in a notebook, a pipe or a file.
+SECONDS_OF_A_TICK = (1.0, 30.0)
 _ASCII = str.maketrans(
     {"×": "x", "−": "-", "–": "-", "…": "...", "\u202f": " ", "“": '"', "”": '"', "’": "'", "→": "->", "√": "sqrt "}
 )
@@ -34,6 +43,35 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
         raise error
     text = printable(error.object[error.start : error.end]).translate(_ASCII)
     return text.encode("ascii", "backslashreplace").decode("ascii"), error.end
+
+
+@contextmanager
+def ticking(bar: "tqdm") -> Iterator["tqdm"]:
+    """A bar whose clock goes on while nothing is finished, so that long work is not taken for work that hangs.
+
+    The bar is closed at the end.
+    """
+    ended = Event()
+
+    def tick(seconds: float) -> None:
+        while not ended.wait(seconds):
+            bar.refresh()
+
+    with bar:
+        if bar.disable:
+            yield bar
+            return
+        clock = Thread(target=tick, args=[SECONDS_OF_A_TICK[0 if _is_terminal(bar.fp) else 1]], daemon=True)
+        clock.start()
+        try:
+            yield bar
+        finally:
+            ended.set()
+            clock.join()
+
+
+def _is_terminal(stream: object) -> bool:
+    return getattr(stream, "isatty", bool)()
 
 
 def shown(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vptlib.cli.ending import expanded, reported_in_a_sentence
-from vptlib.terminal import print_row, print_table
+from vptlib.terminal import print_row, print_table, ticking
 from vptlib.wording import count, duration, many, plain, storage
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plan(
     check_material(found)
     studies = [*found.studies(), *found.harder_studies()]
     with site_of(where, workers, typer.echo) as site:
-        with tqdm(total=len(studies), bar_format=_BAR, leave=False, mininterval=0.2) as bar:
+        with ticking(tqdm(total=len(studies), bar_format=_BAR, leave=False, mininterval=0.2)) as bar:
             planner = Planner(site, lambda what: bar.set_description(f"Measuring {what}"))
             outlooks = []
             for study in studies:

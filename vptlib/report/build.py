@@ -24,6 +24,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from vptlib.computed import results_kept
 from vptlib.data.readers import is_spec, short_name
 from vptlib.data.tasks import findings_of, load_task
@@ -57,6 +59,7 @@ from vptlib.study.time_budget import (
     seconds_of,
     timetable,
 )
+from vptlib.terminal import ticking
 from vptlib.tuning.backbones import preprocessing
 from vptlib.tuning.training import Diverged
 
@@ -224,6 +227,13 @@ def _place(cluster: str) -> Iterator[Place | None]:
         yield place
 
 
+@contextmanager
+def _measuring() -> Iterator[None]:
+    """A line with a clock, while it is measured where runs will be made: this may take minutes."""
+    with ticking(tqdm(desc="Measuring what a step takes", bar_format="{desc}  {elapsed} gone", leave=False)):
+        yield
+
+
 def run_studies(studies: list[Study], place: Place | None = None) -> None:
     """Run what is missing, here or on a cluster, and print how far it is."""
     for number, study in enumerate(studies, 1):
@@ -263,7 +273,8 @@ def _affordable(config: ReportConfig, deadline: float, place: Place | None) -> R
     share = (deadline - len(studies) * SECONDS_TO_WRITE - time.time()) / len(studies)
     chosen = [preprocessing(study.build("linear").vit).size for study in studies]
     jobs = place.slots if place else default_jobs()
-    fitting = [affordable_size(study, share, jobs) for study in studies]
+    with _measuring():
+        fitting = [affordable_size(study, share, jobs) for study in studies]
     smaller = [fit for fit, size in zip(fitting, chosen, strict=True) if fit is not None and fit < size]
     if not smaller:
         return config
@@ -280,8 +291,9 @@ def run_in_time(studies: list[Study], deadline: float, place: Place | None = Non
         UserError: not even the two methods that are compared fit into the share of a study.
     """
     share, jobs = (deadline - time.time()) / len(studies), place.slots if place else default_jobs()
-    for study in studies:
-        check_time(study, study.missing(), share, jobs)
+    with _measuring():
+        for study in studies:
+            check_time(study, study.missing(), share, jobs)
     for number, study in enumerate(studies):
         seconds = (deadline - time.time()) / (len(studies) - number)
         missing = study.missing()

@@ -22,6 +22,7 @@ from vptlib.study.plan import Cell, Plan
 from vptlib.study.published_rules import DONE, EQUAL, VTAB, Setting, published_recipe
 from vptlib.study.store import Result, finished_run, run_key, tried_file
 from vptlib.study.time_budget import OutOfTime
+from vptlib.terminal import ticking
 from vptlib.tuning.devices import in_use
 from vptlib.tuning.methods import AdaptedModel, find_method
 from vptlib.tuning.precision import frozen_in_bfloat16, resolved
@@ -385,13 +386,14 @@ class _Tuned:
         """
         cell, failure = self._cell, None
         name = f"  {cell.method}, n = {cell.n}: settings tried"
-        for setting in tqdm(self._settings, name, disable=not progress, leave=False, mininterval=1):
-            if setting.label not in self.scores:
-                try:
-                    self.scores[setting.label] = self._try(setting)
-                except Diverged as error:
-                    self.scores[setting.label], failure = SCORE_OF_DIVERGED, error
-                self._keep()
+        with ticking(tqdm(self._settings, name, disable=not progress, leave=False, mininterval=1)) as untried:
+            for setting in untried:
+                if setting.label not in self.scores:
+                    try:
+                        self.scores[setting.label] = self._try(setting)
+                    except Diverged as error:
+                        self.scores[setting.label], failure = SCORE_OF_DIVERGED, error
+                    self._keep()
         if all(math.isinf(loss) for _, loss in self.scores.values()):
             raise failure or Diverged(f"training of {cell.method!r} diverged with every setting: raise `candidates`.")
         return max(self._settings, key=lambda s: (self.scores[s.label][0], -self.scores[s.label][1]))

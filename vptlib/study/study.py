@@ -33,6 +33,7 @@ from vptlib.study.published_rules import DONE, EQUAL
 from vptlib.study.runner import default_jobs
 from vptlib.study.store import finished_run, finished_runs, log_run, mlflow_client, run_key, table_row
 from vptlib.study.timed_runs import InTime, results_in_time
+from vptlib.terminal import ticking
 from vptlib.tuning.methods import AdaptedModel
 from vptlib.tuning.modules import NeighbourHead
 from vptlib.tuning.training import LIMIT, History
@@ -93,7 +94,7 @@ class Study(Plan):
 
     def _make(self, missing: list[Cell], jobs: int, seconds: float | None, progress: bool) -> None:
         """Make runs and store them, with a bar."""
-        with self._bar(missing, seconds, progress) as bar, warnings.catch_warnings():
+        with ticking(self._bar(missing, seconds, progress)) as bar, warnings.catch_warnings():
             # joblib warns when it replaces a process whose memory has grown; no run is lost
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             tell = self._telling(bar)
@@ -114,7 +115,7 @@ class Study(Plan):
         Raises:
             UserError: as `run`; or the workers store runs elsewhere.
         """
-        with self._bar(missing, seconds, progress) as bar:
+        with ticking(self._bar(missing, seconds, progress)) as bar:
             tell = place.tell = self._telling(bar)
             tell(f"{many(len(missing), 'run')} to make, {in_words(place.slots, place.link)}")
             order = AsListed() if seconds is None else InTime(self, place.slots, seconds)

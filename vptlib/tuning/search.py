@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from vptlib.errors import UserError
 from vptlib.paths import store_folder
+from vptlib.terminal import ticking
 from vptlib.tuning.backbones import fingerprint
 from vptlib.tuning.methods import AdaptedModel, build_method, find_method
 from vptlib.tuning.training import Diverged, History, Recipe, fit
@@ -115,7 +116,7 @@ def search(
     _check(method, space, trials)
     study = _study(_key(method, vit, num_classes, space, train, val, recipe), storage)
     missing = max(0, trials - len(_finished(study)))
-    with tqdm(total=missing, disable=not (progress and missing), desc=f"search of {method}") as bar:
+    with ticking(tqdm(total=missing, disable=not (progress and missing), desc=f"search of {method}")) as bar:
         for _ in range(missing):
             _one_trial(
                 study, space, recipe.seed, lambda s: train_setting(method, vit, num_classes, s, train, val, recipe)

@@ -120,10 +120,10 @@ def sure_of_none(level: str, probability: float) -> str:
 @says
 def sure_of_nothing(seeds: int, fewest: int, seconds: float | None) -> str:
     settings = ", ".join(str(seed) for seed in range(fewest))
-    time = "" if seconds is None else f"（追加の所要時間は約{duration(seconds)}）"
+    time = "" if seconds is None else f"（あと約{duration(seconds)}）"
     return (
         f"簡易確認のため、確率は示せない。各数値の裏付けは学習{seeds}回だけで、実力と偶然を区別できない。"
-        f"YAMLファイルにseeds: [{settings}]と書き、同じコマンドを実行する{time}。"
+        f"YAMLファイルのseeds: [{settings}]と、その学習の時間{time}が必要である。そのうえで同じコマンドを実行する。"
     )
 
 
