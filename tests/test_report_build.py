@@ -211,6 +211,11 @@ def test_each_study_has_its_share_of_the_time(timed, capsys):
     assert "[2/2] dsprites-location\n  2 of 2 runs fit into the time" in capsys.readouterr().out
 
 
+def test_a_line_says_that_steps_are_measured_which_takes_a_while(timed, capsys):
+    build.run_in_time(timed[0], time.time() + 10_000)
+    assert "Measuring what a step takes  00:00 gone" in capsys.readouterr().err
+
+
 def test_a_time_that_is_too_short_is_refused_before_the_first_run(timed):
     studies, ran = timed
     with pytest.raises(UserError, match="time is too short for 'digits'"):
