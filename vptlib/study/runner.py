@@ -386,8 +386,8 @@ class _Tuned:
         """
         cell, failure = self._cell, None
         name = f"  {cell.method}, n = {cell.n}: settings tried"
-        with ticking(tqdm(self._settings, name, disable=not progress, leave=False, mininterval=1)) as untried:
-            for setting in untried:
+        with ticking(tqdm(self._settings, name, disable=not progress, leave=False, mininterval=1)) as settings:
+            for setting in settings:
                 if setting.label not in self.scores:
                     try:
                         self.scores[setting.label] = self._try(setting)

@@ -136,7 +136,8 @@ def sure_of_nothing(seeds: int, fewest: int, seconds: float | None) -> str:
     time = "" if seconds is None else f" (about {duration(seconds)} more)"
     return (
         f"This is a quick look and gives no probability. {stand} behind each figure, too few to tell merit from luck. "
-        f"It takes seeds: [{settings}] in the YAML file, and time for them{time}. Then run the same command again."
+        f"An answer needs seeds: [{settings}] in the YAML file, and time for them{time}. "
+        "Then run the same command again."
     )
 
 
