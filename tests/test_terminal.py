@@ -109,7 +109,7 @@ def test_a_file_gets_a_picture_now_and_then(monkeypatch):
     with ticking(bar_on(file := io.StringIO())):
         time.sleep(1.2)
     assert len(pictures(file)) <= 2  # at the beginning and at the end
-    monkeypatch.setattr(terminal, "SECONDS_OF_A_TICK", (60.0, 0.1))
+    monkeypatch.setattr(terminal, "TICK_ELSEWHERE", 0.1)
     with ticking(bar_on(file := io.StringIO())):
         assert wait_for(lambda: len(pictures(file)) > 5)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MOST_WIDE = 40  # columns that a table gives to a column of names
 # Seconds between two pictures of a bar that does not move: on a terminal; in a notebook, a pipe or a file.
-SECONDS_OF_A_TICK = (1.0, 30.0)
+TICK, TICK_ELSEWHERE = 1.0, 30.0
 _ASCII = str.maketrans(
     {"×": "x", "−": "-", "–": "-", "…": "...", "\u202f": " ", "“": '"', "”": '"', "’": "'", "→": "->", "√": "sqrt "}
 )
@@ -61,17 +61,13 @@ def ticking(bar: "tqdm") -> Iterator["tqdm"]:
         if bar.disable:
             yield bar
             return
-        clock = Thread(target=tick, args=[SECONDS_OF_A_TICK[0 if _is_terminal(bar.fp) else 1]], daemon=True)
+        clock = Thread(target=tick, args=[TICK if bar.fp.isatty() else TICK_ELSEWHERE], daemon=True)
         clock.start()
         try:
             yield bar
         finally:
             ended.set()
             clock.join()
-
-
-def _is_terminal(stream: object) -> bool:
-    return getattr(stream, "isatty", bool)()
 
 
 def shown(text: str) -> str:

@@ -389,20 +389,20 @@ class _Tuned:
         with ticking(tqdm(self._settings, name, disable=not progress, leave=False, mininterval=1)) as settings:
             for setting in settings:
                 if setting.label not in self.scores:
-                    try:
-                        self.scores[setting.label] = self._try(setting)
-                    except Diverged as error:
-                        self.scores[setting.label], failure = SCORE_OF_DIVERGED, error
-                    self._keep()
+                    failure = self._try(setting) or failure
         if all(math.isinf(loss) for _, loss in self.scores.values()):
             raise failure or Diverged(f"training of {cell.method!r} diverged with every setting: raise `candidates`.")
         return max(self._settings, key=lambda s: (self.scores[s.label][0], -self.scores[s.label][1]))
 
-    def _try(self, setting: Setting) -> tuple[float, float]:
-        return _score_of(self._plan, self._cell, setting, self._train, self._val)
-
-    def _keep(self) -> None:
+    def _try(self, setting: Setting) -> Diverged | None:
+        """Try a setting and keep its scores; the error of a training that diverges."""
+        failure = None
+        try:
+            self.scores[setting.label] = _score_of(self._plan, self._cell, setting, self._train, self._val)
+        except Diverged as error:
+            self.scores[setting.label], failure = SCORE_OF_DIVERGED, error
         _keep_scores(self._file, self.scores)
+        return failure
 
 
 SCORE_OF_DIVERGED = (0.0, math.inf)  # validation accuracy and loss of a published setting that diverges
